@@ -1,0 +1,260 @@
+"""Every exception zkcore raises, in one tree.
+
+The question that code which retries must answer is not *what* went wrong but *whether it happened all the same*.
+So each class says three things:
+
+``code``
+    ZooKeeper's number for the error (what a server sends on the wire), or ``None`` where ZooKeeper has none.
+``applied``
+    ``"no"``: the operation did not happen and never will. ``"unknown"``: it may have happened, or may happen yet.
+``retryable``
+    whether the same call can succeed later without anybody changing anything.
+
+Names are kazoo's, ending consistently in ``Error``. Where the standard library has a matching class the error
+inherits from it, so ``except TimeoutError`` and ``except LookupError`` work as one would hope.
+
+This module knows nothing of zkcore.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+Applied = Literal["no", "unknown"]
+
+
+class ZkcoreError(Exception):
+    """The root of zkcore's exceptions."""
+
+    code: ClassVar[int | None] = None
+    applied: ClassVar[Applied] = "no"
+    retryable: ClassVar[bool] = False
+
+
+# --- what a server answers: definitely not applied -------------------------------------------------------------------
+
+
+class RequestError(ZkcoreError):
+    """The ensemble considered the request and refused it: nothing was changed.
+
+    `path` is the znode the request was about, where there was one.
+    """
+
+    def __init__(self, message: str = "", *, path: str | None = None) -> None:
+        super().__init__(message or (f"{path}: {self.summary}" if path is not None else self.summary))
+        self.path = path
+
+    summary: ClassVar[str] = "the request was refused"
+
+
+class NoNodeError(RequestError, LookupError):
+    """The znode, or for a create its parent, does not exist."""
+
+    code = -101
+    summary = "no such znode"
+
+
+class NodeExistsError(RequestError):
+    """A znode of that path exists already."""
+
+    code = -110
+    summary = "the znode exists already"
+
+
+class BadVersionError(RequestError):
+    """The version given is not the version the znode has: somebody else changed it meanwhile."""
+
+    code = -103
+    summary = "the znode has another version; read it again and retry with the version it has now"
+
+
+class NotEmptyError(RequestError):
+    """A znode with children cannot be deleted."""
+
+    code = -111
+    summary = "the znode has children; delete them first"
+
+
+class NoChildrenForEphemeralsError(RequestError):
+    """An ephemeral znode cannot have children."""
+
+    code = -108
+    summary = "the parent is ephemeral, and ephemeral znodes have no children"
+
+
+class InvalidACLError(RequestError):
+    """The access control list is empty or malformed."""
+
+    code = -114
+    summary = "the ACL is empty or malformed"
+
+
+class ThrottledError(RequestError):
+    """Too much is outstanding already. Nothing was applied; wait a little and try again."""
+
+    code = -127
+    retryable = True
+    summary = "too many requests are outstanding; wait for some to finish and try again"
+
+
+class UnimplementedError(RequestError):
+    """The request is one of ZooKeeper's that zkcore does not serve."""
+
+    code = -6
+    summary = "this request is not implemented"
+
+
+class BadArgumentsError(RequestError, ValueError):
+    """An argument is wrong in itself, whatever the state of the ensemble."""
+
+    code = -8
+    summary = "an argument is not valid"
+
+
+# --- the answer was lost: perhaps applied ----------------------------------------------------------------------------
+
+
+class OutcomeUnknownError(ZkcoreError):
+    """The request was on its way when the connection or the patience ended: it may have been applied, or may be yet."""
+
+    applied = "unknown"
+    retryable = True
+
+
+class ConnectionLostError(OutcomeUnknownError, ConnectionError):
+    """The replica that served this client lost its leader, or stopped, before it could answer."""
+
+    code = -4
+
+
+class OperationTimeoutError(OutcomeUnknownError, TimeoutError):
+    """No answer came within the time allowed."""
+
+    code = -7
+
+
+# --- sessions --------------------------------------------------------------------------------------------------------
+
+
+class SessionError(ZkcoreError):
+    """The session cannot serve the call: nothing was applied."""
+
+
+class SessionExpiredError(SessionError):
+    """The ensemble ended the session and deleted its ephemeral znodes. Open a new client."""
+
+    code = -112
+
+
+class SessionMovedError(SessionError):
+    """The session is now served by another replica."""
+
+    code = -118
+
+
+class SessionClosedError(SessionError):
+    """The client, or the cluster it belongs to, was closed."""
+
+
+# --- recipes ---------------------------------------------------------------------------------------------------------
+
+
+class RecipeError(ZkcoreError):
+    """A recipe could not do what was asked of it."""
+
+
+class LockTimeoutError(RecipeError, TimeoutError):
+    """The lock was not free within the time allowed; this contender has left the queue."""
+
+    retryable = True
+
+
+class LockNotHeldError(RecipeError, RuntimeError):
+    """Only what is held can be released."""
+
+
+class LeaseLostError(RecipeError):
+    """The lease ended before its holder released it: somebody else may hold the lock now."""
+
+
+# --- storage ---------------------------------------------------------------------------------------------------------
+
+
+class StorageError(ZkcoreError):
+    """The storage of a replica could not do its work."""
+
+
+class StorageFullError(StorageError, OSError):
+    """There is no room to save more. What was saved is intact, and the storage still works."""
+
+    retryable = True
+
+
+class StorageCorruptError(StorageError):
+    """What was saved cannot be read back whole."""
+
+
+class StorageFailedError(StorageError):
+    """The storage is dead: nothing more can be saved or trusted until it is opened anew."""
+
+
+# --- bytes from outside ----------------------------------------------------------------------------------------------
+
+
+class ProtocolError(ZkcoreError):
+    """Bytes that arrived are not what the protocol allows."""
+
+
+class FrameTooLargeError(ProtocolError):
+    """A frame, or a length inside one, is larger than the limit."""
+
+
+class MalformedFrameError(ProtocolError):
+    """A frame does not decode: it is cut short, has bytes left over, or holds a value out of range."""
+
+    code = -5
+
+
+class VersionMismatchError(ProtocolError):
+    """The other side speaks another version of the protocol."""
+
+
+# --- local misuse ----------------------------------------------------------------------------------------------------
+
+
+class ConfigurationError(ZkcoreError, ValueError):
+    """A configuration that cannot work; the message says what to change."""
+
+
+class UnsupportedError(ZkcoreError):
+    """What was asked cannot be done by this object, whatever the arguments."""
+
+
+class NotLeadingError(ZkcoreError):
+    """Only an established leader accepts proposals. `leader` is who leads as far as this node knows, or None."""
+
+    retryable = True
+
+    def __init__(self, leader: int | None) -> None:
+        super().__init__(leader)
+        self.leader = leader
+
+    def __str__(self) -> str:
+        return f"this node does not lead; the leader is {'unknown' if self.leader is None else self.leader}"
+
+
+class InvariantViolation(ZkcoreError):  # noqa: N818 (not an error of anybody's: a proof that something is broken)
+    """A promise the protocol rests on does not hold: a bug, or corruption that no check caught. The node must halt."""
+
+
+def _by_code(root: type[ZkcoreError]) -> dict[int, type[ZkcoreError]]:
+    found: dict[int, type[ZkcoreError]] = {}
+    for kind in root.__subclasses__():
+        if kind.code is not None and "code" in vars(kind):
+            found[kind.code] = kind
+        found.update(_by_code(kind))
+    return found
+
+
+BY_CODE: dict[int, type[ZkcoreError]] = _by_code(ZkcoreError)
+"""From ZooKeeper's error numbers to the classes above."""

@@ -1,0 +1,252 @@
+"""The messages of ZAB: what two peers say to each other.
+
+They are values without behaviour, named as in ZooKeeper; who sends them when is told in `election.py`, `learner.py`
+and `leader.py`, and how they become bytes in `transport/wire.py`. Each prints on one line, so that a transcript of a
+run can be read, compared and kept.
+
+What zkcore adds to ZooKeeper's vocabulary: a `Proposal` carries a batch, `Ack` and `Commit` are cumulative, `AckEpoch`
+tells where each epoch of the learner's log ends (so that the leader finds the exact point at which two logs part), and
+`UpToDate` says how far the leader has committed.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+from zkcore.zxid import Zxid, format_zxid
+
+__all__ = [
+    "Ack", "AckEpoch", "Commit", "Diff", "FollowerInfo", "Forward", "LeaderInfo", "Message", "NewLeader", "PeerId",
+    "Ping", "Proposal", "Role", "Snap", "SnapAck", "SnapData", "Trunc", "UpToDate", "Vote", "ZabMessage",
+]  # fmt: skip
+
+PeerId: TypeAlias = int
+"""The number of a server in its ensemble, 1 to 255: the `N` of ZooKeeper's `server.N`."""
+
+
+class Role(Enum):
+    """What a peer is doing at the moment (ZooKeeper's server states)."""
+
+    LOOKING = 0
+    FOLLOWING = 1
+    LEADING = 2
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# --- phase 0: election -----------------------------------------------------------------------------------------------
+
+
+@frozen
+class Vote:
+    """Whom the sender wants as leader, or has as leader (ZooKeeper's Notification; protocol.md 1.4).
+
+    `zxid` and `peer_epoch` are those of the candidate, `round` counts the elections the sender has begun.
+    """
+
+    state: Role
+    leader: PeerId
+    zxid: Zxid
+    peer_epoch: int
+    round: int
+
+    def __str__(self) -> str:
+        return (
+            f"VOTE {self.state} for {self.leader} zxid={format_zxid(self.zxid)} "
+            f"epoch={self.peer_epoch} round={self.round}"
+        )
+
+
+# --- phase 1: discovery ----------------------------------------------------------------------------------------------
+
+
+@frozen
+class FollowerInfo:
+    """A learner registers with the leader it was told of, and says which epoch it has accepted."""
+
+    accepted_epoch: int
+
+    def __str__(self) -> str:
+        return f"FOLLOWERINFO accepted={self.accepted_epoch}"
+
+
+@frozen
+class LeaderInfo:
+    """The leader proposes its epoch."""
+
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"LEADERINFO epoch={self.epoch}"
+
+
+@frozen
+class AckEpoch:
+    """The learner accepts the epoch and describes its log.
+
+    `current_epoch` is None where the learner had accepted this very epoch before: it will follow, but its answer is no
+    promise, since it may have given that promise to somebody else. `base` is the zxid just before the first record of
+    its log; `epoch_ends` holds the last zxid of every epoch in the log, ascending, the base's epoch included.
+    """
+
+    current_epoch: int | None
+    last_zxid: Zxid
+    base: Zxid
+    epoch_ends: tuple[Zxid, ...]
+
+    def __str__(self) -> str:
+        ends = ",".join(format_zxid(zxid) for zxid in self.epoch_ends)
+        current = "-" if self.current_epoch is None else self.current_epoch
+        return (
+            f"ACKEPOCH current={current} last={format_zxid(self.last_zxid)} base={format_zxid(self.base)} ends=[{ends}]"
+        )
+
+
+# --- phase 2: synchronisation ----------------------------------------------------------------------------------------
+
+
+@frozen
+class Diff:
+    """The learner's log, whole, is a prefix of the leader's: what follows is appended to it."""
+
+    zxid: Zxid
+
+    def __str__(self) -> str:
+        return f"DIFF from {format_zxid(self.zxid)}"
+
+
+@frozen
+class Trunc:
+    """The learner's log parts from the leader's after `zxid`: cut it there, then append what follows."""
+
+    zxid: Zxid
+
+    def __str__(self) -> str:
+        return f"TRUNC to {format_zxid(self.zxid)}"
+
+
+@frozen
+class Snap:
+    """The leader's log no longer reaches back far enough: its state as of `zxid` follows as `SnapData`."""
+
+    zxid: Zxid
+
+    def __str__(self) -> str:
+        return f"SNAP at {format_zxid(self.zxid)}"
+
+
+@frozen
+class SnapData:
+    """One piece of the snapshot that `Snap` announced; `last` marks the end."""
+
+    offset: int
+    data: bytes = field(repr=False)
+    last: bool
+
+    def __str__(self) -> str:
+        return f"SNAPDATA {self.offset}+{len(self.data)}{' last' if self.last else ''}"
+
+
+@frozen
+class SnapAck:
+    """The learner has saved the snapshot up to `offset`; the leader may send the next piece."""
+
+    offset: int
+
+    def __str__(self) -> str:
+        return f"SNAPACK {self.offset}"
+
+
+@frozen
+class NewLeader:
+    """All the history of the leader's epoch has been sent: save it, then accept the epoch as current."""
+
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"NEWLEADER epoch={self.epoch}"
+
+
+@frozen
+class UpToDate:
+    """The epoch is established and everything up to `zxid` committed: begin to serve."""
+
+    zxid: Zxid
+
+    def __str__(self) -> str:
+        return f"UPTODATE committed={format_zxid(self.zxid)}"
+
+
+# --- phase 3: broadcast ----------------------------------------------------------------------------------------------
+
+
+@frozen
+class Proposal:
+    """A batch of transactions of one epoch: `payloads[i]` has the zxid `first + i`."""
+
+    first: Zxid
+    payloads: tuple[bytes, ...] = field(repr=False)
+
+    @property
+    def last(self) -> Zxid:
+        return self.first + len(self.payloads) - 1
+
+    def __str__(self) -> str:
+        return f"PROPOSAL {format_zxid(self.first)}..{format_zxid(self.last)}"
+
+
+@frozen
+class Ack:
+    """The sender's log holds everything up to `zxid` durably. (epoch, 0) answers `NewLeader`, before any other."""
+
+    zxid: Zxid
+
+    def __str__(self) -> str:
+        return f"ACK {format_zxid(self.zxid)}"
+
+
+@frozen
+class Commit:
+    """Everything up to `zxid` is committed."""
+
+    zxid: Zxid
+
+    def __str__(self) -> str:
+        return f"COMMIT {format_zxid(self.zxid)}"
+
+
+@frozen
+class Ping:
+    """The leader asks whether the learner is there, and the learner answers with the same `round`."""
+
+    round: int
+
+    def __str__(self) -> str:
+        return f"PING {self.round}"
+
+
+# --- not ZAB's -------------------------------------------------------------------------------------------------------
+
+
+@frozen
+class Forward:
+    """Bytes of the replicas above, carried on the same links in the same order. The Peer never sees one."""
+
+    data: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"FORWARD {len(self.data)} bytes"
+
+
+ZabMessage: TypeAlias = (
+    Vote | FollowerInfo | LeaderInfo | AckEpoch | Diff | Trunc | Snap | SnapData | SnapAck | NewLeader | UpToDate
+    | Proposal | Ack | Commit | Ping
+)  # fmt: skip
+"""What `Peer.receive` takes."""
+
+Message: TypeAlias = ZabMessage | Forward
+"""What a transport carries."""
