@@ -1,0 +1,5 @@
+"""What makes a replica's state durable: the `Storage` protocol and its implementations."""
+
+from zkcore.storage.storage import MemoryStorage, Storage
+
+__all__ = ["MemoryStorage", "Storage"]
