@@ -243,7 +243,7 @@ class NotLeadingError(ZkcoreError):
         return f"this node does not lead; the leader is {'unknown' if self.leader is None else self.leader}"
 
 
-class InvariantViolation(ZkcoreError):  # noqa: N818 (not an error of anybody's: a proof that something is broken)
+class InvariantViolation(ZkcoreError):
     """A promise the protocol rests on does not hold: a bug, or corruption that no check caught. The node must halt."""
 
 

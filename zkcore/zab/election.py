@@ -1,0 +1,173 @@
+"""Phase 0: Fast Leader Election, the role of a node that looks for a leader (protocol.md 1.4).
+
+Everybody votes for the best candidate heard of so far, beginning with themselves; the order is (epoch, zxid, id), so
+all come to agree without any randomness. A node that has a leader already answers a looking one with its own vote, so
+that a newcomer joins instead of disturbing.
+
+The result is a hint. Nothing here is needed for safety: whether the elected node really has the newest history is
+checked again in discovery, against what is durable (leader.py).
+"""
+
+from __future__ import annotations
+
+from zkcore.zab.messages import PeerId, Role, Vote
+from zkcore.zab.state import Elected, Outcome, State
+
+__all__ = ["Election", "own_vote"]
+
+
+def own_vote(state: State) -> Vote:
+    """The vote of `state.me` for itself."""
+    return Vote(Role.LOOKING, state.me, state.history.last, state.current_epoch, state.round)
+
+
+def _rank(vote: Vote) -> tuple[int, int, int]:
+    return vote.peer_epoch, vote.zxid, vote.leader
+
+
+def _same_candidate(one: Vote, other: Vote) -> bool:
+    return _rank(one) == _rank(other)
+
+
+class Election:
+    """Looks for a leader until `outcome` is set.
+
+    Two tables, as in ZooKeeper: `_received` holds the votes of this round, `_outside` what nodes that already follow or
+    lead say, whatever their round.
+    """
+
+    role = Role.LOOKING
+    established = False
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.outcome: Outcome | None = None
+        self._received: dict[PeerId, Vote] = {}
+        self._outside: dict[PeerId, Vote] = {}
+        self._resend_after = state.limits.vote_resend_ticks
+        self._resend_in = self._resend_after
+        self._finalize_in: int | None = None
+        self._begin_round(state.round + 1)
+
+    # --- inputs
+
+    def tick(self, ticks: int) -> None:
+        self._resend_in -= ticks
+        if self._resend_in <= 0:
+            self._resend_after = min(2 * self._resend_after, self._state.limits.vote_resend_max_ticks)
+            self._send_all()
+        if self._finalize_in is not None:
+            self._finalize_in -= ticks
+            if self._finalize_in <= 0:
+                self._decide("a quorum agrees, and nobody knew better")
+
+    @property
+    def ticks_until_due(self) -> int:
+        due = self._resend_in if self._finalize_in is None else min(self._resend_in, self._finalize_in)
+        return max(due, 1)
+
+    def on_vote(self, sender: PeerId, vote: Vote) -> None:
+        if vote.leader not in self._state.config.voters:
+            return
+        if vote.state is Role.LOOKING:
+            self._on_looking(sender, vote)
+        else:
+            self._on_settled(sender, vote)
+
+    def on_lost(self, peer: PeerId) -> None:
+        """A vote from a node that is gone says nothing about the next leader, and a candidate that is gone cannot
+        become it: begin again without them."""
+        self._received.pop(peer, None)
+        self._outside.pop(peer, None)
+        if self._state.vote.leader == peer:
+            self._begin_round(self._state.round + 1)
+        else:
+            self._count()
+
+    def on_linked(self, peer: PeerId) -> None:
+        """Nothing to do: the Peer sends the vote to whoever was linked."""
+
+    def on_durable(self) -> None:
+        """Nothing to do: an election writes nothing."""
+
+    def flush(self) -> None:
+        """Nothing to do: a vote is sent as soon as it changes."""
+
+    def leave(self) -> None:
+        """Nothing to do: there are no conversations to end."""
+
+    # --- votes
+
+    def _on_looking(self, sender: PeerId, vote: Vote) -> None:
+        state = self._state
+        if vote.round < state.round:
+            state.out.send(sender, state.vote)
+            return
+        if vote.round > state.round:
+            self._begin_round(vote.round, better=vote)
+        elif _rank(vote) > _rank(state.vote):
+            self._vote_for(vote)
+        self._received[sender] = vote
+        self._count()
+
+    def _on_settled(self, sender: PeerId, vote: Vote) -> None:
+        """Somebody has a leader. Join it where a quorum says so and the leader itself says that it leads; zxid and
+        round are not compared, they differ legally (ZOOKEEPER-1732, 1805)."""
+        self._outside[sender] = vote
+        if vote.round == self._state.round:
+            self._received[sender] = vote
+            if self._try_join(self._received, vote):
+                return
+        self._try_join(self._outside, vote)
+
+    def _try_join(self, table: dict[PeerId, Vote], vote: Vote) -> bool:
+        state = self._state
+        supporters = [
+            peer for peer, other in table.items()
+            if other.leader == vote.leader and other.peer_epoch == vote.peer_epoch
+        ]  # fmt: skip
+        if vote.leader == state.me:
+            confirmed = vote.round == state.round
+            supporters.append(state.me)
+        else:
+            confirmed = vote.leader in table and table[vote.leader].state is Role.LEADING
+        if not confirmed or not state.config.is_quorum(supporters):
+            return False
+        state.round = vote.round
+        self.outcome = Elected(vote, "a quorum has this leader already")
+        return True
+
+    def _begin_round(self, round_: int, *, better: Vote | None = None) -> None:
+        state = self._state
+        state.round = round_
+        self._received.clear()
+        mine = own_vote(state)
+        self._vote_for(better if better is not None and _rank(better) > _rank(mine) else mine)
+
+    def _vote_for(self, candidate: Vote) -> None:
+        state = self._state
+        state.vote = Vote(Role.LOOKING, candidate.leader, candidate.zxid, candidate.peer_epoch, state.round)
+        self._received[state.me] = state.vote
+        self._send_all()
+        self._count()
+
+    def _send_all(self) -> None:
+        self._resend_in = self._resend_after
+        for peer in self._state.others:
+            self._state.out.send(peer, self._state.vote)
+
+    def _count(self) -> None:
+        """Decide at once where nobody who may still be there disagrees; else wait a little for a better vote."""
+        if self.outcome is not None:
+            return
+        state = self._state
+        agreed = {peer for peer, vote in self._received.items() if _same_candidate(vote, state.vote)}
+        if not state.config.is_quorum(agreed):
+            self._finalize_in = None
+        elif all(voter in agreed or voter in state.out.lost for voter in state.config.voters):
+            self._decide("everybody agrees")
+        elif self._finalize_in is None:
+            self._finalize_in = state.limits.finalize_ticks
+
+    def _decide(self, why: str) -> None:
+        self.outcome = Elected(self._state.vote, why)

@@ -1,0 +1,193 @@
+"""The log as the core sees it: what the storage holds, and the appends that are on their way there.
+
+The payloads live in the storage. This object knows only where the log begins and where each of its epochs ends, plus a
+tail in memory: every record that is not yet durable, and as many of the durable ones as have not been delivered yet and
+fit into `Limits.tail_bytes`.
+
+Three positions matter, always in this order: `base` (before the first record), `durable` (what a crash now would
+leave), `last` (the newest record). `durable` moves only when the host confirms a save: a peer must never act on what a
+power cut could take back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from zkcore.errors import InvariantViolation
+from zkcore.zab.ready import Entry, LogReader, Saved, SnapshotRef
+from zkcore.zab.sync_plan import LogSummary
+from zkcore.zxid import Zxid, counter_of, epoch_of, follows, format_zxid
+
+__all__ = ["History", "Run"]
+
+
+class Run(NamedTuple):
+    """Records with consecutive zxids: `payloads[i]` has the zxid `first + i`; `size` is their bytes in all."""
+
+    first: Zxid
+    payloads: tuple[bytes, ...]
+    size: int
+
+    @property
+    def last(self) -> Zxid:
+        return self.first + len(self.payloads) - 1
+
+    def within(self, after: Zxid, upto: Zxid) -> Run:
+        """The part of this run after `after` and up to `upto`; the run itself where that is all of it."""
+        start = max(after + 1 - self.first, 0) if epoch_of(after) == epoch_of(self.first) else 0
+        if start == 0 and upto >= self.last:
+            return self
+        payloads = self.payloads[start : upto + 1 - self.first]
+        return Run(self.first + start, payloads, sum(map(len, payloads)))
+
+    def fitting(self, max_bytes: int) -> Run:
+        """The longest beginning of this run that has at most `max_bytes`, but at least one record."""
+        size = len(self.payloads[0])
+        count = 1
+        while count < len(self.payloads) and size + len(self.payloads[count]) <= max_bytes:
+            size += len(self.payloads[count])
+            count += 1
+        return Run(self.first, self.payloads[:count], size)
+
+
+class History:
+    """See the module. Violations of the log's own rules raise InvariantViolation: callers check what peers sent."""
+
+    def __init__(self, saved: Saved, reader: LogReader, *, tail_bytes: int) -> None:
+        self._reader = reader
+        self._tail_bytes = tail_bytes
+        self.base = saved.base
+        self.last = saved.last
+        self.durable = saved.last
+        self.durable_base = saved.base
+        self._ends = list(saved.epoch_ends)
+        self._tail: deque[Run] = deque()
+        self._tail_start = saved.last  # the tail holds exactly the records after this one
+        self._tail_size = 0
+
+    # --- what is in it
+
+    @property
+    def summary(self) -> LogSummary:
+        """Where this log begins and where its epochs end."""
+        return LogSummary(self.base, tuple(self._ends))
+
+    def __contains__(self, zxid: Zxid) -> bool:
+        """Whether `zxid` is the base or one of the records."""
+        if zxid == self.base:
+            return True
+        epoch = epoch_of(zxid)
+        return zxid > self.base and counter_of(zxid) > 0 and any(epoch_of(e) == epoch and zxid <= e for e in self._ends)
+
+    def last_within(self, epoch: int) -> Zxid:
+        """The last record of `epoch` or an earlier one, or the base."""
+        return max((end for end in self._ends if epoch_of(end) <= epoch), default=self.base)
+
+    # --- how it changes; the matching write is the caller's to make
+
+    def append(self, first: Zxid, payloads: tuple[bytes, ...]) -> None:
+        """Add records to the end."""
+        if not payloads or not follows(first, self.last):
+            raise InvariantViolation(f"{format_zxid(first)} does not follow {format_zxid(self.last)} in the log")
+        run = Run(first, payloads, sum(map(len, payloads)))
+        last = run.last
+        if self._ends and self._ends[-1] >> 32 == last >> 32:
+            self._ends[-1] = last
+        else:
+            self._ends.append(last)
+        self.last = last
+        self._tail.append(run)
+        self._tail_size += run.size
+        while self._tail_size > self._tail_bytes and self._tail[0].last <= self.durable:
+            self._drop_first()
+
+    def truncate(self, zxid: Zxid) -> None:
+        """Remove every record after `zxid`."""
+        if zxid not in self:
+            raise InvariantViolation(f"cannot cut the log after {format_zxid(zxid)}, which is not in it")
+        while self._ends and self._ends[-1] > zxid:
+            end = self._ends.pop()
+            if epoch_of(end) == epoch_of(zxid):
+                self._ends.append(zxid)
+                break
+        self.last = zxid
+        self.durable = min(self.durable, zxid)
+        while self._tail and self._tail[-1].last > zxid:
+            run = self._tail.pop()
+            self._tail_size -= run.size
+            if run.first <= zxid:
+                kept = run.within(run.first - 1, zxid)
+                self._tail.append(kept)
+                self._tail_size += kept.size
+                break
+        self._tail_start = min(self._tail_start, zxid)
+
+    def install(self, ref: SnapshotRef) -> None:
+        """Begin anew after a snapshot."""
+        self.base = self.last = self._tail_start = ref.zxid
+        self._ends = [ref.zxid]
+        self._tail.clear()
+        self._tail_size = 0
+        self.durable = 0  # until the host confirms: nothing of the new log can be relied on before
+
+    def compact(self, ref: SnapshotRef) -> None:
+        """Forget the records up to `ref`."""
+        if ref.zxid not in self:
+            raise InvariantViolation(f"cannot compact the log to {format_zxid(ref.zxid)}, which is not in it")
+        self.base = ref.zxid
+        while self._ends[0] < ref.zxid:
+            del self._ends[0]
+        while self._tail and self._tail[0].last <= ref.zxid:
+            self._drop_first()
+
+    def confirm(self) -> None:
+        """The host saved everything that was written: memory and disk are the same."""
+        self.durable = self.last
+        self.durable_base = self.base
+
+    def release(self, upto: Zxid) -> None:
+        """Records up to `upto` were delivered: they need not stay in memory once they are durable."""
+        upto = min(upto, self.durable)
+        while self._tail and self._tail[0].last <= upto:
+            self._drop_first()
+
+    def _drop_first(self) -> None:
+        run = self._tail.popleft()
+        self._tail_size -= run.size
+        self._tail_start = run.last
+
+    # --- reading
+
+    def runs(self, after: Zxid, upto: Zxid, *, max_bytes: int) -> Iterator[Run]:
+        """The records after `after` and up to `upto`, both in the log, in order. What comes from the storage comes in
+        runs of about `max_bytes`; what is in memory comes as it was appended."""
+        stored = min(upto, self._tail_start)  # beyond, the storage may still hold what is about to be truncated
+        while after < stored:
+            entries = self._reader.entries(after, max_bytes)
+            if not entries or entries[0].zxid > stored:
+                raise InvariantViolation(f"the storage has no record after {format_zxid(after)}, but the log does")
+            for run in _runs_of(entries):
+                if run.first <= stored:
+                    part = run.within(after, stored)
+                    yield part
+                    after = part.last
+        for run in list(self._tail):
+            if run.last > after:
+                if run.first > upto:
+                    return
+                yield run.within(after, upto)
+
+    def read_snapshot(self, ref: SnapshotRef, offset: int, size: int) -> bytes:
+        """See LogReader."""
+        return self._reader.read_snapshot(ref, offset, size)
+
+
+def _runs_of(entries: Sequence[Entry]) -> Iterator[Run]:
+    start = 0
+    for index in range(1, len(entries) + 1):
+        if index == len(entries) or entries[index].zxid != entries[index - 1].zxid + 1:
+            payloads = tuple(entry.payload for entry in entries[start:index])
+            yield Run(entries[start].zxid, payloads, sum(map(len, payloads)))
+            start = index

@@ -1,0 +1,313 @@
+"""The role of a follower: register with the leader, bring the log in line, then log, acknowledge and learn commits.
+
+::
+
+    REGISTERING --LEADERINFO--> WAIT_SYNC --DIFF|TRUNC|SNAP--> SYNCING --NEWLEADER--> ACKED --UPTODATE--> BROADCAST
+
+What arrives before NEWLEADER is only collected. NEWLEADER turns it into one batch of writes: cut or install, append,
+and the epoch last. After a crash anywhere inside, the log is a prefix of an established leader's and still carries
+its old epoch, so nobody takes it for more than it is (protocol.md 1.3; the reverse order lost data in ZOOKEEPER-4643
+and 4785).
+
+Nothing learnt before UPTODATE counts as committed: a leader that is not established may yet vanish together with what
+it sent (protocol.md 1.7). """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any, TypeAlias
+
+from attrs import evolve
+
+from zkcore.zab.messages import (
+    Ack,
+    AckEpoch,
+    Commit,
+    Diff,
+    FollowerInfo,
+    LeaderInfo,
+    NewLeader,
+    PeerId,
+    Ping,
+    Proposal,
+    Role,
+    Snap,
+    SnapAck,
+    SnapData,
+    Trunc,
+    UpToDate,
+    Vote,
+)
+from zkcore.zab.ready import Append, InstallSnapshot, SnapshotChunk, SnapshotRef, Truncate
+from zkcore.zab.state import Left, Outcome, State
+from zkcore.zxid import Zxid, follows, format_zxid, make_zxid
+
+__all__ = ["Learner"]
+
+Complaint: TypeAlias = str | None
+"""What a message broke, if anything."""
+
+
+class Phase(Enum):
+    """Where the conversation with the leader is; see the module."""
+
+    REGISTERING = auto()
+    WAIT_SYNC = auto()
+    SYNCING = auto()
+    ACKED = auto()
+    BROADCAST = auto()
+
+
+class Learner:
+    """Follows `leader` until `outcome` is set."""
+
+    role = Role.FOLLOWING
+
+    def __init__(self, state: State, leader: PeerId) -> None:
+        self._state = state
+        self.leader = leader
+        self.outcome: Outcome | None = None
+        self.serve_from: Zxid = 0
+        self._phase = Phase.REGISTERING
+        self._epoch = 0
+        self._silence = 0  # ticks since the leader was last heard, or since this role began
+        self._unlinked = 0  # ticks without a link to it
+        self._register_in = state.limits.register_ticks
+        self._tentative: Zxid = 0  # the highest commit heard of before UPTODATE
+        self._must_ack = False
+        # What NEWLEADER will turn into writes:
+        self._tip: Zxid = 0
+        self._cut: Zxid | None = None
+        self._snapshot: SnapshotRef | None = None
+        self._snapshot_size = 0
+        self._snapshot_whole = False
+        self._collected: list[Proposal] = []
+        self.handlers: dict[type, Callable[[PeerId, Any], Complaint]] = {
+            Proposal: self._on_proposal,
+            Commit: self._on_commit,
+            Ping: self._on_ping,
+            LeaderInfo: self._on_leader_info,
+            Diff: self._on_diff,
+            Trunc: self._on_trunc,
+            Snap: self._on_snap,
+            SnapData: self._on_snap_data,
+            NewLeader: self._on_new_leader,
+            UpToDate: self._on_up_to_date,
+        }
+        self._register()
+
+    @property
+    def established(self) -> bool:
+        return self._phase is Phase.BROADCAST
+
+    # --- inputs that are not messages
+
+    def tick(self, ticks: int) -> None:
+        limits = self._state.limits
+        self._silence += ticks
+        if self._silence > self._patience:
+            self.outcome = Left(f"leader {self.leader} was silent for {self._silence} ticks")
+            return
+        if self._phase is Phase.REGISTERING:
+            self._unlinked = 0 if self.leader in self._state.out.linked else self._unlinked + ticks
+            if self._unlinked > limits.sync_limit_ticks:
+                self.outcome = Left(f"there is no link to leader {self.leader}")
+                return
+            self._register_in -= ticks
+            if self._register_in <= 0:
+                self._register()
+
+    @property
+    def ticks_until_due(self) -> int:
+        due = self._patience + 1 - self._silence
+        return max(min(due, self._register_in) if self._phase is Phase.REGISTERING else due, 1)
+
+    @property
+    def _patience(self) -> int:
+        synced = self._phase in (Phase.ACKED, Phase.BROADCAST)
+        return self._state.limits.sync_limit_ticks if synced else self._state.limits.init_limit_ticks
+
+    def on_linked(self, peer: PeerId) -> None:
+        if peer == self.leader and self._phase is Phase.REGISTERING:
+            self._register()
+
+    def on_lost(self, peer: PeerId) -> None:
+        """Until the leader has answered there is nothing to lose but the link."""
+        if peer == self.leader and self._phase is not Phase.REGISTERING:
+            self.outcome = Left(f"the link to leader {peer} broke")
+
+    def on_durable(self) -> None:
+        """Nothing to do: acknowledgements are sent behind the writes that they acknowledge."""
+
+    def on_looking(self, sender: PeerId, vote: Vote) -> None:
+        """Nothing to do: another node looks, this one has a leader."""
+
+    def flush(self) -> None:
+        """One acknowledgement for everything logged in this batch."""
+        if self._must_ack:
+            self._must_ack = False
+            self._state.out.send(self.leader, Ack(self._state.history.last))
+
+    def leave(self) -> None:
+        self._state.out.close(self.leader)
+
+    def _register(self) -> None:
+        self._register_in = self._state.limits.register_ticks
+        self._state.out.send(self.leader, FollowerInfo(self._state.accepted_epoch))
+
+    def heard(self, sender: PeerId) -> Complaint:
+        """Before every message: only the leader has anything to say to a follower."""
+        if sender != self.leader:
+            return f"it is not the leader, {self.leader} is"
+        self._silence = 0
+        return None
+
+    # --- discovery
+
+    def _on_leader_info(self, sender: PeerId, message: LeaderInfo) -> Complaint:
+        state = self._state
+        if self._phase is not Phase.REGISTERING:
+            return "LEADERINFO again"
+        if message.epoch < state.accepted_epoch:
+            self.outcome = Left(f"leader {sender} proposes epoch {message.epoch}, {state.accepted_epoch} is accepted")
+            return None
+        promised = message.epoch > state.accepted_epoch
+        current = state.current_epoch if promised else None  # given before, perhaps to somebody else: no promise
+        if promised:
+            state.save_epochs(accepted=message.epoch)
+        self._epoch = message.epoch
+        self._phase = Phase.WAIT_SYNC
+        log = state.history.summary
+        state.out.send(sender, AckEpoch(current, log.last, log.base, log.epoch_ends))
+        return None
+
+    # --- synchronisation
+
+    def _on_diff(self, sender: PeerId, message: Diff) -> Complaint:
+        if self._phase is not Phase.WAIT_SYNC:
+            return "DIFF out of turn"
+        if message.zxid != self._state.history.last:
+            return f"DIFF from {format_zxid(message.zxid)}, the log ends at {format_zxid(self._state.history.last)}"
+        self._begin_sync(message.zxid)
+        return None
+
+    def _on_trunc(self, sender: PeerId, message: Trunc) -> Complaint:
+        state = self._state
+        if self._phase is not Phase.WAIT_SYNC:
+            return "TRUNC out of turn"
+        if message.zxid not in state.history or message.zxid < max(state.delivered, state.committed):
+            return f"TRUNC to {format_zxid(message.zxid)}, which is not in the log or cuts what is committed"
+        self._cut = message.zxid
+        self._begin_sync(message.zxid)
+        return None
+
+    def _on_snap(self, sender: PeerId, message: Snap) -> Complaint:
+        state = self._state
+        if self._phase is not Phase.WAIT_SYNC and (self._phase is not Phase.SYNCING or self._snapshot is None):
+            return "SNAP out of turn"
+        if self._collected or message.zxid <= state.history.base or message.zxid < state.delivered:
+            return f"SNAP at {format_zxid(message.zxid)} is not ahead of what is here"
+        self._snapshot = SnapshotRef(message.zxid)
+        self._snapshot_size = 0
+        self._snapshot_whole = False
+        self._begin_sync(message.zxid)
+        return None
+
+    def _on_snap_data(self, sender: PeerId, message: SnapData) -> Complaint:
+        if self._snapshot is None or self._snapshot_whole or self._phase is not Phase.SYNCING:
+            return "SNAPDATA without SNAP"
+        if message.offset != self._snapshot_size:
+            return f"SNAPDATA at {message.offset}, expected at {self._snapshot_size}"
+        self._state.out.write(SnapshotChunk(self._snapshot, message.offset, message.data))
+        self._snapshot_size += len(message.data)
+        self._snapshot_whole = message.last
+        self._state.out.send(sender, SnapAck(self._snapshot_size))
+        return None
+
+    def _begin_sync(self, point: Zxid) -> None:
+        self._phase = Phase.SYNCING
+        self._tip = point
+
+    def _on_new_leader(self, sender: PeerId, message: NewLeader) -> Complaint:
+        state, history = self._state, self._state.history
+        if self._phase is not Phase.SYNCING or message.epoch != self._epoch:
+            return "NEWLEADER out of turn"
+        if self._snapshot is not None and not self._snapshot_whole:
+            return "NEWLEADER before the snapshot was complete"
+        if self._tip < state.committed:
+            return f"NEWLEADER with a history up to {format_zxid(self._tip)}, less than what is committed"
+        if self._snapshot is not None:
+            history.install(self._snapshot)
+            state.out.write(InstallSnapshot(self._snapshot, self._snapshot_size))
+        elif self._cut is not None and self._cut != history.last:
+            history.truncate(self._cut)
+            state.out.write(Truncate(self._cut))
+        for proposal in self._collected:
+            self._log(proposal)
+        self._collected.clear()
+        state.save_epochs(current=message.epoch)  # last: D5 of protocol.md 1.7
+        state.out.send(sender, Ack(make_zxid(message.epoch, 0)))
+        self._phase = Phase.ACKED
+        return None
+
+    def _on_up_to_date(self, sender: PeerId, message: UpToDate) -> Complaint:
+        if self._phase is not Phase.ACKED:
+            return "UPTODATE out of turn"
+        committed = max(message.zxid, self._tentative)
+        if committed not in self._state.history:
+            return f"UPTODATE commits {format_zxid(committed)}, which was never proposed here"
+        state = self._state
+        self._phase = Phase.BROADCAST
+        self.serve_from = committed
+        state.committed = max(state.committed, committed)
+        # Members that advertise another epoch for the same leader can never assemble a quorum (ZOOKEEPER-1732).
+        state.vote = evolve(state.vote, peer_epoch=self._epoch)
+        return None
+
+    # --- broadcast
+
+    def _on_proposal(self, sender: PeerId, message: Proposal) -> Complaint:
+        if self._phase in (Phase.REGISTERING, Phase.WAIT_SYNC):
+            return "PROPOSAL before synchronisation"
+        if not message.payloads:
+            return "PROPOSAL of nothing"
+        if message.first <= self._tip:
+            return self._on_repeated(sender, message)
+        if not follows(message.first, self._tip):
+            return f"PROPOSAL {format_zxid(message.first)} leaves a gap after {format_zxid(self._tip)} (ZOOKEEPER-4925)"
+        self._tip = message.last
+        if self._phase is Phase.SYNCING:
+            self._collected.append(message)
+        else:
+            self._log(message)
+            self._must_ack = True
+        return None
+
+    def _on_repeated(self, sender: PeerId, message: Proposal) -> Complaint:
+        """What is logged already is dropped; what a repeated batch adds is not."""
+        if message.last <= self._tip:
+            return None
+        known = self._tip + 1 - message.first
+        return self._on_proposal(sender, Proposal(message.first + known, message.payloads[known:]))
+
+    def _log(self, proposal: Proposal) -> None:
+        self._state.history.append(proposal.first, proposal.payloads)
+        self._state.out.write(Append(proposal.first, proposal.payloads))
+
+    def _on_commit(self, sender: PeerId, message: Commit) -> Complaint:
+        if self._phase in (Phase.REGISTERING, Phase.WAIT_SYNC):
+            return "COMMIT before synchronisation"
+        if message.zxid > self._tip:
+            return f"COMMIT {format_zxid(message.zxid)}, but the last proposal was {format_zxid(self._tip)}"
+        if self._phase is Phase.BROADCAST:
+            self._state.committed = max(self._state.committed, message.zxid)
+        else:
+            self._tentative = max(self._tentative, message.zxid)
+        return None
+
+    def _on_ping(self, sender: PeerId, message: Ping) -> Complaint:
+        if self._phase not in (Phase.ACKED, Phase.BROADCAST):
+            return "PING before NEWLEADER"
+        self._state.out.send(sender, message)
+        return None

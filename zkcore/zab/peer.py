@@ -1,0 +1,356 @@
+"""The Peer: one member of an ensemble, as a state machine that neither waits nor looks outside.
+
+**The contract.** Feed inputs; then, until `drain()` returns an empty Ready: send `early`, tell `events`, save
+`writes`, send `messages`, close `closes`.
+
+Only the next `drain()` confirms a Ready: what its `writes` held is then durable, and a leader counts its own
+acknowledgement. Until then every input raises RuntimeError. A host that saves off its event loop queues what arrives
+meanwhile, and the queue is the next batch: group commit with no extra machinery.
+
+A minimal host, with everything that is not the Peer's business left out::
+
+    peer = Peer(1, EnsembleConfig([1, 2, 3]), storage.load(), storage)
+    while True:
+        feed(peer)                                   # tick, receive, report_linked, report_lost, propose
+        while ready := peer.drain():
+            for to, message in ready.early: transport.send(to, message)
+            for event in ready.events: application.tell(event)
+            if ready.writes: storage.save(ready.writes)
+            for to, message in ready.messages: transport.send(to, message)
+            for other in ready.closes: transport.close(other)
+
+**How it works.** At any moment the Peer has one role, an object (election.py, learner.py, leader.py) that gets every
+input and speaks into the Outbox (state.py). A role that is finished says so in `outcome`; the Peer then throws it
+away, with what it still wanted to say, and makes the next. What outlives roles is the State. Delivery is here, too:
+whatever is committed and durable is delivered, whoever leads.
+
+The Peer never raises on what a remote peer sent: it tells `PeerRejected` and breaks the link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from attrs import frozen
+
+from zkcore.errors import BadArgumentsError, ConfigurationError, InvariantViolation, NotLeadingError
+from zkcore.zab.election import Election
+from zkcore.zab.history import History
+from zkcore.zab.leader import Leader
+from zkcore.zab.learner import Learner
+from zkcore.zab.limits import Limits
+from zkcore.zab.messages import FollowerInfo, PeerId, Role, Vote, ZabMessage
+from zkcore.zab.quorum import EnsembleConfig
+from zkcore.zab.ready import (
+    Compact,
+    Delivered,
+    LogReader,
+    PeerRejected,
+    Ready,
+    Restored,
+    RoleChanged,
+    Saved,
+    SnapshotRef,
+    Truncate,
+)
+from zkcore.zab.state import Elected, State
+from zkcore.zxid import Zxid, epoch_of, format_zxid
+
+__all__ = ["Peer", "PeerStatus"]
+
+AnyRole: TypeAlias = Election | Learner | Leader
+
+MAX_ROUND = 1 << 62
+"""No election is ever the 2**62nd: a vote that says so is nonsense, and must not use up the rounds."""
+
+
+@frozen
+class PeerStatus:
+    """What a Peer knows of itself. Zxids are integers; see `zkcore.zxid`."""
+
+    me: PeerId
+    role: Role
+    established: bool
+    leader: PeerId | None
+    accepted_epoch: int
+    current_epoch: int
+    log_base: Zxid
+    last_logged: Zxid
+    last_committed: Zxid
+    last_delivered: Zxid
+    linked: tuple[PeerId, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.me} {'established ' if self.established else ''}{self.role} leader={self.leader or '-'} "
+            f"epoch={self.current_epoch} logged={format_zxid(self.last_logged)} "
+            f"committed={format_zxid(self.last_committed)}"
+        )
+
+
+class Peer:
+    """A voter. See the module for the contract.
+
+    `saved` is what `Storage.load` returned, `log` the same storage. Raises ConfigurationError where `me` is not a
+    voter, and InvariantViolation where the epochs in `saved` contradict each other. """
+
+    def __init__(
+        self, me: PeerId, config: EnsembleConfig, saved: Saved, log: LogReader, limits: Limits | None = None
+    ) -> None:
+        if me not in config.voters:
+            raise ConfigurationError(f"server {me} is not among the voters {config.voters}; add it, or start another")
+        if saved.current_epoch > saved.accepted_epoch:
+            raise InvariantViolation(f"the current epoch {saved.current_epoch} is beyond the accepted one")
+        limits = limits if limits is not None else Limits()
+        history = History(saved, log, tail_bytes=limits.tail_bytes)
+        nobody = Vote(Role.LOOKING, me, saved.last, saved.current_epoch, 0)
+        self._state = State(
+            me, config, limits, history, saved.accepted_epoch, saved.current_epoch, vote=nobody, committed=saved.base
+        )
+        self._undo_interrupted_sync()
+        self._unconfirmed = False
+        self._budget = limits.deliver_bytes
+        self._role: AnyRole = Election(self._state)
+        self._announced = False  # the RoleChanged to established was told ...
+        self._serving = False  # ... and confirmed
+
+    def _undo_interrupted_sync(self) -> None:
+        """Records of an epoch that never became current are what a crash inside a synchronisation left: nothing that
+        was acknowledged. To raise the epoch instead would claim a history that is not whole (ZOOKEEPER-4643)."""
+        history = self._state.history
+        if epoch_of(history.last) > self._state.current_epoch and history.last != history.base:
+            point = max(history.last_within(self._state.current_epoch), history.base)
+            history.truncate(point)
+            self._state.out.write(Truncate(point))
+
+    # --- what it is
+
+    @property
+    def next_zxid(self) -> Zxid | None:
+        """The zxid the next proposal must have; None unless this node is an established leader that has delivered all
+        its initial history."""
+        return self._role.next_zxid if self._serving and isinstance(self._role, Leader) else None
+
+    @property
+    def ticks_until_due(self) -> int:
+        """How many ticks may pass before `tick` must be called; at least 1."""
+        return 1 if self._is_behind else self._role.ticks_until_due
+
+    @property
+    def role(self) -> Role:
+        return self._role.role
+
+    @property
+    def leader(self) -> PeerId | None:
+        """Whom this node follows, or itself; None while it looks."""
+        return None if isinstance(self._role, Election) else self._role.leader
+
+    @property
+    def established(self) -> bool:
+        """Whether a leader with a quorum behind it was found, and everything it had committed then delivered here."""
+        return self._announced
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch."""
+        return self._state.current_epoch
+
+    @property
+    def last_logged(self) -> Zxid:
+        return self._state.history.last
+
+    @property
+    def last_committed(self) -> Zxid:
+        return self._state.committed
+
+    def status(self) -> PeerStatus:
+        """A value for people and monitors."""
+        state = self._state
+        return PeerStatus(
+            me=state.me,
+            role=self.role,
+            established=self._announced,
+            leader=self.leader,
+            accepted_epoch=state.accepted_epoch,
+            current_epoch=state.current_epoch,
+            log_base=state.history.base,
+            last_logged=state.history.last,
+            last_committed=state.committed,
+            last_delivered=state.delivered,
+            linked=tuple(peer for peer in state.others if peer in state.out.linked),
+        )
+
+    # --- inputs
+
+    def tick(self, ticks: int = 1) -> None:
+        """`ticks` ticks have passed. After a stall, first feed what arrived, then tick at most half of
+        `Limits.sync_limit_ticks`: time in which nobody could be heard must not count against them."""
+        self._begin_input()
+        if ticks > 0:
+            self._role.tick(ticks)
+            self._change_roles()
+
+    def receive(self, sender: PeerId, message: ZabMessage) -> None:
+        """`message` arrived on the link from `sender`, whom the transport authenticated."""
+        self._begin_input()
+        state = self._state
+        if state.out.is_closing(sender):
+            return
+        if sender == state.me or sender not in state.config.voters:
+            state.out.tell(PeerRejected(sender, "it is not a member of the ensemble"))
+            return
+        kind = type(message)
+        handler = None if isinstance(self._role, Election) else self._role.handlers.get(kind)
+        if handler is not None and not isinstance(self._role, Election):
+            complaint = self._role.heard(sender) or handler(sender, message)
+        elif isinstance(message, Vote):
+            complaint = self._on_vote(sender, message)
+        elif kind is FollowerInfo:
+            complaint = None  # two nodes may each follow the other for a moment
+        else:
+            complaint = f"{kind.__name__} means nothing to a node that is {self._role.role}"
+        if complaint is not None:
+            self._reject(sender, complaint)
+        self._change_roles()
+
+    def report_linked(self, peer: PeerId) -> None:
+        """A fresh link to `peer` is up. It is told the last vote, and a leader not heard yet FOLLOWERINFO."""
+        self._begin_input()
+        state = self._state
+        if peer == state.me or peer not in state.config.voters:
+            state.out.tell(PeerRejected(peer, "it is not a member of the ensemble"))
+            return
+        state.out.on_linked(peer)
+        state.out.send(peer, state.vote)
+        self._role.on_linked(peer)
+        self._change_roles()
+
+    def report_lost(self, peer: PeerId) -> None:
+        """The link to `peer` broke. What was not drained for it is dropped."""
+        self._begin_input()
+        if peer not in self._state.out.linked:
+            return
+        self._state.out.on_lost(peer)
+        self._role.on_lost(peer)
+        self._change_roles()
+
+    def propose(self, first: Zxid, payloads: Sequence[bytes]) -> None:
+        """Broadcast transactions. `first` must be `next_zxid`, the zxid for which the first was prepared.
+
+        Raises NotLeadingError where `next_zxid` is None, and BadArgumentsError for another `first`.
+        """
+        self._begin_input()
+        if not self._serving or not isinstance(self._role, Leader):
+            raise NotLeadingError(self.leader)
+        if first != self._role.next_zxid:
+            raise BadArgumentsError(
+                f"the next zxid is {format_zxid(self._role.next_zxid)}, the proposal begins at {format_zxid(first)}"
+            )
+        if payloads and not self._role.propose(first, tuple(payloads)):
+            self._change_roles()
+            raise NotLeadingError(None)
+
+    def compact(self, snapshot: SnapshotRef) -> None:
+        """The storage holds `snapshot`: the log up to it may go. Ignored where it is gone already.
+
+        Raises BadArgumentsError for a snapshot of something that was not delivered here (protocol.md 1.7, D11).
+        """
+        self._begin_input()
+        if snapshot.zxid <= self._state.history.base:
+            return
+        if snapshot.zxid > self._state.delivered or snapshot.zxid not in self._state.history:
+            raise BadArgumentsError(f"{snapshot} is not of a state that was delivered here")
+        self._state.history.compact(snapshot)
+        self._state.out.write(Compact(snapshot))
+
+    # --- output
+
+    def drain(self) -> Ready:
+        """Confirm the Ready before, and take the next. See the module."""
+        if self._unconfirmed:
+            self._unconfirmed = False
+            self._serving = self._announced
+            self._state.history.confirm()
+            self._role.on_durable()
+            self._change_roles()
+        self._deliver()
+        self._role.flush()
+        ready = self._state.out.take()
+        if ready:
+            self._unconfirmed = True
+        else:
+            self._budget = self._state.limits.deliver_bytes
+        return ready
+
+    # --- within
+
+    def _begin_input(self) -> None:
+        if self._unconfirmed:
+            raise RuntimeError("a Ready is out: act on it and call drain() until it is empty before the next input")
+
+    def _on_vote(self, sender: PeerId, vote: Vote) -> str | None:
+        if not 0 <= vote.round < MAX_ROUND:
+            return f"VOTE of round {vote.round}"
+        if isinstance(self._role, Election):
+            self._role.on_vote(sender, vote)
+        elif vote.state is Role.LOOKING:
+            self._state.out.send(sender, self._state.vote)
+            self._role.on_looking(sender, vote)
+        return None
+
+    def _reject(self, peer: PeerId, why: str) -> None:
+        self._state.out.tell(PeerRejected(peer, why))
+        self._state.out.close(peer)
+
+    def _change_roles(self) -> None:
+        while self._role.outcome is not None:
+            self._change_role()
+
+    def _change_role(self) -> None:
+        state, outcome = self._state, self._role.outcome
+        self._announced = self._serving = False
+        self._role.leave()
+        state.out.drop_messages()
+        assert outcome is not None
+        if not isinstance(outcome, Elected):
+            self._tell_role(Role.LOOKING, None, established=False, why=outcome.why)
+            self._role = Election(state)
+            return
+        vote = outcome.vote
+        role = Role.LEADING if vote.leader == state.me else Role.FOLLOWING
+        state.vote = Vote(role, vote.leader, vote.zxid, vote.peer_epoch, state.round)
+        self._tell_role(role, vote.leader, established=False, why=outcome.why)
+        for peer in state.others:
+            state.out.send(peer, state.vote)
+        self._role = Leader(state) if role is Role.LEADING else Learner(state, vote.leader)
+
+    def _tell_role(self, role: Role, leader: PeerId | None, *, established: bool, why: str) -> None:
+        self._state.out.tell(RoleChanged(role, leader, self._state.current_epoch, established, why))
+
+    @property
+    def _is_behind(self) -> bool:
+        state = self._state
+        return state.delivered < min(state.committed, state.history.durable)
+
+    def _deliver(self) -> None:
+        """Tell what is committed and durable here, both (D10 of protocol.md 1.7), as far as the budget goes."""
+        state, history = self._state, self._state.history
+        if state.delivered < history.durable_base and history.durable >= history.durable_base:
+            state.delivered = history.durable_base
+            state.out.tell(Restored(SnapshotRef(history.durable_base)))
+        upto = min(state.committed, history.durable)
+        if state.delivered < upto and self._budget > 0:
+            for run in history.runs(state.delivered, upto, max_bytes=min(self._budget, state.limits.read_bytes)):
+                part = run if run.size <= self._budget else run.fitting(self._budget)
+                state.out.tell(Delivered(part.first, part.payloads))
+                state.delivered = part.last
+                self._budget -= part.size
+                if self._budget <= 0 or part is not run:
+                    break
+            history.release(state.delivered)
+        role = self._role
+        if self._announced or isinstance(role, Election) or not role.established or state.delivered < role.serve_from:
+            return
+        self._announced = True
+        self._tell_role(role.role, role.leader, established=True, why="a quorum holds the history")
