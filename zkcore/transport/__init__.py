@@ -1,0 +1,5 @@
+"""What carries messages between replicas: the `Transport` protocol and its implementations."""
+
+from zkcore.transport.transport import Inbox, LocalNetwork, Transport
+
+__all__ = ["Inbox", "LocalNetwork", "Transport"]
