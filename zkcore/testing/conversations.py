@@ -1,0 +1,177 @@
+"""What may be said when: the checks on messages, made at the instant each leaves its node.
+
+Two kinds. What a message promises must be durable already at its sender (N6, the D-rules of protocol.md 1.7). And on
+each link a conversation must keep its form (N9, N10): proposals without a gap, commits only of what was proposed there,
+acknowledgements that rise and begin with (epoch, 0). A repeated proposal is legal: the learner drops it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from zkcore.zab.messages import (
+    Ack,
+    AckEpoch,
+    Commit,
+    Diff,
+    LeaderInfo,
+    Message,
+    NewLeader,
+    PeerId,
+    Proposal,
+    Snap,
+    SnapAck,
+    Trunc,
+    UpToDate,
+)
+from zkcore.zxid import Zxid, counter_of, epoch_of, follows, format_zxid
+
+if TYPE_CHECKING:
+    from zkcore.testing.checkers import Oracle
+
+__all__ = ["Conversations"]
+
+
+class _Link:
+    """What was said in one direction of one link."""
+
+    __slots__ = ("acked", "epoch", "snapshot", "tip")
+
+    def __init__(self) -> None:
+        self.epoch = 0  # of the LEADERINFO sent here
+        self.tip: Zxid | None = None  # the last zxid the learner got here; None before synchronisation
+        self.acked: Zxid | None = None
+        self.snapshot: Zxid = 0  # the snapshot announced here
+
+
+class Conversations:
+    """All links of one ensemble."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self._oracle = oracle
+        self._links = {
+            (one, other): _Link() for one in oracle.voters for other in oracle.voters if one != other
+        }  # fmt: skip
+        # The newest epoch each node promised, whom it promised it to, and in which of its terms as leader.
+        self._promised: dict[PeerId, tuple[int, PeerId, int]] = dict.fromkeys(oracle.voters, (0, 0, 0))
+        self._promises: dict[tuple[int, PeerId], list[PeerId]] = {}  # who promised this epoch to this leader
+        self._terms: dict[PeerId, int] = dict.fromkeys(oracle.voters, 0)
+        self._checks: dict[type, Callable[[PeerId, PeerId, _Link, Any], None]] = {
+            LeaderInfo: self._leader_info,
+            AckEpoch: self._ack_epoch,
+            Diff: self._sync_from,
+            Trunc: self._sync_from,
+            Snap: self._snap,
+            SnapAck: self._snap_ack,
+            NewLeader: self._new_leader,
+            Proposal: self._proposal,
+            Ack: self._ack,
+            Commit: self._commit,
+            UpToDate: self._commit,
+        }
+
+    def begin(self, one: PeerId, other: PeerId) -> None:
+        """A fresh link: nothing was said on it."""
+        self._links[one, other] = _Link()
+        self._links[other, one] = _Link()
+
+    def forget_role(self, node: PeerId) -> None:
+        """`node` has a new role, or is a new incarnation."""
+        self._terms[node] += 1
+
+    def sent(self, node: PeerId, to: PeerId, message: Message) -> None:
+        """See Oracle.sent."""
+        check = self._checks.get(type(message))
+        if check is not None:
+            check(node, to, self._links[node, to], message)
+
+    def _lacks(self, node: PeerId, message: Message, what: str) -> None:
+        self._oracle.fail("N6", f"node {node} sends {message} before {what} is durable")
+
+    # --- discovery
+
+    def _promise(self, node: PeerId, leader: PeerId, epoch: int) -> None:
+        """`node` accepts `epoch` of `leader`. Repeating it to oneself within one term as leader is no new promise."""
+        before = self._promised[node]
+        promise = (epoch, leader, self._terms[node] if node == leader else 0)
+        if before == promise and node == leader:
+            return
+        if epoch <= before[0]:
+            self._oracle.fail("X13", f"node {node} promises epoch {epoch} to {leader} after {before[0]} to {before[1]}")
+        self._promised[node] = promise
+        self._promises.setdefault((epoch, leader), []).append(node)
+
+    def _leader_info(self, node: PeerId, to: PeerId, link: _Link, message: LeaderInfo) -> None:
+        if self._oracle.durable[node].accepted < message.epoch:
+            self._lacks(node, message, "its accepted epoch")
+        if self._oracle.established.get(message.epoch) != node:  # established: the promise was made and counted
+            self._promise(node, node, message.epoch)
+        link.epoch = message.epoch
+
+    def _ack_epoch(self, node: PeerId, to: PeerId, link: _Link, message: AckEpoch) -> None:
+        durable = self._oracle.durable[node]
+        epoch = self._links[to, node].epoch
+        if epoch == 0:
+            self._oracle.fail("N8", f"node {node} sends {message} without LEADERINFO from {to}")
+        if durable.accepted < epoch:
+            self._lacks(node, message, f"accepted epoch {epoch}")
+        described = (message.last_zxid, message.base, message.epoch_ends)
+        if described != (durable.last, durable.base, durable.epoch_ends()):
+            self._lacks(node, message, "the log it describes")
+        if message.current_epoch is not None:
+            if message.current_epoch != durable.current:
+                self._lacks(node, message, "that current epoch")
+            self._promise(node, to, epoch)
+
+    # --- synchronisation
+
+    def _sync_from(self, node: PeerId, to: PeerId, link: _Link, message: Diff | Trunc) -> None:
+        link.tip = message.zxid
+
+    def _snap(self, node: PeerId, to: PeerId, link: _Link, message: Snap) -> None:
+        link.tip = link.snapshot = message.zxid
+        if not self._oracle.is_committed(message.zxid):
+            self._oracle.fail("N5", f"node {node} sends {message}, which is not committed")
+
+    def _snap_ack(self, node: PeerId, to: PeerId, link: _Link, message: SnapAck) -> None:
+        if self._oracle.durable[node].pieces != (self._links[to, node].snapshot, message.offset):
+            self._lacks(node, message, "that much of the snapshot")
+
+    def _new_leader(self, node: PeerId, to: PeerId, link: _Link, message: NewLeader) -> None:
+        promises = self._promises.get((message.epoch, node), [])
+        if not self._oracle.is_quorum(promises):
+            self._oracle.fail("X1", f"node {node} leads epoch {message.epoch}, promised only by {promises}")
+        self._oracle.announces(node, message)
+
+    # --- broadcast
+
+    def _proposal(self, node: PeerId, to: PeerId, link: _Link, message: Proposal) -> None:
+        tip = link.tip
+        if tip is None or (message.first > tip and not follows(message.first, tip)):
+            after = "before synchronisation" if tip is None else f"after {format_zxid(tip)}"
+            self._oracle.fail("N9", f"node {node} sends {message} to {to} {after}")
+        self._oracle.proposes(node, message)
+        link.tip = message.last if tip is None else max(tip, message.last)
+
+    def _ack(self, node: PeerId, to: PeerId, link: _Link, message: Ack) -> None:
+        durable = self._oracle.durable[node]
+        zxid = message.zxid
+        if counter_of(zxid) == 0:
+            if link.acked is not None:
+                self._oracle.fail("N9", f"node {node} sends {message} again")
+            if durable.current != epoch_of(zxid):
+                self._lacks(node, message, f"current epoch {epoch_of(zxid)}")
+        else:
+            if link.acked is None:
+                self._oracle.fail("N10", f"node {node} sends {message} before it accepted the epoch")
+            elif zxid <= link.acked:
+                self._oracle.fail("N9", f"node {node} sends {message} after {format_zxid(link.acked)}")
+            if not durable.keeps(zxid):
+                self._lacks(node, message, "that record")
+        link.acked = zxid
+
+    def _commit(self, node: PeerId, to: PeerId, link: _Link, message: Commit | UpToDate) -> None:
+        if link.tip is None or message.zxid > link.tip:
+            self._oracle.fail("N9", f"node {node} sends {message} to {to}, which was not sent that far")
+        self._oracle.commits(node, message)

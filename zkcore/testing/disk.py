@@ -1,0 +1,60 @@
+"""The simulated disk: a storage, and a record of what is in it for the checkers.
+
+The faults need no switch in the storage. A crash inside `save` is a shorter `save`, of the prefix that the contract of
+Storage allows to survive; a full or failing disk is the same, and the replica lives on. So any Storage can be put to
+the test.
+
+Every write that really happened is told to `wrote`, one after the other, in the order in which a crash could part them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from zkcore.storage.storage import Storage, prefix_of
+from zkcore.zab.ready import Append, Saved, SnapshotRef, Write
+
+__all__ = ["Disk"]
+
+
+class Disk:
+    """The storage of one node; it outlives the node's crashes."""
+
+    def __init__(self, storage: Storage, wrote: Callable[[Write], None]) -> None:
+        self.storage = storage
+        self._wrote = wrote
+
+    def load(self) -> Saved:
+        """What survived."""
+        return self.storage.load()
+
+    def save(self, writes: Sequence[Write]) -> None:
+        """Make all of it durable."""
+        self.storage.save(writes)
+        for write in writes:
+            self._wrote(write)
+
+    def save_part(self, writes: Sequence[Write], rng: Random) -> int:
+        """Make a drawn prefix durable, as a crash would: whole writes, and perhaps the first records of the next one.
+        Returns how many whole writes were kept."""
+        kept = rng.randrange(len(writes) + 1)
+        torn = writes[kept] if kept < len(writes) else None
+        records = rng.randrange(len(torn.payloads)) if isinstance(torn, Append) else 0
+        part = prefix_of(writes, kept, records_kept=records)
+        if part:
+            self.save(part)
+        return kept
+
+    def save_snapshot(self, ref: SnapshotRef, state: bytes) -> None:
+        """Keep a snapshot that the application made."""
+        self.storage.save_snapshot(ref, [state])
+
+    def read_snapshot(self, ref: SnapshotRef) -> bytes:
+        """The whole of a snapshot."""
+        pieces: list[bytes] = []
+        size = 0
+        while piece := self.storage.read_snapshot(ref, size, 1 << 16):
+            pieces.append(piece)
+            size += len(piece)
+        return b"".join(pieces)

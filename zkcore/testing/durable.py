@@ -1,0 +1,91 @@
+"""What one disk holds, as the checkers see it, and the violation they raise.
+
+A Durable is rebuilt from the writes that reached the disk, one by one, and shares no code with any storage. Payloads
+are not in it: one zxid has one payload everywhere, which the Oracle checks when it is logged.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+
+from zkcore.zxid import Zxid, epoch_of, format_zxid
+
+__all__ = ["Durable", "Violation"]
+
+
+class Violation(Exception):
+    """An invariant does not hold. `invariant` is its name in protocol.md 2."""
+
+    def __init__(self, invariant: str, message: str) -> None:
+        super().__init__(invariant, message)
+        self.invariant = invariant
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.message}"
+
+
+class Durable:
+    """Epochs, base and zxids of one node's disk. `unrepaired`: a crash left records beyond the current epoch, which the
+    next incarnation has not cut yet (protocol.md 2, N2)."""
+
+    __slots__ = ("accepted", "base", "current", "pieces", "unrepaired", "zxids")
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.current = 0
+        self.base: Zxid = 0
+        self.zxids: list[Zxid] = []
+        self.pieces: tuple[Zxid, int] = (0, 0)  # of which snapshot pieces are put aside, and how many bytes
+        self.unrepaired = False
+
+    @property
+    def last(self) -> Zxid:
+        return self.zxids[-1] if self.zxids else self.base
+
+    def holds(self, zxid: Zxid) -> bool:
+        """Whether `zxid` is a record, or part of the snapshot that the log continues."""
+        if zxid <= self.base:
+            return True
+        zxids = self.zxids
+        index = bisect_left(zxids, zxid)
+        return index < len(zxids) and zxids[index] == zxid
+
+    def keeps(self, zxid: Zxid) -> bool:
+        """Whether `zxid` is here to stay: records of an epoch that is not current yet belong to a synchronisation that a
+        crash would undo."""
+        return zxid <= self.base or (zxid >> 32 <= self.current and self.holds(zxid))
+
+    def epoch_ends(self) -> tuple[Zxid, ...]:
+        ends = [self.base] if self.base else []
+        for zxid in self.zxids:
+            if ends and epoch_of(ends[-1]) == epoch_of(zxid):
+                ends[-1] = zxid
+            else:
+                ends.append(zxid)
+        return tuple(ends)
+
+    def first_after(self, zxid: Zxid) -> Zxid | None:
+        index = bisect_right(self.zxids, zxid)
+        return self.zxids[index] if index < len(self.zxids) else None
+
+    def between(self, after: Zxid, upto: Zxid) -> list[Zxid]:
+        """The records after `after`, up to `upto`. Raises Violation X9 where they are compacted away already."""
+        if after < self.base:
+            raise Violation("N5", f"records after {format_zxid(after)} were compacted before they were committed")
+        return self.zxids[bisect_right(self.zxids, after) : bisect_right(self.zxids, upto)]
+
+    def append(self, first: Zxid, count: int) -> None:
+        self.zxids.extend(range(first, first + count))
+
+    def truncate(self, zxid: Zxid) -> None:
+        del self.zxids[bisect_right(self.zxids, zxid) :]
+
+    def install(self, zxid: Zxid) -> None:
+        self.base = zxid
+        self.zxids.clear()
+        self.pieces = (0, 0)
+
+    def compact(self, zxid: Zxid) -> None:
+        del self.zxids[: bisect_right(self.zxids, zxid)]
+        self.base = zxid

@@ -1,0 +1,112 @@
+"""What runs on the nodes of a simulated world: the seam between the world and the machines it drives.
+
+The world knows nodes, links, disks and time. A Program knows what machine runs on a node, what load is put on it and
+what state it builds from what is delivered. `BarePeers` drives the ZAB core by itself, with transactions that mean nothing.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Protocol
+
+from zkcore.errors import NotLeadingError
+from zkcore.testing.checkers import chain
+from zkcore.zab.limits import Limits
+from zkcore.zab.messages import PeerId
+from zkcore.zab.peer import Peer
+from zkcore.zab.quorum import EnsembleConfig
+from zkcore.zab.ready import Delivered, Event, Ready, Restored, Saved, SnapshotRef
+from zkcore.zxid import Zxid
+
+if TYPE_CHECKING:
+    from zkcore.testing.node import Node
+
+__all__ = ["BarePeers", "Machine", "Program"]
+
+
+class Machine(Protocol):
+    """What a node feeds and drains: a Peer, or something built around one with the same contract."""
+
+    @property
+    def ticks_until_due(self) -> int: ...
+    def tick(self, ticks: int = 1) -> None: ...
+    def receive(self, sender: PeerId, message: Any) -> None: ...
+    def report_linked(self, peer: PeerId) -> None: ...
+    def report_lost(self, peer: PeerId) -> None: ...
+    def compact(self, snapshot: SnapshotRef) -> None: ...
+    def drain(self) -> Ready: ...
+
+
+class Program(Protocol):
+    """What runs on every node of a world."""
+
+    def start(self, node: Node, saved: Saved) -> Machine:
+        """A machine for a new incarnation of `node`, with an empty application state."""
+
+    def peer(self, machine: Machine) -> Peer:
+        """The Peer inside `machine`."""
+
+    def step(self, node: Node, rng: Random) -> None:
+        """Put a little load on `node`: inputs to its machine, which is ready for them."""
+
+    def tell(self, node: Node, event: Event) -> None:
+        """Apply `event` to the state of `node`, and check the state that results."""
+
+    def position(self, node: Node) -> Zxid:
+        """The zxid that the state of `node` is as of."""
+
+    def snapshot(self, node: Node) -> bytes:
+        """The state of `node` as a snapshot."""
+
+
+_HEADER = Struct(">QI")
+
+
+class BarePeers:
+    """Peers alone. A transaction is a few random bytes, and the state a digest of all of them."""
+
+    def __init__(self, config: EnsembleConfig, limits: Limits, *, batch: int, filler: int) -> None:
+        self._config = config
+        self._limits = limits
+        self._batch = batch
+        self._filler = filler  # bytes that make a snapshot large enough to be sent in pieces
+        self._states: dict[PeerId, tuple[Zxid, int]] = {}
+
+    def start(self, node: Node, saved: Saved) -> Machine:
+        self._states[node.me] = (0, 0)
+        return Peer(node.me, self._config, saved, node.disk.storage, self._limits)
+
+    def peer(self, machine: Machine) -> Peer:
+        assert isinstance(machine, Peer)
+        return machine
+
+    def step(self, node: Node, rng: Random) -> None:
+        """Propose a batch, where this node leads."""
+        assert isinstance(node.machine, Peer)
+        first = node.machine.next_zxid
+        if first is None:
+            return
+        payloads = [rng.randbytes(8 + rng.randrange(24)) for _ in range(1 + rng.randrange(self._batch))]
+        try:
+            node.machine.propose(first, payloads)
+        except NotLeadingError:
+            pass  # the counter of the epoch is used up; the leader stepped down instead
+
+    def tell(self, node: Node, event: Event) -> None:
+        if isinstance(event, Delivered):
+            zxid, digest = self._states[node.me]
+            for zxid, payload in enumerate(event.payloads, event.first):
+                digest = chain(digest, zxid, payload)
+            self._states[node.me] = (zxid, digest)
+            node.oracle.check_state(node.me, zxid, digest)
+        elif isinstance(event, Restored):
+            zxid, digest = _HEADER.unpack_from(node.disk.read_snapshot(event.snapshot))
+            self._states[node.me] = (zxid, digest)
+            node.oracle.check_state(node.me, event.snapshot.zxid, digest)
+
+    def position(self, node: Node) -> Zxid:
+        return self._states[node.me][0]
+
+    def snapshot(self, node: Node) -> bytes:
+        return _HEADER.pack(*self._states[node.me]) + bytes(self._filler)

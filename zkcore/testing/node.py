@@ -1,0 +1,352 @@
+"""One node of a simulated world: a host as the contract of Peer wants it, and all that can befall a host.
+
+It queues what arrives, feeds it, and drains: early messages out, events told, writes saved, messages out, links closed.
+A save takes time, and while it lasts the node is silent and what arrives waits. Then time itself is told, by the rule
+for hosts: after a stall first what arrived, then one tick of at most half the sync limit.
+
+A node can crash (between any two steps, and inside a save, of which a prefix then survives), stand still, or have its
+storage refuse a save. Its disk outlives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum, auto
+from random import Random
+from typing import Protocol
+
+from zkcore.testing.checkers import Oracle
+from zkcore.testing.disk import Disk
+from zkcore.testing.load import Machine, Program
+from zkcore.testing.network import Clock, Network
+from zkcore.testing.trace import Trace
+from zkcore.zab.messages import Message, PeerId
+from zkcore.zab.peer import Peer
+from zkcore.zab.ready import (
+    Append,
+    Delivered,
+    InstallSnapshot,
+    Ready,
+    SaveEpochs,
+    SnapshotChunk,
+    SnapshotRef,
+    Truncate,
+    Write,
+)
+
+__all__ = ["Node", "Surroundings", "Target", "Trouble"]
+
+
+class Target(Enum):
+    """Which save a trouble waits for."""
+
+    ANY = auto()
+    EPOCHS = auto()
+    SYNC = auto()
+
+    def fits(self, writes: Sequence[Write]) -> bool:
+        if self is Target.ANY:
+            return True
+        epochs = any(isinstance(write, SaveEpochs) for write in writes)
+        if self is Target.EPOCHS:
+            return epochs
+        return any(isinstance(write, (Truncate, InstallSnapshot, SnapshotChunk)) for write in writes) or (
+            epochs and any(isinstance(write, Append) for write in writes)
+        )
+
+
+class Trouble(Enum):
+    """What happens in a save that was waited for."""
+
+    CRASH = auto()
+    FAIL = auto()
+    FULL = auto()
+
+
+class Surroundings(Clock, Protocol):
+    """What a node asks of its world."""
+
+    oracle: Oracle
+    network: Network
+    program: Program
+    trace: Trace
+    half_sync_ticks: int
+    snapshot_every: int
+
+    def save_ns(self, node: Node) -> int:
+        """How long a save of `node` takes that begins now."""
+
+    def befell(self, node: Node, trouble: Trouble) -> None:
+        """A trouble that was set up came about, and `node` is down now: start it again some time."""
+
+
+_RECEIVE, _LINKED, _LOST, _COMPACT = range(4)
+
+
+class Node:
+    """The host of one voter. `tick_ns` is the length of its ticks: clocks do not run alike."""
+
+    def __init__(self, me: PeerId, world: Surroundings, disk: Disk, rng: Random, *, tick_ns: int) -> None:
+        self.me = me
+        self.disk = disk
+        self.oracle = world.oracle
+        self.machine: Machine | None = None
+        self.paused = False
+        self.trouble: tuple[Target, Trouble] | None = None
+        self.slow_until = 0
+        self.stalled_at = 0  # when a stall last ended: the world's patience with this node begins anew
+        self._world = world
+        self._rng = rng
+        self.tick_ns = tick_ns
+        self._life = 0  # counts incarnations: what one has begun must not happen to the next
+        self._inbox: list[tuple[int, PeerId, object]] = []
+        self._lost: dict[PeerId, int] = {}  # losses that are queued; nothing goes to such a peer
+        self._saving: Ready | None = None
+        self._overdue = False  # a save ended while the node stood still
+        self._ticked_at = 0
+        self._due_at = 0
+        self._wake_at = 0  # the earliest wake-up that is scheduled, or 0
+        self._wanted = 0  # load that waits for the node to be idle
+        self._since_snapshot = 0
+        self._compacting = False
+
+    @property
+    def up(self) -> bool:
+        return self.machine is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is silent at the moment: in a save, or standing still."""
+        return self._saving is not None or self.paused
+
+    @property
+    def peer(self) -> Peer | None:
+        return None if self.machine is None else self._world.program.peer(self.machine)
+
+    # --- life and death
+
+    def start(self) -> None:
+        """Begin a new incarnation from what the disk holds."""
+        world = self._world
+        saved = self.disk.load()
+        self.oracle.started(self.me, saved)
+        self.machine = world.program.start(self, saved)
+        self._life += 1
+        self._ticked_at = self.stalled_at = world.now
+        self._wake_at = 0
+        world.trace.say(world.now, f"{self.me} starts: {saved}")
+        world.trace.mark(world.now, 1, self.me, saved.last, saved.accepted_epoch, saved.current_epoch)
+        world.network.plug(self.me, self)
+        self._drain()
+
+    def crash(self) -> None:
+        """Everything that is not on the disk is gone. Inside a save, a prefix of it is on the disk."""
+        world = self._world
+        ready, self._saving = self._saving, None
+        if ready is not None:
+            kept = self.disk.save_part(ready.writes, self._rng)
+            if kept == len(ready.writes):  # so the messages behind the save may have begun to leave
+                for to, message in ready.messages[: self._rng.randrange(len(ready.messages) + 1)]:
+                    self._send(to, message)
+            world.trace.say(world.now, f"{self.me} had saved {kept} of {len(ready.writes)} writes")
+        world.trace.say(world.now, f"{self.me} is down")
+        world.trace.mark(world.now, 2, self.me)
+        self.machine = None
+        self.paused = self._overdue = self._compacting = False
+        self.trouble = None
+        self._life += 1
+        self._wanted = self._since_snapshot = 0
+        self._inbox.clear()
+        self._lost.clear()
+        world.network.unplug(self.me)
+
+    def pause(self) -> None:
+        """Stand still: the process is stopped, its links stay up, a save under way goes on."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Go on, with everything that arrived meanwhile."""
+        self.paused = False
+        self.stalled_at = self._world.now
+        if self._overdue:
+            self._overdue = False
+            self._end_save(self._life)
+        else:
+            self._run()
+
+    # --- the Inbox
+
+    def receive(self, sender: PeerId, message: Message) -> None:
+        self._inbox.append((_RECEIVE, sender, message))
+        self._run()
+
+    def report_linked(self, peer: PeerId) -> None:
+        self._inbox.append((_LINKED, peer, None))
+        self._run()
+
+    def report_lost(self, peer: PeerId) -> None:
+        self._inbox.append((_LOST, peer, None))
+        self._lost[peer] = self._lost.get(peer, 0) + 1
+        self._run()
+
+    def want_load(self) -> None:
+        """Run a step of the program's load as soon as this node is idle."""
+        self._wanted += 1
+        self._run()
+
+    # --- feeding
+
+    def _run(self) -> None:
+        machine = self.machine
+        if machine is None or self._saving is not None or self.paused:
+            return
+        world = self._world
+        passed = (world.now - self._ticked_at) // self.tick_ns
+        stalled = world.now > self._due_at + self.tick_ns
+        if passed and not stalled:
+            self._ticked_at += passed * self.tick_ns
+            machine.tick(passed)
+        if self._inbox:
+            self._feed(machine)
+        if stalled:
+            self._ticked_at = self.stalled_at = world.now
+            machine.tick(min(passed, world.half_sync_ticks))
+        while self._wanted:
+            self._wanted -= 1
+            world.program.step(self, self._rng)
+        self._drain()
+
+    def _feed(self, machine: Machine) -> None:
+        world = self._world
+        trace, now = world.trace, world.now
+        inbox, self._inbox = self._inbox, []
+        for kind, peer, thing in inbox:
+            if kind == _RECEIVE:
+                trace.arrived(now, peer, self.me, thing)  # type: ignore[arg-type]
+                machine.receive(peer, thing)
+                continue
+            trace.mark(now, 3, kind, self.me, peer)
+            if kind == _LINKED:
+                trace.say(now, f"{self.me} -- {peer}  linked")
+                machine.report_linked(peer)
+            elif kind == _LOST:
+                trace.say(now, f"{self.me} -- {peer}  lost")
+                self._lost[peer] -= 1
+                machine.report_lost(peer)
+            else:
+                assert isinstance(thing, SnapshotRef)
+                self._compacting = False
+                machine.compact(thing)
+
+    # --- draining
+
+    def _drain(self) -> None:
+        machine = self.machine
+        assert machine is not None
+        while ready := machine.drain():
+            for to, message in ready.early:
+                self._send(to, message)
+            for event in ready.events:
+                self._tell(event)
+            if ready.writes:
+                self._begin_save(ready)
+                return
+            self._finish(ready)
+        world = self._world
+        if world.snapshot_every and self._since_snapshot >= world.snapshot_every and not self._compacting:
+            self._take_snapshot()
+        self._due_at = due = self._ticked_at + machine.ticks_until_due * self.tick_ns
+        if not world.now < self._wake_at <= due:
+            self._wake_at = due
+            world.at(due, self._wake, self._life, due)
+
+    def _wake(self, life: int, at: int) -> None:
+        if life != self._life:
+            return
+        if at == self._wake_at:
+            self._wake_at = 0
+        if self.busy:
+            return  # the end of the save, or of the pause, will do
+        if self._world.now >= self._due_at:
+            self._run()
+        elif not self._wake_at:
+            self._wake_at = self._due_at
+            self._world.at(self._due_at, self._wake, self._life, self._due_at)
+
+    def _send(self, to: PeerId, message: Message) -> None:
+        world = self._world
+        if not self._lost.get(to) and world.network.send(self.me, to, message):
+            if world.trace.lines is not None:
+                world.trace.say(world.now, f"{self.me} -> {to}  {message}")
+            self.oracle.sent(self.me, to, message)
+
+    def _tell(self, event: object) -> None:
+        world = self._world
+        if world.trace.lines is not None:
+            world.trace.say(world.now, f"{self.me} {event}")
+        self.oracle.told(self.me, event)  # type: ignore[arg-type]
+        world.program.tell(self, event)  # type: ignore[arg-type]
+        if isinstance(event, Delivered):
+            world.trace.mark(world.now, 4, self.me, event.first, len(event.payloads))
+            self._since_snapshot += len(event.payloads)
+
+    def _finish(self, ready: Ready) -> None:
+        for to, message in ready.messages:
+            self._send(to, message)
+        for peer in ready.closes:
+            if not self._lost.get(peer):
+                self._world.trace.say(self._world.now, f"{self.me} -- {peer}  closes")
+                self._world.network.close(self.me, peer)
+
+    # --- saving
+
+    def _begin_save(self, ready: Ready) -> None:
+        world = self._world
+        self._saving = ready
+        world.at(world.now + world.save_ns(self), self._end_save, self._life)
+
+    def _end_save(self, life: int) -> None:
+        if life != self._life:
+            return
+        if self.paused:
+            self._overdue = True
+            return
+        world, ready = self._world, self._saving
+        assert ready is not None
+        if self.trouble is not None and self.trouble[0].fits(ready.writes):
+            trouble = self.trouble[1]
+            self.crash()
+            world.befell(self, trouble)
+            return
+        self._saving = None
+        self.disk.save(ready.writes)
+        self.oracle.save_ended(self.me)
+        world.trace.mark(world.now, 5, self.me, len(ready.writes))
+        if world.trace.lines is not None:
+            for write in ready.writes:
+                world.trace.say(world.now, f"{self.me} saved {write}")
+        self._finish(ready)
+        self._drain()
+        self._run_if_waited()
+
+    def _run_if_waited(self) -> None:
+        """What arrived while the save lasted, and the time it took, are the next batch."""
+        if self._saving is None and self.machine is not None and (
+            self._inbox or self._wanted or self._world.now >= self._due_at
+        ):  # fmt: skip
+            self._run()
+
+    def _take_snapshot(self) -> None:
+        """Save the state as of now; the log before it may go a little later, or after a crash never."""
+        world = self._world
+        ref = SnapshotRef(world.program.position(self))
+        self.disk.save_snapshot(ref, world.program.snapshot(self))
+        world.trace.say(world.now, f"{self.me} took {ref}")
+        self._since_snapshot = 0
+        self._compacting = True
+        world.at(world.now + 1 + self._rng.randrange(100_000_000), self._ask_to_compact, self._life, ref)
+
+    def _ask_to_compact(self, life: int, ref: SnapshotRef) -> None:
+        if life == self._life:
+            self._inbox.append((_COMPACT, 0, ref))
+            self._run()

@@ -1,0 +1,259 @@
+"""A whole ensemble in one thread and in virtual time, decided by a seed.
+
+A world goes through four phases. Chaos: faults and load. Heal: the faults stop, what they broke is mended, all nodes
+are started. Converge: within a bounded virtual time one leader is established, everybody follows it, and new load is
+committed and delivered everywhere. Final checks: every storage holds what the checkers saw it save. Invariants are
+checked after every step of all of them (checkers.py).
+
+There is one heap of (time, sequence, action); a world is a function of its seed, whatever the hash seed or the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Any
+
+from attrs import frozen
+
+from zkcore.storage.storage import MemoryStorage
+from zkcore.testing.checkers import Oracle, Violation
+from zkcore.testing.disk import Disk
+from zkcore.testing.faults import Faults, Plan, draw_plan
+from zkcore.testing.load import BarePeers, Program
+from zkcore.testing.network import MILLISECOND, Network
+from zkcore.testing.node import Node, Trouble
+from zkcore.testing.trace import NANOSECONDS, Trace, random_stream
+from zkcore.zab.messages import PeerId, Role
+from zkcore.zab.quorum import EnsembleConfig
+from zkcore.zab.ready import Write
+from zkcore.zxid import format_zxid
+
+__all__ = ["Report", "World", "simulate"]
+
+CONVERGE_NS = 60 * NANOSECONDS
+"""Within this an ensemble whose faults have ended must serve again."""
+
+LOOK_NS = 100 * MILLISECOND
+"""How often the world looks whether leaders have quorums, and whether the ensemble has converged."""
+
+LEADER_GRACE_NS = NANOSECONDS
+"""A leader without a quorum may take this much longer than its sync limit to step down (L4): its clock may be slow,
+and the last answers may have been under way."""
+
+
+@frozen(kw_only=True)
+class Report:
+    """What came of a seed. `converge_ns` is the virtual time from the end of the faults until all was well."""
+
+    seed: int
+    voters: int
+    events: int
+    faults: dict[str, int]
+    committed: int
+    epochs: int
+    virtual_ns: int
+    converge_ns: int
+    digest: int
+    violation: Violation | None
+    lines: list[str] | None
+
+
+class World:
+    """One ensemble. `make_program` builds what runs on its nodes; `storage` what they save to."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        plan: Plan | None = None,
+        keep_trace: bool = False,
+        without: frozenset[str] = frozenset(),
+        make_program: Callable[[Plan], Program] | None = None,
+    ) -> None:
+        self.seed = seed
+        self.now = 0
+        self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._sequence = 0
+        self.plan = plan = plan if plan is not None else draw_plan(seed)
+        self.trace = Trace(keep=keep_trace)
+        self.oracle = Oracle(plan.voters, without=without)
+        self.network = Network(self, plan.voters, plan, random_stream(seed, "network"))
+        self.network.on_link = self.oracle.linked
+        self.program = (make_program or bare_peers)(plan)
+        self.half_sync_ticks = plan.limits.sync_limit_ticks // 2
+        self.snapshot_every = plan.snapshot_every
+        self.nodes: dict[PeerId, Node] = {}
+        for me, tick_ns in zip(plan.voters, plan.tick_ns, strict=True):
+            disk = Disk(MemoryStorage(), self._wrote_at(me))
+            self.nodes[me] = Node(me, self, disk, random_stream(seed, f"node/{me}"), tick_ns=tick_ns)
+        self._disks = random_stream(seed, "disks")
+        self._load = random_stream(seed, "load")
+        self._loading = True
+        self.faults = Faults(self, plan, seed)
+        self._leading_since: dict[PeerId, int] = {}
+        self._healed_at = 0
+        self.converge_ns = 0
+
+    # --- the clock
+
+    def at(self, time: int, action: Callable[..., None], *arguments: object) -> None:
+        """Call `action(*arguments)` at the virtual `time`."""
+        self._sequence += 1
+        heappush(self._heap, (time, self._sequence, action, arguments))
+
+    def run_until(self, time: int) -> None:
+        """Let everything happen that happens before `time`."""
+        heap = self._heap
+        while heap and heap[0][0] < time:
+            self.now, _, action, arguments = heappop(heap)
+            action(*arguments)
+        self.now = time
+
+    # --- what nodes ask of it
+
+    def save_ns(self, node: Node) -> int:
+        """See Surroundings."""
+        return self.faults.save_ns(node, self._disks)
+
+    def befell(self, node: Node, trouble: Trouble) -> None:
+        """See Surroundings."""
+        self.faults.befell(node, trouble)
+
+    def _wrote_at(self, me: PeerId) -> Callable[[Write], None]:
+        return lambda write: self.oracle.wrote(me, write)
+
+    # --- the phases
+
+    def run(self) -> None:
+        """All phases. Raises Violation."""
+        for node in self.nodes.values():
+            self.at(self._load.randrange(100 * MILLISECOND), node.start)
+        self.at(LOOK_NS, self._look)
+        self._load_later()
+        self.run_until(self.plan.chaos_ns)
+        self._heal()
+        self._converge()
+        self._check_storages()
+
+    def _heal(self) -> None:
+        self.trace.say(self.now, "=== the faults end")
+        self._healed_at = self.now
+        self._loading = False
+        self.faults.stop()
+        for node in self.nodes.values():
+            if not node.up:
+                node.start()
+
+    def _converge(self) -> None:
+        """Serve again, and show it by committing something new."""
+        deadline = self.now + CONVERGE_NS
+        before: int | None = None
+        while self.now < deadline:
+            self.run_until(self.now + LOOK_NS)
+            if self._settled():
+                if before is not None and len(self.oracle.committed) > before:
+                    self.converge_ns = self.now - self._healed_at
+                    return
+                before = len(self.oracle.committed) if before is None else before
+                for node in self.nodes.values():
+                    node.want_load()
+        states = "; ".join(str(node.peer.status()) for node in self.nodes.values() if node.peer is not None)
+        last = self.oracle.committed[-1] if self.oracle.committed else 0
+        late = f"no agreement {CONVERGE_NS // NANOSECONDS} s after the faults"
+        raise Violation("L2", f"{late}: {states}; committed is {format_zxid(last)}")
+
+    def _settled(self) -> bool:
+        """One established leader, everybody established with it, all logs alike, and all of it delivered."""
+        peers = [node.peer for node in self.nodes.values()]
+        leaders = [peer for peer in peers if peer is not None and peer.role is Role.LEADING]
+        if len(leaders) != 1:
+            return False
+        leader, committed = leaders[0], self.oracle.committed
+        last = committed[-1] if committed else 0
+        return all(
+            peer is not None and peer.established and peer.leader == leader.leader and peer.epoch == leader.epoch
+            and peer.last_logged == last and self.oracle.delivered[me] == len(committed)
+            for me, peer in zip(self.nodes, peers, strict=True)
+        )  # fmt: skip
+
+    def _check_storages(self) -> None:
+        for me, node in self.nodes.items():
+            durable = self.oracle.durable[me]
+            held = [(entry.zxid, entry.payload) for entry in node.disk.storage.entries(durable.base, 1 << 40)]
+            if held != [(zxid, self.oracle.born[zxid]) for zxid in durable.zxids]:
+                raise Violation("storage", f"node {me} does not hold the records that it saved")
+
+    # --- load, and leaders that nobody follows
+
+    def _load_later(self) -> None:
+        wait = int(self._load.expovariate(self.plan.load_rate) * NANOSECONDS)
+        self.at(self.now + wait, self._load_now)
+
+    def _load_now(self) -> None:
+        if self._loading:
+            for node in self.nodes.values():
+                peer = node.peer
+                if peer is not None and peer.next_zxid is not None:
+                    node.want_load()
+            self._load_later()
+
+    def _look(self) -> None:
+        for node in self.nodes.values():
+            self._check_leader(node)
+        self.at(self.now + LOOK_NS, self._look)
+
+    def _check_leader(self, node: Node) -> None:
+        """An established leader that a quorum does not follow must step down before long (L4)."""
+        peer = node.peer
+        if peer is None or node.busy or not peer.established or peer.role is not Role.LEADING:
+            self._leading_since.pop(node.me, None)
+            return
+        following = [node.me]
+        for other in self.nodes.values():
+            follower = other.peer
+            if follower is not None and follower.leader == node.me and follower.epoch == peer.epoch:
+                following.append(other.me)
+        if self.oracle.is_quorum(following):
+            self._leading_since.pop(node.me, None)
+            return
+        since = max(self._leading_since.setdefault(node.me, self.now), node.stalled_at)
+        if self.now - since > self.plan.limits.sync_limit_ticks * node.tick_ns + LEADER_GRACE_NS:
+            self.oracle.fail("L4", f"node {node.me} has led epoch {peer.epoch} without a quorum for too long")
+
+
+def bare_peers(plan: Plan) -> Program:
+    """The ZAB core alone, with the load of `plan`."""
+    return BarePeers(EnsembleConfig(plan.voters), plan.limits, batch=plan.batch, filler=plan.snapshot_filler)
+
+
+def simulate(
+    seed: int,
+    *,
+    keep_trace: bool = False,
+    without: frozenset[str] = frozenset(),
+    make_program: Callable[[Plan], Program] | None = None,
+) -> Report:
+    """Run the world of `seed` to its end, or to its first violation. An exception out of the core is one, too."""
+    world = World(seed, keep_trace=keep_trace, without=without, make_program=make_program)
+    violation: Violation | None = None
+    try:
+        world.run()
+    except Violation as error:
+        violation = error
+    except Exception as error:
+        violation = Violation("raised", f"{type(error).__name__}: {error}")
+        violation.__cause__ = error
+    return Report(
+        seed=seed,
+        voters=len(world.plan.voters),
+        events=world.trace.events,
+        faults=dict(world.faults.counts),
+        committed=len(world.oracle.committed),
+        epochs=len(world.oracle.established),
+        virtual_ns=world.now,
+        converge_ns=world.converge_ns,
+        digest=world.trace.digest,
+        violation=violation,
+        lines=world.trace.lines,
+    )
