@@ -1,0 +1,112 @@
+"""One znode: an immutable bytes record, and the views that read it.
+
+A record is the data followed by 60 bytes of persisted Stat. Nothing of it is an object until somebody looks, so a
+million znodes are a million `bytes` that the garbage collector never walks, and a snapshot copies them as they are.
+The order of the 60 bytes is the order in which ZooKeeper's tree digest reads a znode: czxid, mzxid, pzxid, ctime,
+mtime, version, cversion, aversion, ephemeral owner.
+
+The stored `cversion` counts the children ever created. What a Stat shows counts deletions too: twice the stored one
+less the number of children there are.
+
+This module must not know of paths, of other znodes, nor of null data (the tree keeps that; here it is b"").
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from struct import Struct
+from typing import Any, NamedTuple
+
+from zkcore.jute.records import Stat
+
+__all__ = ["STAT_SIZE", "CreateMode", "Persisted", "ZnodeStat", "data_of", "int32", "make_record", "persisted_of"]
+
+
+class CreateMode(IntEnum):
+    """ZooKeeper's kinds of znodes, with the numbers that the `flags` of a create carry."""
+
+    PERSISTENT = 0
+    EPHEMERAL = 1
+    PERSISTENT_SEQUENTIAL = 2
+    EPHEMERAL_SEQUENTIAL = 3
+    CONTAINER = 4
+    PERSISTENT_WITH_TTL = 5
+    PERSISTENT_SEQUENTIAL_WITH_TTL = 6
+
+
+class Persisted(NamedTuple):
+    """The last 60 bytes of a record."""
+
+    czxid: int
+    mzxid: int
+    pzxid: int
+    ctime: int
+    mtime: int
+    version: int
+    cversion: int
+    aversion: int
+    owner: int
+
+
+_PERSISTED = Struct(">5q3iq")
+STAT_SIZE = _PERSISTED.size
+
+make_stat = _PERSISTED.pack
+read_stat = _PERSISTED.unpack_from
+
+
+def make_record(data: bytes, stat: Persisted) -> bytes:
+    """The record of a znode."""
+    return data + make_stat(*stat)
+
+
+def data_of(record: bytes) -> bytes:
+    """The data of a znode."""
+    return record[:-STAT_SIZE]
+
+
+def persisted_of(record: bytes) -> Persisted:
+    """What a record says besides the data."""
+    return Persisted(*read_stat(record, len(record) - STAT_SIZE))
+
+
+def int32(value: int) -> int:
+    """`value` as it fits 32 bits with a sign: versions go round like ZooKeeper's.
+
+    >>> int32(2147483647 + 1)
+    -2147483648
+    """
+    return (value + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+
+
+class ZnodeStat(Stat):
+    """The Stat of a record, decoded when first looked at; in every other way a `Stat`."""
+
+    __slots__ = ("_children", "_record")
+
+    def __init__(self, record: bytes, children: int) -> None:
+        _set_record(self, record)
+        _set_children(self, children)
+
+    def __getattr__(self, name: str) -> Any:
+        # Python asks here only for what is not set: the first look at a field sets them all.
+        if name not in _FIELDS:
+            raise AttributeError(name)
+        record: bytes = self._record
+        children: int = self._children
+        stat = persisted_of(record)
+        values = (
+            stat.czxid, stat.mzxid, stat.ctime, stat.mtime, stat.version, int32(stat.cversion * 2 - children),
+            stat.aversion, stat.owner, len(record) - STAT_SIZE, children, stat.pzxid,
+        )  # fmt: skip
+        Stat.__init__(self, *values)
+        return object.__getattribute__(self, name)
+
+    def __reduce__(self) -> tuple[type[ZnodeStat], tuple[bytes, int]]:
+        return ZnodeStat, (self._record, self._children)
+
+
+_FIELDS = frozenset(Stat.__annotations__)
+# A frozen class is filled through its slots, which do not ask its __setattr__.
+_set_record = ZnodeStat.__dict__["_record"].__set__
+_set_children = ZnodeStat.__dict__["_children"].__set__
