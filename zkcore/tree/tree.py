@@ -137,7 +137,8 @@ class Tree:
         existed = self._find(path) is not None
         if not existed:
             owner = session if ephemeral else 0
-            self._put(path, make_record(data or b"", Persisted(zxid, zxid, zxid, time, time, 0, 0, 0, owner)), data)
+            record_here = make_record(data or b"", Persisted(zxid, zxid, zxid, time, time, 0, 0, 0, owner))
+            self._put(path, record_here, null=data is None)
             self._link(path)
             if ephemeral:
                 self._ephemerals.setdefault(session, set()).add(path)
@@ -311,9 +312,9 @@ class Tree:
 
     @classmethod
     def rebuild(
-        cls, last_zxid: Zxid, sessions: Mapping[int, int], *, znodes: Iterable[tuple[str, bytes | None, bytes]]
+        cls, last_zxid: Zxid, sessions: Mapping[int, int], *, znodes: Iterable[tuple[str, bytes, bool]]
     ) -> Tree:
-        """The tree of a snapshot: `znodes` are (path, data, persisted Stat) in any order, and every one there is."""
+        """The tree of a snapshot: `znodes` are (path, record, whether the data is null), all there are, in any order."""
         tree = cls.__new__(cls)
         tree.last_zxid = last_zxid
         tree.sessions = tree._sessions = dict(sessions)
@@ -322,11 +323,11 @@ class Tree:
         tree._borrowed = bytearray(SHARDS)
         tree._ephemerals = {}
         families: dict[str, list[str]] = {}
-        for path, data, stat in znodes:
-            tree._put(path, (data or b"") + stat, data)
+        for path, record, null in znodes:
+            tree._put(path, record, null=null)
             if path != "/":
                 families.setdefault(parent_of(path), []).append(path)
-            owner = read_stat(stat)[-1]
+            owner = persisted_of(record).owner
             if owner:
                 tree._ephemerals.setdefault(owner, set()).add(path)
         tree._children = {parent: SortedList(children) for parent, children in families.items()}
@@ -340,12 +341,12 @@ class Tree:
         except UnicodeEncodeError:  # half a surrogate pair: the name of nothing
             return None
 
-    def _put(self, path: str, record: bytes, data: bytes | None = b"") -> None:
+    def _put(self, path: str, record: bytes, *, null: bool = False) -> None:
         index = crc32(path.encode()) & 255
         if self._borrowed[index]:
             self._take_back(index)
         self._shards[index][path] = record
-        if data is None:
+        if null:
             self._nulls[index].add(path)
 
     def _replace(self, path: str, record: bytes, stat: Persisted) -> None:
