@@ -128,6 +128,11 @@ class Preparer:
             kind, body = ErrorTxn.TYPE, _pack_error(cast(int, error.code))
         return _pack_header(session, cxid, zxid, now_ms, kind) + body
 
+    def is_live(self, session: int) -> bool:
+        """Whether `session` exists and no outstanding transaction ends it."""
+        outstanding = self._sessions.get(session)
+        return session in self._tree.sessions if outstanding is None else outstanding[1]
+
     # --- one per request ---------------------------------------------------------------------------------------------
 
     def _create(self, zxid: Zxid, session: int, request: Create) -> _Prepared:
@@ -213,8 +218,7 @@ class Preparer:
     # --- the state that the next transaction will meet ---------------------------------------------------------------
 
     def _check_session(self, session: int) -> None:
-        outstanding = self._sessions.get(session)
-        if not (session in self._tree.sessions if outstanding is None else outstanding[1]):
+        if not self.is_live(session):
             raise SessionExpiredError
 
     def _look(self, path: str) -> _Znode:
