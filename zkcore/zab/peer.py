@@ -45,6 +45,7 @@ from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import (
     Compact,
     Delivered,
+    Event,
     LogReader,
     PeerRejected,
     Ready,
@@ -200,6 +201,8 @@ class Peer:
         if sender == state.me or sender not in state.config.voters:
             state.out.tell(PeerRejected(sender, "it is not a member of the ensemble"))
             return
+        if sender not in state.out.linked:
+            return  # of a link that is gone, or that an earlier Peer of this node had
         kind = type(message)
         handler = None if isinstance(self._role, Election) else self._role.handlers.get(kind)
         if handler is not None and not isinstance(self._role, Election):
@@ -266,7 +269,7 @@ class Peer:
 
     # --- output
 
-    def drain(self) -> Ready:
+    def drain(self) -> Ready[Event]:
         """Confirm the Ready before, and take the next. See the module."""
         if self._unconfirmed:
             self._unconfirmed = False

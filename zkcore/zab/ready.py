@@ -7,7 +7,7 @@ are the contract; `Peer` (peer.py) says when they are filled and confirmed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from attrs import Factory, define, field, frozen
 
@@ -198,13 +198,17 @@ Event: TypeAlias = Delivered | Restored | RoleChanged | PeerRejected
 # --- the batch -------------------------------------------------------------------------------------------------------
 
 
+E = TypeVar("E")
+
+
 @define
-class Ready:
-    """What the host must do now, field after field. False when there is nothing."""
+class Ready(Generic[E]):
+    """What the host must do now, field after field. False when there is nothing. `E` are the events there may be: a
+    Peer's own, or those and a replica's."""
 
     early: list[tuple[PeerId, Message]] = Factory(list)
     """Send at once. These promise nothing, so the network may work while the disk does."""
-    events: list[Event] = Factory(list)
+    events: list[E] = Factory(list)
     """Then tell the application. Nothing here depends on the writes below."""
     writes: list[Write] = Factory(list)
     """Then make durable, in this order, all of it before going on."""

@@ -45,7 +45,7 @@ class Outbox:
         self.linked: set[PeerId] = set()
         self.lost: set[PeerId] = set()  # reported lost since they were last linked; a peer never heard of is not in it
         self._closing: set[PeerId] = set()
-        self._ready = Ready()
+        self._ready: Ready[Event] = Ready()
         self._behind: set[PeerId] = set()  # have something in `messages` already, so nothing of theirs may go early
 
     def early(self, to: PeerId, message: Message) -> None:
@@ -97,7 +97,7 @@ class Outbox:
         self._ready.messages.clear()
         self._behind.clear()
 
-    def take(self) -> Ready:
+    def take(self) -> Ready[Event]:
         ready = self._ready
         if not ready:
             return Ready()

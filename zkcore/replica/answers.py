@@ -1,0 +1,79 @@
+"""What a Replica tells its host beside the Peer's own events: answers, watch events, and the fate of sessions.
+
+They stand among the events of a Ready, in the order in which a client must learn of them: a watch event comes before
+any answer that shows the change. """
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from zkcore.errors import ZkcoreError
+from zkcore.tree.applied import WatchEvent
+
+__all__ = ["Answer", "Attached", "Detached", "Replied", "SessionEnded", "Touched", "WatchFired"]
+
+
+class Replied(NamedTuple):
+    """The answer to the request `xid` of a session: `result`, unless `error` says why there is none. The answers of one
+    session come in the order of its requests."""
+
+    session: int
+    xid: int
+    result: object
+    error: ZkcoreError | None
+
+    def __str__(self) -> str:
+        return f"replied {self.session:#x}/{self.xid}: {self.error or 'ok'}"
+
+
+class WatchFired(NamedTuple):
+    """A one-shot watch of the session went off."""
+
+    session: int
+    event: WatchEvent
+
+    def __str__(self) -> str:
+        return f"watch of {self.session:#x}: {self.event}"
+
+
+class Touched(NamedTuple):
+    """The leader has heard that the session is alive (`token` is the one given to `touch`); or it is no longer."""
+
+    session: int
+    token: int
+    alive: bool
+
+    def __str__(self) -> str:
+        return f"touched {self.session:#x} {'alive' if self.alive else 'dead'}"
+
+
+class Attached(NamedTuple):
+    """The session is served here now. Of what it had requested elsewhere, everything that will ever be applied is."""
+
+    session: int
+
+    def __str__(self) -> str:
+        return f"attached {self.session:#x}"
+
+
+class Detached(NamedTuple):
+    """The session is not served here any more: its unanswered requests may or may not be applied, its watches are
+    gone. It lives on, and may be attached again, here or elsewhere, until it expires."""
+
+    session: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"detached {self.session:#x}: {self.why}"
+
+
+class SessionEnded(NamedTuple):
+    """The session is over, and its ephemerals with it."""
+
+    session: int
+
+    def __str__(self) -> str:
+        return f"ended {self.session:#x}"
+
+
+Answer: TypeAlias = Replied | WatchFired | Touched | Attached | Detached | SessionEnded

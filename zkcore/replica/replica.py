@@ -1,0 +1,481 @@
+"""The pure replica: one member of an ensemble with its tree, its sessions and its share of their requests.
+
+This is the one place where zab, tree, storage and transport's messages meet. Like the Peer inside, it neither waits
+nor looks outside, and its contract is the Peer's (`zkcore.zab.peer`): feed inputs; then, until `drain()` returns an
+empty Ready: send, tell, save, send, close. Two things are added. Clients' requests are inputs, and what clients are
+to be told stands among the events (`zkcore.replica.answers`). And `now`, the wall clock in milliseconds since 1970,
+comes with every input that may end in a transaction: the leader writes it into ctime and mtime, nothing else depends
+on it.
+
+**A write** is sent to the leader, which prepares a transaction from it (`leading.py`). It comes back as part of the
+committed sequence; the replica applies it like every other, recognises by session and xid whose it is, and answers.
+
+**A read** is answered from this replica's own tree, at once, or after the writes that the same session sent before it.
+
+**A session** is served by one replica at a time. When the replica loses its leader it detaches all its sessions: their
+requests under way may or may not be applied. `attach` takes a session up again, here or elsewhere. From then on the
+leader refuses what the old place may still send, and the new one waits until everything that got through is applied:
+once attached, a client knows by reading what became of its requests.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, cast
+
+from attrs import Factory, define
+
+from zkcore.errors import (
+    BY_CODE,
+    BadArgumentsError,
+    ConnectionLostError,
+    ProtocolError,
+    RequestError,
+    SessionClosedError,
+    SessionMovedError,
+    UnimplementedError,
+    ZkcoreError,
+)
+from zkcore.replica.answers import Answer, Attached, Detached, Replied, SessionEnded, Touched, WatchFired
+from zkcore.replica.forward import (
+    Claim,
+    Claimed,
+    Forwarded,
+    Refused,
+    Submit,
+    Touch,
+    TouchReply,
+    pack,
+    unpack,
+)
+from zkcore.replica.leading import Leading
+from zkcore.storage.storage import Storage
+from zkcore.tree.applied import Applied
+from zkcore.tree.requests import CloseSession, CreateSession, Request, T, decode_request, encode_request
+from zkcore.tree.sessions import SessionIds
+from zkcore.tree.snapshot import dump, restore
+from zkcore.tree.tree import Tree
+from zkcore.tree.watches import Watches
+from zkcore.zab.limits import Limits
+from zkcore.zab.messages import Forward, Message, PeerId, Role
+from zkcore.zab.peer import Peer, PeerStatus
+from zkcore.zab.quorum import EnsembleConfig
+from zkcore.zab.ready import Delivered, Event, PeerRejected, Ready, Restored, RoleChanged, SnapshotRef
+from zkcore.zxid import Zxid, format_zxid
+
+__all__ = ["Replica"]
+
+_SNAPSHOT_PIECE = 1 << 20
+_CREATE_SESSION = CreateSession.opcode
+_CLOSE_SESSION = CloseSession.opcode
+_MAX_XID = 0x7FFFFFFF
+
+
+@define(eq=False)
+class _Connection:
+    """One session served here: its requests that are not answered yet, in order."""
+
+    session: int
+    next_xid: int
+    unanswered: deque[tuple[int, Request[Any]]] = Factory(deque)
+    attached_from: Zxid | None = 0
+    """Attached once this much is applied; None while the leader has not answered the claim."""
+
+
+class Replica:
+    """See the module for the contract. `storage` is opened here and used by nobody else.
+
+    Raises ConfigurationError where `me` is not in `ensemble`, and StorageCorruptError where the storage is damaged.
+    """
+
+    def __init__(
+        self, me: PeerId, ensemble: EnsembleConfig, storage: Storage, *, limits: Limits | None = None
+    ) -> None:
+        self.me = me
+        self.ensemble = ensemble
+        self.limits = limits if limits is not None else Limits()
+        self.storage = storage
+        self.tree = Tree()
+        self._watches = Watches()
+        self._ids = SessionIds(me)
+        self._now_ms = 0
+        self._connections: dict[int, _Connection] = {}
+        self._attaching: list[_Connection] = []
+        self._leading: Leading | None = None
+        self._early_arrivals: list[tuple[PeerId, Submit | Claim]] = []
+        self._leader: PeerId | None = None
+        self._answers: list[Answer | PeerRejected] = []
+        self._sends: list[tuple[PeerId, Forward]] = []
+        self._busy = self._peer_busy = False
+        self.peer = Peer(me, ensemble, storage.load(), storage, self.limits)
+
+    def recover(self) -> None:
+        """After the storage failed: throw the Peer away with everything unsaved, and begin again from what is durable.
+        What was delivered stays readable. The host breaks all links. Raises StorageError where it cannot be opened."""
+        self._leave("the storage failed")
+        self.peer = Peer(self.me, self.ensemble, self.storage.load(), self.storage, self.limits)
+        self._busy = self._peer_busy = False
+
+    # --- what it is
+
+    @property
+    def serving(self) -> bool:
+        """Whether clients can be attached: a leader with a quorum behind it is known, and its history applied here."""
+        return self._leader is not None
+
+    @property
+    def leader(self) -> PeerId | None:
+        """The established leader, or None."""
+        return self._leader
+
+    @property
+    def next_zxid(self) -> Zxid | None:
+        """See `Peer.next_zxid`."""
+        return self.peer.next_zxid
+
+    @property
+    def ticks_until_due(self) -> int:
+        """How many ticks may pass before `tick` must be called; at least 1."""
+        due = self.peer.ticks_until_due
+        sessions = self._leading.ticks_until_due if self._leading is not None else None
+        return due if sessions is None else min(due, max(sessions, 1))
+
+    def status(self) -> PeerStatus:
+        """See `Peer.status`."""
+        return self.peer.status()
+
+    # --- inputs from the ensemble
+
+    def tick(self, ticks: int, now: int) -> None:
+        """See `Peer.tick`."""
+        self._begin_input(now)
+        self.peer.tick(ticks)
+        if self._leading is not None:
+            self._leading.tick(ticks)
+
+    def receive(self, sender: PeerId, message: Message, now: int) -> None:
+        """See `Peer.receive`."""
+        self._begin_input(now)
+        if isinstance(message, Forward):
+            self._on_forward(sender, message.data)
+        else:
+            self.peer.receive(sender, message)
+
+    def report_linked(self, peer: PeerId) -> None:
+        """See `Peer.report_linked`."""
+        self.peer.report_linked(peer)
+
+    def report_lost(self, peer: PeerId) -> None:
+        """See `Peer.report_lost`."""
+        self._sends = [pair for pair in self._sends if pair[0] != peer]
+        self.peer.report_lost(peer)
+
+    def snapshot(self) -> tuple[SnapshotRef, Iterator[bytes]]:
+        """The state as it is now: a name for `Storage.save_snapshot`, and the pieces. Take them before the next
+        input."""
+        return SnapshotRef(self.tree.last_zxid), dump(self.tree)
+
+    def compact(self, snapshot: SnapshotRef) -> None:
+        """See `Peer.compact`."""
+        self.peer.compact(snapshot)
+
+    # --- inputs from clients
+
+    def open(self, timeout_ms: int, now: int) -> int:
+        """Begin a session that expires after `timeout_ms` of silence; its id. The answer, Replied with xid 0, says
+        when it exists. Raises ConnectionLostError where this replica has no leader, BadArgumentsError for the
+        timeout."""
+        self._begin_input(now)
+        if timeout_ms <= 0:
+            raise BadArgumentsError(f"a session timeout of {timeout_ms} ms; it must be positive")
+        self._check_serving()
+        session = self._ids.next(now)
+        connection = self._connections[session] = _Connection(session, 0)
+        self._submit(connection, CreateSession(timeout_ms))
+        return session
+
+    def attach(self, session: int, *, last_zxid: Zxid, next_xid: int, now: int) -> None:
+        """Serve a session that another replica served, or this one before. Attached or SessionEnded is the answer.
+
+        `last_zxid` is the newest state the client has seen and `next_xid` a number above those of all its requests so
+        far. Raises ConnectionLostError where this replica has no leader, or has not yet applied `last_zxid`. """
+        self._begin_input(now)
+        self._check_serving()
+        if self.tree.last_zxid < last_zxid:
+            raise ConnectionLostError(
+                f"replica {self.me} has applied {format_zxid(self.tree.last_zxid)} and the session has seen "
+                f"{format_zxid(last_zxid)}; try another replica, or this one a little later"
+            )
+        connection = self._connections[session] = _Connection(session, next_xid, attached_from=None)
+        self._attaching.append(connection)
+        if self._leading is not None:
+            self._leading.arrive(self.me, session, 0, Claim(session))
+        else:
+            self._to_leader(Claim(session))
+
+    def detach(self, session: int) -> None:
+        """The client has gone; its session is left to expire, or to be attached elsewhere."""
+        self._connections.pop(session, None)
+        self._watches.drop_session(session)
+
+    def touch(self, session: int, token: int) -> None:
+        """The client is alive. Touched is the answer, once the leader knows."""
+        self._connection(session)
+        if self._leading is not None:
+            self._answers.append(Touched(session, token, self._leading.touch(session)))
+        else:
+            self._to_leader(Touch(session, token))
+
+    def submit(self, session: int, request: Request[Any], now: int) -> int:
+        """A request of a session served here; its xid, which Replied carries. Replies come in the order of requests.
+
+        Raises SessionClosedError where the session is not served here.
+        """
+        self._begin_input(now)
+        return self._submit(self._connection(session), request)
+
+    def can_read(self, session: int) -> bool:
+        """Whether a read of the session may be answered at once: none of its requests is under way."""
+        connection = self._connections.get(session)
+        return connection is not None and connection.attached_from is not None and not connection.unanswered
+
+    def read(self, session: int, request: Request[T]) -> T:
+        """The answer to a read, at once; `can_read` says whether that is in order. Not an input: it may be called
+        while a Ready is out. Raises RequestError."""
+        return self._watches.read(self.tree, request, session=session)
+
+    # --- output
+
+    def drain(self) -> Ready[Event | Answer]:
+        """Confirm the Ready before, and take the next. See the module."""
+        leading = self._leading
+        if leading is not None and not self._peer_busy and leading.has_arrivals:
+            self._propose(leading)
+        drained = self.peer.drain()
+        self._peer_busy = bool(drained)
+        if drained.events:
+            for event in drained.events:
+                if isinstance(event, Delivered):
+                    self._apply(event.first, event.payloads)
+                elif isinstance(event, RoleChanged):
+                    self._on_role_changed(event)
+                elif isinstance(event, Restored):
+                    self._restore(event.snapshot)
+        if self._attaching:
+            self._finish_attaching()
+        ready = cast("Ready[Event | Answer]", drained)
+        if self._sends:
+            ready.early.extend(self._sends)
+            self._sends.clear()
+        if self._answers:
+            ready.events.extend(self._answers)
+            self._answers.clear()
+        self._busy = bool(ready)
+        return ready
+
+    # --- requests
+
+    def _begin_input(self, now: int) -> None:
+        if self._busy:
+            raise RuntimeError("a Ready is out: act on it and call drain() until it is empty before the next input")
+        self._now_ms = now
+
+    def _check_serving(self) -> None:
+        if self._leader is None:
+            raise ConnectionLostError(f"replica {self.me} has no leader at the moment; try again, or another replica")
+
+    def _connection(self, session: int) -> _Connection:
+        connection = self._connections.get(session)
+        if connection is None:
+            raise SessionClosedError(f"session {session:#x} is not served by replica {self.me}; attach it first")
+        return connection
+
+    def _submit(self, connection: _Connection, request: Request[Any]) -> int:
+        xid = connection.next_xid
+        connection.next_xid = xid + 1 if xid < _MAX_XID else 1
+        connection.unanswered.append((xid, request))
+        if not request.writes:
+            if len(connection.unanswered) == 1:
+                self._answer_reads(connection)
+        elif self._leading is not None:
+            self._leading.arrive(self.me, connection.session, xid, request)
+        else:
+            self._to_leader(Submit(connection.session, xid, *encode_request(request)))
+        return xid
+
+    def _to_leader(self, message: Forwarded) -> None:
+        """Established followers always have a leader to send to; when they lose it their sessions are detached."""
+        assert self._leader is not None
+        self._sends.append((self._leader, Forward(pack(message))))
+
+    def _propose(self, leading: Leading) -> None:
+        first = self.peer.next_zxid
+        if first is None:
+            return
+        payloads, answers = leading.prepare(first, self._now_ms, last=self.peer.last_logged)
+        for origin, answer in answers:
+            if origin == self.me:
+                self._on_leader_says(answer)
+            else:
+                self._sends.append((origin, Forward(pack(answer))))
+        if payloads:
+            self.peer.propose(first, payloads)
+
+    # --- forwarded
+
+    def _on_forward(self, sender: PeerId, data: bytes) -> None:
+        try:
+            message = unpack(data)
+            if isinstance(message, Submit | Claim):
+                self._on_arrival(sender, message)
+            elif isinstance(message, Touch):
+                if self._leading is not None:
+                    alive = self._leading.touch(message.session)
+                    self._sends.append((sender, Forward(pack(TouchReply(message.session, message.token, alive)))))
+            elif sender == self._leader:
+                self._on_leader_says(message)
+        except ProtocolError as error:
+            self._answers.append(PeerRejected(sender, str(error)))
+
+    def _on_arrival(self, sender: PeerId, message: Submit | Claim) -> None:
+        """A follower may be established a moment before its leader has delivered all it must: keep what it sends until
+        then. What reaches a replica that does not lead is dropped; the link it came on is about to break."""
+        if self._leading is None:
+            if self.peer.role is Role.LEADING:
+                self._early_arrivals.append((sender, message))
+        elif isinstance(message, Claim):
+            self._leading.arrive(sender, message.session, 0, message)
+        else:
+            try:
+                request = decode_request(message.opcode, message.body)
+            except UnimplementedError as error:
+                refusal = Refused(message.session, message.xid, error.code)
+                self._sends.append((sender, Forward(pack(refusal))))
+            else:
+                self._leading.arrive(sender, message.session, message.xid, request)
+
+    def _on_leader_says(self, message: Forwarded) -> None:
+        connection = self._connections.get(message.session)
+        if connection is None:
+            return
+        if isinstance(message, TouchReply):
+            self._answers.append(Touched(message.session, message.token, message.alive))
+        elif isinstance(message, Refused):
+            self._on_refused(connection, message)
+        elif isinstance(message, Claimed) and connection.attached_from is None:
+            connection.attached_from = message.zxid
+            if not message.alive:
+                self._end(connection)
+
+    def _on_refused(self, connection: _Connection, message: Refused) -> None:
+        if message.code == SessionMovedError.code:
+            self._detach(connection, "the session is served elsewhere now")
+        elif connection.unanswered and connection.unanswered[0][0] == message.xid:
+            self._reply(connection, None, BY_CODE.get(message.code, RequestError)())
+            self._answer_reads(connection)
+
+    # --- what is committed
+
+    def _apply(self, first: Zxid, payloads: tuple[bytes, ...]) -> None:
+        tree, watches, connections, leading = self.tree, self._watches, self._connections, self._leading
+        known = tree.last_zxid  # a new Peer delivers again what the one before had delivered
+        zxid = first
+        for payload in payloads:
+            if zxid > known:
+                applied = tree.apply(zxid, payload)
+                for session, event in watches.trigger(applied):
+                    self._answers.append(WatchFired(session, event))
+                connection = connections.get(applied.session)
+                if connection is not None:
+                    self._answer(connection, applied)
+                if applied.type == _CREATE_SESSION and leading is not None and applied.session in tree.sessions:
+                    leading.on_session_created(applied.session, tree.sessions[applied.session])
+                elif applied.type == _CLOSE_SESSION:
+                    self._on_session_closed(applied.session)
+            zxid += 1
+
+    def _answer(self, connection: _Connection, applied: Applied) -> None:
+        unanswered = connection.unanswered
+        if not unanswered or unanswered[0][0] != applied.cxid:
+            return  # a request from a connection that this session had before
+        request = unanswered[0][1]
+        try:
+            result = self.tree.result(request, applied)
+        except ZkcoreError as error:
+            self._reply(connection, None, error)
+        else:
+            self._reply(connection, result, None)
+        if unanswered:
+            self._answer_reads(connection)
+
+    def _answer_reads(self, connection: _Connection) -> None:
+        """The reads that waited for the writes before them."""
+        while connection.unanswered and not connection.unanswered[0][1].writes:
+            try:
+                result = self.read(connection.session, connection.unanswered[0][1])
+            except RequestError as error:
+                self._reply(connection, None, error)
+            else:
+                self._reply(connection, result, None)
+
+    def _reply(self, connection: _Connection, result: object, error: ZkcoreError | None) -> None:
+        xid, _ = connection.unanswered.popleft()
+        self._answers.append(Replied(connection.session, xid, result, error))
+
+    def _restore(self, snapshot: SnapshotRef) -> None:
+        if snapshot.zxid <= self.tree.last_zxid:
+            return
+        self.tree = restore(self._pieces(snapshot))
+
+    def _pieces(self, snapshot: SnapshotRef) -> Iterator[bytes]:
+        offset = 0
+        while piece := self.storage.read_snapshot(snapshot, offset, _SNAPSHOT_PIECE):
+            yield piece
+            offset += len(piece)
+
+    # --- sessions and roles
+
+    def _on_session_closed(self, session: int) -> None:
+        if self._leading is not None:
+            self._leading.on_session_closed(session)
+        connection = self._connections.get(session)
+        if connection is not None:
+            self._end(connection)
+
+    def _end(self, connection: _Connection) -> None:
+        self.detach(connection.session)
+        self._answers.append(SessionEnded(connection.session))
+
+    def _detach(self, connection: _Connection, why: str) -> None:
+        self.detach(connection.session)
+        self._answers.append(Detached(connection.session, why))
+
+    def _finish_attaching(self) -> None:
+        still: list[_Connection] = []
+        for connection in self._attaching:
+            if self._connections.get(connection.session) is not connection:
+                continue
+            if connection.attached_from is not None and connection.attached_from <= self.tree.last_zxid:
+                self._answers.append(Attached(connection.session))
+            else:
+                still.append(connection)
+        self._attaching = still
+
+    def _on_role_changed(self, event: RoleChanged) -> None:
+        if not event.established:
+            self._leave(event.why)
+            return
+        self._leader = event.leader
+        if event.role is Role.LEADING:
+            self._leading = Leading(self.me, self.tree, tick_ms=self.limits.tick_ms)
+            for sender, message in self._early_arrivals:
+                self._on_arrival(sender, message)
+            self._early_arrivals.clear()
+
+    def _leave(self, why: str) -> None:
+        self._leader = self._leading = None
+        self._early_arrivals.clear()
+        self._sends.clear()
+        for connection in list(self._connections.values()):
+            self._detach(connection, why)
