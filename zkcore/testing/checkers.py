@@ -11,8 +11,8 @@ Every check is incremental and cheap, so all of them run after every event:
 - Given that, "the committed transactions are in this log" (X7, X8) needs a look at the last one only, and "every
   committed transaction is on the disks of a quorum" (X9) as well.
 - `committed` is tagged with the epoch of the leader that committed each element; the tags never go down. A stalled
-  leader may gather promises for an epoch after a later one has committed, legally: against a leader of epoch e only what
-  leaders of earlier epochs committed is held.
+  leader may gather promises for an epoch after a later one has committed, legally: against a leader of epoch e only
+  what leaders of earlier epochs committed is held.
 
 A broken invariant raises Violation, out of whatever call brought it to light.
 """
@@ -66,7 +66,7 @@ class Oracle:
         self.tags: list[tuple[int, int]] = []  # (epoch, how many were committed when its leader first committed more)
         self.established: dict[int, PeerId] = {}
         self.delivered: dict[PeerId, int] = dict.fromkeys(voters, 0)  # how many of `committed`, in this incarnation
-        self.leads: dict[PeerId, bool] = dict.fromkeys(voters, False)
+        self.leads: dict[PeerId, bool] = dict.fromkeys(voters, False)  # or did, and has not followed anybody since
         self.talk = Conversations(self)
 
     def fail(self, invariant: str, message: str) -> None:
@@ -282,7 +282,7 @@ class Oracle:
             self.fail("N4", f"node {node} {event}, and its disk ends at {format_zxid(durable.last)}")
         last = self.committed[-1] if self.committed else 0
         if event.last > last:
-            if not self.leads[node]:
+            if not self.leads[node]:  # a leader may commit and deliver in one step, so that nobody else heard of it
                 self.fail("X3", f"node {node} {event}, committed is only {format_zxid(last)}")
             self.commit(node, event.last)
         position = self.delivered[node]
@@ -296,7 +296,8 @@ class Oracle:
         self.delivered[node] = position + len(event.payloads)
 
     def _told_role(self, node: PeerId, event: RoleChanged) -> None:
-        self.leads[node] = event.role is Role.LEADING
+        if event.role is not Role.LOOKING:
+            self.leads[node] = event.role is Role.LEADING
         if not event.established:
             self.talk.forget_role(node)
         if event.established and event.role is Role.LEADING:

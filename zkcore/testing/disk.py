@@ -4,7 +4,7 @@ The faults need no switch in the storage. A crash inside `save` is a shorter `sa
 Storage allows to survive; a full or failing disk is the same, and the replica lives on. So any Storage can be put to
 the test.
 
-Every write that really happened is told to `wrote`, one after the other, in the order in which a crash could part them.
+Every write that really happens is told to `wrote`, one after the other, in the order in which a crash could part them.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Disk:
 
     def save(self, writes: Sequence[Write]) -> None:
         """Make all of it durable."""
-        self.storage.save(writes)
         for write in writes:
-            self._wrote(write)
+            self._wrote(write)  # first, so that a broken rule is named by the checkers, not by what the storage refuses
+        self.storage.save(writes)
 
     def save_part(self, writes: Sequence[Write], rng: Random) -> int:
         """Make a drawn prefix durable, as a crash would: whole writes, and perhaps the first records of the next one.

@@ -52,8 +52,8 @@ class Durable:
         return index < len(zxids) and zxids[index] == zxid
 
     def keeps(self, zxid: Zxid) -> bool:
-        """Whether `zxid` is here to stay: records of an epoch that is not current yet belong to a synchronisation that a
-        crash would undo."""
+        """Whether `zxid` is here to stay: records of an epoch that is not current yet belong to a synchronisation that
+        a crash would undo."""
         return zxid <= self.base or (zxid >> 32 <= self.current and self.holds(zxid))
 
     def epoch_ends(self) -> tuple[Zxid, ...]:

@@ -1,7 +1,8 @@
 """What runs on the nodes of a simulated world: the seam between the world and the machines it drives.
 
 The world knows nodes, links, disks and time. A Program knows what machine runs on a node, what load is put on it and
-what state it builds from what is delivered. `BarePeers` drives the ZAB core by itself, with transactions that mean nothing.
+what state it builds from what is delivered. `BarePeers` drives the ZAB core by itself, with transactions that mean
+nothing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,236 @@
+"""Planted bugs: proof that the simulator finds what it claims to look for.
+
+Each is a patch of the core, applied from outside for as long as a `with planted(name):` lasts. The core has no switch for
+any of them. Most are bugs that ZooKeeper has had; where there is a number, it is that of the bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from attrs import evolve
+
+from zkcore.zab.history import History
+from zkcore.zab.leader import Leader
+from zkcore.zab.learner import Learner
+from zkcore.zab.messages import Ack, AckEpoch, LeaderInfo, NewLeader, PeerId, Proposal
+from zkcore.zab.quorum import EnsembleConfig
+from zkcore.zab.ready import Append, SaveEpochs, Truncate, Write
+from zkcore.zab.state import Outbox, State
+from zkcore.zxid import Zxid, make_zxid
+
+__all__ = ["MUTANTS", "planted"]
+
+Patch = tuple[type, str, Callable[[Callable[..., Any]], Callable[..., Any]]]
+"""A class, the name of a method, and what makes the mutant from the method as it is."""
+
+
+def _ack_before_durable(_: Callable[..., Any]) -> Callable[..., Any]:
+    def flush(self: Learner) -> None:
+        if self._must_ack:
+            self._must_ack = False
+            self._state.out.early(self.leader, Ack(self._state.history.last))
+
+    return flush
+
+
+def _newleader_acked_early(real: Callable[..., Any]) -> Callable[..., Any]:
+    def on_new_leader(self: Learner, sender: PeerId, message: NewLeader) -> object:
+        complaint = real(self, sender, message)
+        ready = self._state.out._ready
+        acks = [pair for pair in ready.messages if isinstance(pair[1], Ack)]
+        ready.messages = [pair for pair in ready.messages if not isinstance(pair[1], Ack)]
+        ready.early.extend(acks)
+        return complaint
+
+    return on_new_leader
+
+
+def _epoch_not_durable(real: Callable[..., Any]) -> Callable[..., Any]:
+    def save_epochs(self: State, *, accepted: int | None = None, current: int | None = None) -> None:
+        if current is None and accepted is not None:
+            self.accepted_epoch = accepted
+        else:
+            real(self, accepted=accepted, current=current)
+
+    return save_epochs
+
+
+def _commit_without_quorum(_: Callable[..., Any]) -> Callable[..., Any]:
+    def agreed(self: EnsembleConfig, acked: dict[PeerId, Zxid]) -> Zxid:
+        return max(acked.values())
+
+    return agreed
+
+
+def _durable_at_once(real: Callable[..., Any]) -> Callable[..., Any]:
+    def append(self: History, first: Zxid, payloads: tuple[bytes, ...]) -> None:
+        real(self, first, payloads)
+        self.durable = self.last
+
+    return append
+
+
+def _trunc_not_written(real: Callable[..., Any]) -> Callable[..., Any]:
+    def write(self: Outbox, write: Write) -> None:
+        if not isinstance(write, Truncate):
+            real(self, write)
+
+    return write
+
+
+def _epoch_first(real: Callable[..., Any]) -> Callable[..., Any]:
+    def on_new_leader(self: Learner, sender: PeerId, message: NewLeader) -> object:
+        writes = self._state.out._ready.writes
+        before = len(writes)
+        complaint = real(self, sender, message)
+        if len(writes) > before and isinstance(writes[-1], SaveEpochs):
+            writes.insert(before, writes.pop())
+        return complaint
+
+    return on_new_leader
+
+
+def _propose_twice(real: Callable[..., Any]) -> Callable[..., Any]:
+    def propose(self: Leader, first: Zxid, payloads: tuple[bytes, ...]) -> bool:
+        done: bool = real(self, first, payloads)
+        if done:
+            for peer in self._forwarding[::2]:
+                self._state.out.early(peer, Proposal(first, payloads))
+        return done
+
+    return propose
+
+
+def _repeated_accepted(_: Callable[..., Any]) -> Callable[..., Any]:
+    def on_repeated(self: Learner, sender: PeerId, message: Proposal) -> None:
+        self._state.out.write(Append(message.first, message.payloads))
+        self._must_ack = True
+
+    return on_repeated
+
+
+def _no_quorum_check(real: Callable[..., Any]) -> Callable[..., Any]:
+    def tick(self: Leader, ticks: int) -> None:
+        real(self, ticks)
+        if self.established:
+            self.outcome = None
+
+    return tick
+
+
+def _recency_unchecked(real: Callable[..., Any]) -> Callable[..., Any]:
+    def on_ack_epoch(self: Leader, sender: PeerId, message: AckEpoch) -> object:
+        promised = message.current_epoch is not None
+        return real(self, sender, evolve(message, current_epoch=0) if promised else message)
+
+    return on_ack_epoch
+
+
+def _promise_again(real: Callable[..., Any]) -> Callable[..., Any]:
+    def on_leader_info(self: Learner, sender: PeerId, message: LeaderInfo) -> object:
+        if message.epoch == self._state.accepted_epoch > self._state.current_epoch:
+            self._state.accepted_epoch -= 1
+        return real(self, sender, message)
+
+    return on_leader_info
+
+
+def _established_alone(real: Callable[..., Any]) -> Callable[..., Any]:
+    def try_establish(self: Leader) -> None:
+        self._acked_new_leader.update(self._state.config.voters)
+        real(self)
+
+    return try_establish
+
+
+def _forward_when_acked(real: Callable[..., Any]) -> Callable[..., Any]:
+    def send_history(self: Leader, peer: PeerId, learner: Any, point: Zxid) -> None:
+        real(self, peer, learner, point)
+        self._forwarding.remove(peer)
+
+    return send_history
+
+
+def _then_forwarded(real: Callable[..., Any]) -> Callable[..., Any]:
+    def on_ack(self: Leader, sender: PeerId, message: Ack) -> object:
+        complaint = real(self, sender, message)
+        if message.zxid == make_zxid(self._epoch, 0) and sender not in self._forwarding:
+            self._forwarding.append(sender)
+        return complaint
+
+    return on_ack
+
+
+MUTANTS: dict[str, tuple[str, tuple[Patch, ...]]] = {
+    "ack-before-durable": (
+        "a follower acknowledges proposals before they are on its disk",
+        ((Learner, "flush", _ack_before_durable),),
+    ),
+    "newleader-acked-early": (
+        "a follower acknowledges NEWLEADER before the history is on its disk (ZOOKEEPER-4646)",
+        ((Learner, "_on_new_leader", _newleader_acked_early),),
+    ),
+    "epoch-not-durable": (
+        "a promised epoch is kept in memory only (ZOOKEEPER-335)",
+        ((State, "save_epochs", _epoch_not_durable),),
+    ),
+    "commit-without-quorum": (
+        "the leader commits what one member holds",
+        ((EnsembleConfig, "agreed", _commit_without_quorum),),
+    ),
+    "deliver-before-durable": (
+        "records count as durable as soon as they are handed to the disk (ZOOKEEPER-4882)",
+        ((History, "append", _durable_at_once),),
+    ),
+    "trunc-skipped": (
+        "the log is cut in memory, and on the disk it is not (ZOOKEEPER-3701)",
+        ((Outbox, "write", _trunc_not_written),),
+    ),
+    "current-epoch-before-history": (
+        "the epoch is made current before its history is on the disk (ZOOKEEPER-4643)",
+        ((Learner, "_on_new_leader", _epoch_first),),
+    ),
+    "duplicate-proposal-accepted": (
+        "the leader repeats proposals, which is legal, and followers log them again",
+        ((Leader, "propose", _propose_twice), (Learner, "_on_repeated", _repeated_accepted)),
+    ),
+    "stale-leader-serves": (
+        "a leader does not step down when no quorum is heard",
+        ((Leader, "tick", _no_quorum_check),),
+    ),
+    "recency-unchecked": (
+        "a leader goes on although a follower has a newer history",
+        ((Leader, "_on_ack_epoch", _recency_unchecked),),
+    ),
+    "promise-given-again": (
+        "a follower promises an epoch that it has promised before",
+        ((Learner, "_on_leader_info", _promise_again),),
+    ),
+    "established-alone": (
+        "a leader begins to serve before a quorum holds its history",
+        ((Leader, "_try_establish", _established_alone),),
+    ),
+    "forward-when-acked": (
+        "a follower misses what is proposed between NEWLEADER and its acknowledgement (ambiguity 1 of the paper)",
+        ((Leader, "_send_history", _forward_when_acked), (Leader, "_on_ack", _then_forwarded)),
+    ),
+}
+"""What each planted bug does, and where."""
+
+
+@contextmanager
+def planted(name: str | None) -> Iterator[None]:
+    """With the bug called `name` in the core, for the whole process; None plants nothing. Raises KeyError."""
+    real = []
+    try:
+        for owner, method, mutate in MUTANTS[name][1] if name is not None else ():
+            original = getattr(owner, method)
+            real.append((owner, method, original))
+            setattr(owner, method, mutate(original))
+        yield
+    finally:
+        for owner, method, original in reversed(real):
+            setattr(owner, method, original)
