@@ -9,6 +9,7 @@ a path or a version will do is decided where the state is known.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 from attrs import field, frozen
@@ -67,6 +68,10 @@ def _check_types(path: object, data: object = None, *, number: object = 0) -> No
         raise TypeError(f"a version, mode or timeout is an int, not {number!r}")
 
 
+def _tuple_of(acl: Iterable[ACL]) -> tuple[ACL, ...]:
+    return tuple(acl)
+
+
 # --- requests that write ---------------------------------------------------------------------------------------------
 
 
@@ -84,7 +89,7 @@ class Create(Request[Created]):
 
     path: UString
     data: NullableBuffer = b""
-    acl: tuple[ACL, ...] = field(default=OPEN_ACL, kw_only=True)
+    acl: tuple[ACL, ...] = field(default=OPEN_ACL, converter=_tuple_of, kw_only=True)
     mode: Int = field(default=0, kw_only=True)
 
     def __attrs_post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """A whole tree as bytes, and back.
 
-A snapshot is a sequence of blocks, each an int length, the CRC-32 of the body, and the body, whose first byte is a letter:
+A snapshot is a sequence of blocks: an int length, the CRC-32 of the body, and the body, whose first byte is a letter.
 
     H   "zkcs", int version, long zxid: first, once
     S   (long session, int timeout)*: the sessions by id
@@ -126,6 +126,8 @@ def _znodes(body: bytes, reader: _Reader, *, sessions: int) -> Iterator[_Znode]:
             path = _part(body, at + 4, length).decode()
             at += 4 + length
             (length,) = _LENGTH.unpack_from(body, at)
+            if length < -1:
+                raise StorageCorruptError(f"data of the length {length}")
             null = length == -1
             size = STAT_SIZE if null else length + STAT_SIZE
             yield path, _part(body, at + 4, size), null

@@ -314,7 +314,7 @@ class Tree:
     def rebuild(
         cls, last_zxid: Zxid, sessions: Mapping[int, int], *, znodes: Iterable[tuple[str, bytes, bool]]
     ) -> Tree:
-        """The tree of a snapshot: `znodes` are (path, record, whether the data is null), all there are, in any order."""
+        """The tree of a snapshot: `znodes` are (path, record, whether the data is null), in any order."""
         tree = cls.__new__(cls)
         tree.last_zxid = last_zxid
         tree.sessions = tree._sessions = dict(sessions)
