@@ -1,7 +1,7 @@
 """Planted bugs: proof that the simulator finds what it claims to look for.
 
-Each is a patch of the core, applied from outside for as long as a `with planted(name):` lasts. The core has no switch for
-any of them. Most are bugs that ZooKeeper has had; where there is a number, it is that of the bug.
+Each is a patch of the core, applied from outside for as long as a `with planted(name):` lasts. The core has no switch
+for any of them. Most are bugs that ZooKeeper has had; where there is a number, it is that of the bug.
 """
 
 from __future__ import annotations
