@@ -1,0 +1,164 @@
+"""When sessions expire, and which ids new ones get."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from zkcore.tree.sessions import SessionIds, SessionTracker
+
+# --- expiry ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_session_expires_when_more_than_its_timeout_has_passed() -> None:
+    tracker = SessionTracker()
+    tracker.add(1, 10)
+    assert tracker.ticks_until_due == 11
+    # A touch falls anywhere between two ticks: after ten of them less than ten may have passed.
+    assert tracker.tick(10) == []
+    assert 1 in tracker
+    assert tracker.tick() == [1]
+    assert 1 not in tracker
+    assert tracker.ticks_until_due is None
+    assert tracker.tick(100) == []
+
+
+def test_a_touch_gives_a_full_timeout() -> None:
+    tracker = SessionTracker()
+    tracker.add(1, 10)
+    tracker.tick(10)
+    assert tracker.touch(1)
+    assert tracker.ticks_until_due == 11
+    assert tracker.tick(10) == []
+    assert tracker.tick(1) == [1]
+
+
+def test_a_touch_of_an_expired_or_unknown_session_is_refused() -> None:
+    tracker = SessionTracker()
+    assert not tracker.touch(1)
+    tracker.add(1, 1)
+    assert tracker.tick(50) == [1]
+    assert not tracker.touch(1)
+
+
+def test_those_overdue_longest_come_first() -> None:
+    tracker = SessionTracker()
+    for session, timeout in ((1, 9), (2, 3), (3, 6), (4, 100)):
+        tracker.add(session, timeout)
+    tracker.tick(2)
+    tracker.touch(2)
+    assert tracker.tick(50) == [2, 3, 1]
+    assert len(tracker) == 1
+
+
+def test_adding_again_changes_the_timeout_either_way() -> None:
+    tracker = SessionTracker()
+    tracker.add(1, 10)
+    tracker.add(1, 3)
+    assert tracker.ticks_until_due == 4
+    tracker.add(1, 20)
+    assert tracker.ticks_until_due == 21
+    assert tracker.tick(20) == []
+    assert tracker.tick(1) == [1]
+
+
+def test_a_removed_session_neither_expires_nor_keeps_anybody_awake() -> None:
+    tracker = SessionTracker()
+    tracker.add(1, 3)
+    tracker.remove(1)
+    tracker.remove(1)
+    assert tracker.ticks_until_due is None
+    assert tracker.tick(10) == []
+
+
+def test_a_timeout_is_at_least_a_tick() -> None:
+    with pytest.raises(ValueError, match="at least one tick"):
+        SessionTracker().add(1, 0)
+
+
+class Expiry(RuleBasedStateMachine):
+    """The tracker against the plainest model: for each session, when it was last heard of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tracker = SessionTracker()
+        self.now = 0
+        self.last: dict[int, tuple[int, int]] = {}
+
+    sessions = st.integers(1, 4)
+
+    @rule(session=sessions, timeout=st.integers(1, 8))
+    def add(self, session: int, timeout: int) -> None:
+        self.tracker.add(session, timeout)
+        self.last[session] = timeout, self.now
+
+    @rule(session=sessions)
+    def touch(self, session: int) -> None:
+        assert self.tracker.touch(session) == (session in self.last)
+        if session in self.last:
+            self.last[session] = self.last[session][0], self.now
+
+    @rule(session=sessions)
+    def remove(self, session: int) -> None:
+        self.tracker.remove(session)
+        self.last.pop(session, None)
+
+    @rule(ticks=st.integers(0, 10))
+    def tick(self, ticks: int) -> None:
+        self.now += ticks
+        due = {session for session, (timeout, heard) in self.last.items() if self.now - heard > timeout}
+        expired = self.tracker.tick(ticks)
+        assert sorted(expired) == sorted(due)
+        for session in due:
+            del self.last[session]
+
+    @invariant()
+    def the_next_is_known(self) -> None:
+        due = [timeout + 1 + heard - self.now for timeout, heard in self.last.values()]
+        assert self.tracker.ticks_until_due == (min(due) if due else None)
+        assert len(self.tracker) == len(self.last)
+
+
+TestExpiry = Expiry.TestCase
+
+# --- ids -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_id_is_the_server_the_time_and_a_counter() -> None:
+    ids = SessionIds(5)
+    assert hex(ids.next(0x01_2345_6789_AB)) == "0x5234567" + "89ab0000"
+    assert hex(ids.next(0x01_2345_6789_AB)) == "0x5234567" + "89ab0001"
+    assert hex(ids.next(0x01_2345_6789_AC)) == "0x5234567" + "89ac0000"
+
+
+@given(st.integers(1, 255), st.lists(st.integers(1_700_000_000_000, 1_700_000_000_010), min_size=2, max_size=30))
+def test_ids_increase_strictly_whatever_the_clock_does(server: int, times: list[int]) -> None:
+    ids = SessionIds(server)
+    made = [ids.next(now) for now in times]
+    assert made == sorted(set(made))
+    assert all(-(2**63) <= id_ < 2**63 and id_ % 2**64 >> 56 == server for id_ in made)
+
+
+def test_more_ids_than_fit_into_a_millisecond_borrow_from_the_next() -> None:
+    ids = SessionIds(1)
+    made = [ids.next(1000) for _ in range(70_000)]
+    made += [ids.next(1001), ids.next(1002)]
+    assert made == sorted(set(made))
+    assert made[-1] == 1 << 56 | 1002 << 16
+
+
+def test_ids_go_on_when_the_time_runs_over_its_40_bits() -> None:
+    ids = SessionIds(128)
+    before = ids.next(2**40 - 1)
+    after = ids.next(2**40)
+    assert before % 2**64 == 0x80FFFFFFFFFF0000
+    assert after % 2**64 == 0x8000000000000001  # all zero would be ZooKeeper's mark of a container
+    assert ids.next(2**40) == after + 1
+
+
+@pytest.mark.parametrize("server", [0, 256, -1])
+def test_a_server_has_a_number_from_1_to_255(server: int) -> None:
+    with pytest.raises(ValueError, match="1 to 255"):
+        SessionIds(server)

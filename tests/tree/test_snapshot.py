@@ -1,0 +1,194 @@
+"""A tree as bytes: whole, equal for equal trees, and proof against damage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import pack
+from zlib import crc32
+
+import pytest
+from alone import Alone
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zkcore.errors import StorageCorruptError
+from zkcore.tree.prepare import Preparer
+from zkcore.tree.requests import CloseSession, Create, CreateSession, Delete, GetData, SetData
+from zkcore.tree.snapshot import VERSION, dump, restore
+from zkcore.tree.tree import Tree
+from zkcore.tree.znode import CreateMode
+
+
+def lived_in() -> Alone:
+    alone = Alone(1, -2, 3)
+    for request in (Create("/a", b"1"), Create("/a/null", None), Create("/a/é"), Delete("/a/é"), SetData("/a", b"2")):
+        alone.do(request)
+    alone.do(Create("/a/e-", b"x", mode=CreateMode.EPHEMERAL_SEQUENTIAL), session=-2)
+    alone.do(Create("/gone", b"x", mode=CreateMode.EPHEMERAL), session=3)
+    alone.do(CloseSession(), session=3)
+    return alone
+
+
+def test_a_restored_tree_is_the_same_tree() -> None:
+    alone = lived_in()
+    tree = restore(dump(alone.tree))
+    tree.check()
+    assert tree.last_zxid == alone.zxid
+    assert dict(tree.sessions) == {1: 4000, -2: 4000}
+    assert tree.ephemerals(-2) == ("/a/e-0000000002",)
+    assert tree.has_null_data("/a/null")
+    assert not tree.has_null_data("/a")
+    assert tree.read(GetData("/a")) == alone.tree.read(GetData("/a"))
+    assert b"".join(dump(tree)) == b"".join(dump(alone.tree))
+
+
+def test_a_restored_tree_goes_on_like_the_original() -> None:
+    alone = lived_in()
+    copy = restore(dump(alone.tree))
+    preparer = Preparer(copy)
+    requests = [
+        Create("/a/s-", mode=CreateMode.PERSISTENT_SEQUENTIAL), SetData("/a/null", b""), CloseSession(), Create("/z"),
+    ]  # fmt: skip
+    for request in requests:
+        session = -2 if isinstance(request, CloseSession) else 1
+        alone.propose(request, session=session)
+        assert alone.outstanding[0][2] == preparer.prepare(alone.zxid, alone.now_ms, session, 7, request)
+        copy.apply(alone.zxid, alone.outstanding[0][2])
+        alone.commit()
+    copy.check()
+    assert b"".join(dump(copy)) == b"".join(dump(alone.tree))
+
+
+def test_equal_trees_give_equal_bytes_however_they_came_to_be() -> None:
+    one, other = Alone(1, 2), Alone(1, 2)
+    names = [f"/n{number}" for number in range(600)]
+    for alone in (one, other):
+        for name in names:
+            alone.do(Create(name))
+    middle = other.tree
+    other.tree = restore(dump(middle))
+    other.preparer = Preparer(other.tree)
+    for alone in (one, other):
+        alone.do(Delete(names[7]))
+        alone.do(Create(names[7], None))
+        alone.do(CreateSession(1), session=2)
+    assert b"".join(dump(one.tree)) == b"".join(dump(other.tree))
+
+
+def test_a_snapshot_is_of_the_moment_it_was_asked_for() -> None:
+    alone = Alone()
+    for number in range(600):
+        alone.do(Create(f"/n{number}", b"old"))
+    whole = b"".join(dump(alone.tree))
+    chunks = dump(alone.tree)
+    drawn = [next(chunks)]
+    for number, chunk in enumerate(chunks):
+        drawn.append(chunk)
+        alone.do(SetData(f"/n{number}", None))
+        alone.do(Delete(f"/n{599 - number}"))
+        alone.do(CreateSession(1), session=1000 + number)
+    assert b"".join(drawn) == whole
+    alone.tree.check()
+
+
+def test_large_trees_and_large_znodes_come_in_blocks() -> None:
+    alone = Alone()
+    alone.do(Create("/big", bytes(0xFFFFF)))
+    for number in range(6000):
+        alone.do(CreateSession(4000), session=10 + number)
+    chunks = list(dump(alone.tree))
+    assert len(chunks) > 4
+    tree = restore(chunks)
+    tree.check()
+    assert len(tree.sessions) == 6001
+    assert tree.read(GetData("/big")).stat.data_length == 0xFFFFF
+
+
+@given(st.data())
+@settings(max_examples=50)
+def test_chunks_may_be_cut_anywhere(draw: st.DataObject) -> None:
+    whole = b"".join(dump(TREE))
+    cuts = sorted(draw.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
+    pieces = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    assert b"".join(dump(restore(pieces))) == whole
+
+
+# --- damage ----------------------------------------------------------------------------------------------------------
+
+TREE = lived_in().tree
+BLOCKS = list(dump(TREE))
+WHOLE = b"".join(BLOCKS)
+
+
+def test_every_flipped_bit_is_noticed() -> None:
+    for position in range(len(WHOLE)):
+        damaged = bytearray(WHOLE)
+        damaged[position] ^= 1 << position % 8
+        with pytest.raises(StorageCorruptError):
+            restore([bytes(damaged)])
+
+
+def test_every_cut_is_noticed() -> None:
+    for size in range(len(WHOLE)):
+        with pytest.raises(StorageCorruptError):
+            restore([WHOLE[:size]])
+
+
+def test_bytes_after_the_end_are_noticed() -> None:
+    for surplus in ([b"x"], [b"", b"x"], BLOCKS):
+        with pytest.raises(StorageCorruptError, match="after the end"):
+            restore([WHOLE, *surplus])
+
+
+def test_a_block_that_is_missing_doubled_or_out_of_place_is_noticed() -> None:
+    for number in range(len(BLOCKS)):
+        for changed in (BLOCKS[:number] + BLOCKS[number + 1 :], BLOCKS[: number + 1] + BLOCKS[number:]):
+            with pytest.raises(StorageCorruptError):
+                restore(changed)
+    with pytest.raises(StorageCorruptError):
+        restore([*BLOCKS[:2], BLOCKS[3], BLOCKS[2], *BLOCKS[4:]])
+
+
+def block(body: bytes) -> bytes:
+    return pack(">II", len(body), crc32(body)) + body
+
+
+def header(version: int = VERSION, magic: bytes = b"zkcs") -> bytes:
+    return block(b"H" + pack(">4siq", magic, version, 5))
+
+
+def forged() -> Iterator[tuple[str, bytes]]:
+    yield "a later version", header(VERSION + 1)
+    yield "another file", header(magic=b"ZKSN")
+    yield "no header", block(b"E" + bytes(20))
+    yield "a short header", block(b"Hzkcs")
+    yield "half a session", header() + block(b"S" + bytes(13))
+    yield "an unknown block", header() + block(b"Q")
+    yield "an empty block", header() + block(b"")
+    yield "a path cut short", header() + block(b"Z" + pack(">i", 9) + b"/a")
+    yield "a path of negative length", header() + block(b"Z" + pack(">i", -1) + bytes(80))
+    yield "a path that is no text", header() + block(b"Z" + pack(">i", 2) + b"/\xff" + bytes(64))
+    yield "a path without a slash", header() + block(b"Z" + pack(">i", 1) + b"a" + bytes(64))
+    yield "data of negative length", header() + block(b"Z" + pack(">i", 2) + b"/a" + pack(">i", -2) + bytes(60))
+    yield "a record cut short", header() + block(b"Z" + pack(">i", 2) + b"/a" + pack(">i", 0) + bytes(59))
+    yield "a huge block", header() + pack(">II", 2**31, 0)
+
+
+@pytest.mark.parametrize("data", [pytest.param(data, id=name) for name, data in forged()])
+def test_checksums_alone_convince_nobody(data: bytes) -> None:
+    with pytest.raises(StorageCorruptError):
+        restore([data])
+
+
+def test_an_empty_file_is_no_tree() -> None:
+    with pytest.raises(StorageCorruptError):
+        restore([])
+
+
+def test_a_fresh_tree_has_these_bytes() -> None:
+    data = b"".join(dump(Tree()))
+    znode = bytes(60)
+    expected = block(b"Hzkcs" + pack(">iq", VERSION, 0))
+    for path in sorted((b"/", b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config"), key=lambda p: crc32(p) & 255):
+        expected += block(b"Z" + pack(">i", len(path)) + path + pack(">i", 0) + znode)
+    assert data == expected + block(b"E" + pack(">qqI", 0, 4, crc32(expected)))
