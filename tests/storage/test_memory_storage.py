@@ -427,6 +427,16 @@ def test_size_is_the_sum_of_what_is_there() -> None:
     assert storage.size_bytes == len(b"state" + b"abcd" + b"12")
 
 
+def test_compaction_and_truncation_over_several_epochs_make_room() -> None:
+    storage = filled()
+    storage.save([Append(Z(3, 2), (b"ff", b"ggg")), Append(Z(4, 1), (b"hhhh",)), Append(Z(6, 1), (b"iiiii",))])
+    storage.save_snapshot(SnapshotRef(Z(3, 2)), [b""])
+    storage.save([Compact(SnapshotRef(Z(3, 2)))])
+    assert storage.size_bytes == len(b"ggg" + b"hhhh" + b"iiiii" + b"state" + b"abcd")
+    storage.save([Truncate(Z(3, 3))])
+    assert storage.size_bytes == len(b"ggg" + b"state" + b"abcd")
+
+
 def test_a_wiped_storage_is_a_new_one() -> None:
     storage = filled()
     storage.wipe()

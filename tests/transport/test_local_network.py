@@ -190,6 +190,51 @@ def test_an_inbox_that_raises_leaves_the_network_working() -> None:
     assert inboxes[3].messages(1) == [[Ping(3)]]
 
 
+# --- the moments at which a thread may be stopped ---------------------------------------------------------------------
+
+
+def test_what_waits_goes_before_what_its_sender_sends_next() -> None:
+    network, inboxes, transports = linked(1, 2)
+    with network._turns.busy:  # another thread's turn, which is ending: it looks into what waits no more
+        transports[1].send(2, Ping(1))
+    transports[1].send(2, Ping(2))
+    assert inboxes[2].messages(1) == [[Ping(1), Ping(2)]]
+
+
+def test_a_message_whose_link_breaks_just_before_its_turn_is_dropped() -> None:
+    network, inboxes, transports = linked(1, 2)
+    with network._turns.busy:
+        transports[2].close(1)
+    transports[1].send(2, Ping(1))
+    assert inboxes[2].messages(1) == [[], []]
+
+
+@pytest.mark.parametrize("last", [lambda t: t[1].send(2, Ping(1)), lambda t: t[1].close(2)], ids=["send", "close"])
+def test_what_is_left_at_the_end_of_a_turn_is_done_by_whoever_had_it(
+    last: Callable[[dict[PeerId, Transport]], None],
+) -> None:
+    network, inboxes, transports = linked(1, 2, 3)
+
+    class Ending:
+        """The lock, at the release of which another thread finds it still taken."""
+
+        def __init__(self, lock: threading.Lock) -> None:
+            self.lock = lock
+            self.others = [Ping(8), Ping(9)]
+
+        def acquire(self, blocking: bool) -> bool:
+            return self.lock.acquire(blocking)
+
+        def release(self) -> None:
+            if self.others:
+                transports[3].send(2, self.others.pop(0))
+            self.lock.release()
+
+    network._turns.busy = Ending(network._turns.busy)  # type: ignore[assignment]
+    last(transports)
+    assert inboxes[2].messages(3) == [[Ping(8), Ping(9)]]
+
+
 # --- replicas in threads ---------------------------------------------------------------------------------------------
 
 
@@ -204,6 +249,7 @@ class ThreadedHost(RecordingInbox):
         self.me = me
         self.lock = threading.RLock()
         self.fed = 0
+        self.up: set[PeerId] = set()
         self.links = dict.fromkeys(peers, 0)
         self.places = dict.fromkeys(peers, 0)
 
@@ -223,13 +269,16 @@ class ThreadedHost(RecordingInbox):
         with self.lock:
             for kind, peer, *_ in self.record[self.fed :]:
                 if kind == "linked":
+                    self.up.add(peer)
                     self.links[peer] += 1
                     self.places[peer] = 0
+                elif kind == "lost":
+                    self.up.discard(peer)
             self.fed = len(self.record)
 
     def send(self, transport: Transport, to: PeerId) -> None:
         with self.lock:
-            if ("lost", to) not in self.record[self.fed :] and self.links[to]:
+            if to in self.up and ("lost", to) not in self.record[self.fed :]:
                 transport.send(to, Forward(b"%d %d" % (self.links[to], self.places[to])))
                 self.places[to] += 1
 
@@ -251,7 +300,7 @@ def test_the_law_holds_between_threads() -> None:
 
     def live(me: PeerId) -> None:
         rng = Random(me)
-        for _ in range(1500):
+        for _ in range(6000):
             hosts[me].feed()
             to = rng.choice(sorted(peers - {me}))
             for _ in range(rng.randrange(4)):
@@ -261,7 +310,7 @@ def test_the_law_holds_between_threads() -> None:
 
     def disturb() -> None:
         rng = Random(0)
-        for _ in range(300):
+        for _ in range(600):
             a, b = rng.sample(sorted(peers), 2)
             network.cut(a, b)
             network.heal(a, b)
