@@ -33,8 +33,8 @@ from zkcore.zab.ready import (
     PeerRejected,
     Restored,
     RoleChanged,
-    SaveEpochs,
     Saved,
+    SaveEpochs,
     SnapshotChunk,
     SnapshotRef,
     Truncate,
@@ -465,7 +465,8 @@ def test_the_lawful_history_goes_on_lawfully() -> None:
 
 
 def test_an_interrupted_synchronisation_is_no_promise() -> None:
-    """Committed records that a crash inside a synchronisation left may be cut at the next start: nobody counted them."""
+    """Committed records that a crash inside a synchronisation left may be cut at the next start: nobody counted on
+    them."""
     h = History()
     h.oracle.wrote(3, Append(z(1, 1), (b"a",)))
     h.oracle.started(3, Saved(0, 0, 0, z(1, 1), (z(1, 1),)))

@@ -1,0 +1,91 @@
+"""Whole worlds: no violation in a sample of seeds, the same seed gives the same world, and faults do strike."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from attrs import evolve
+
+from zkcore.testing.checkers import Violation
+from zkcore.testing.faults import CLASSES, Plan, draw_plan
+from zkcore.testing.trace import NANOSECONDS
+from zkcore.testing.world import World, simulate
+from zkcore.zab.messages import Role
+
+SAMPLE = range(60)
+
+
+def quiet(voters: int) -> Plan:
+    """A plan without faults."""
+    return evolve(
+        draw_plan(1), voters=tuple(range(1, voters + 1)), tick_ns=(10_000_000,) * voters, rates={},
+        chaos_ns=3 * NANOSECONDS, load_rate=20.0, delay_ns=100_000, jitter_ns=0, relink_ns=1_000_000,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("first", SAMPLE[::10])
+def test_no_invariant_breaks(first: int) -> None:
+    for seed in range(first, first + 10):
+        report = simulate(seed)
+        assert report.violation is None, f"sim replay --seed {seed}: {report.violation}"
+
+
+def test_every_class_of_fault_strikes_in_the_sample() -> None:
+    faults: Counter[str] = Counter()
+    for seed in SAMPLE:
+        plan = draw_plan(seed)
+        if len(plan.voters) == 3:
+            faults.update(simulate(seed).faults)
+    assert set(faults) == set(CLASSES)
+
+
+def test_a_seed_is_one_world() -> None:
+    for seed in (3, 7):
+        once, again, kept = simulate(seed), simulate(seed), simulate(seed, keep_trace=True)
+        assert once == again
+        assert once.digest == kept.digest
+        assert kept.lines
+    assert simulate(3).digest != simulate(7).digest
+
+
+def test_the_hash_seed_changes_nothing() -> None:
+    program = "from zkcore.testing.world import simulate; print([simulate(seed).digest for seed in (4, 14)])"
+    expected = str([simulate(seed).digest for seed in (4, 14)])
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        run = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        )
+        assert run.stdout.strip() == expected
+
+
+@pytest.mark.parametrize("voters", [1, 2, 3, 5])
+def test_without_faults_there_is_one_epoch_and_everything_commits(voters: int) -> None:
+    world = World(1, plan=quiet(voters))
+    world.run()
+    assert world.oracle.tag == 1
+    assert len(world.oracle.committed) > 20
+    assert world.converge_ns < NANOSECONDS
+    assert sum(node.peer is not None and node.peer.role is Role.LEADING for node in world.nodes.values()) == 1
+
+
+def test_a_world_that_does_not_recover_is_a_violation() -> None:
+    world = World(1, plan=quiet(3))
+    world.faults.stop = lambda: [world.network.block(1, other) for other in (2, 3)]  # type: ignore[assignment]
+    with pytest.raises(Violation, match="no agreement"):
+        world.run()
+
+
+def test_an_exception_out_of_the_core_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr("zkcore.zab.learner.Learner.flush", broken)
+    violation = simulate(3).violation
+    assert violation is not None
+    assert violation.invariant == "raised"
+    assert "ZeroDivisionError" in str(violation)
