@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from alone import EPOCH, Alone
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zkcore.errors import (
     BY_CODE,
@@ -352,4 +354,29 @@ def test_an_ephemeral_created_again_in_flight_is_closed_with_its_session() -> No
     alone.propose(CloseSession(), session=2)
     outcomes(alone)
     assert alone.tree.read(Exists("/e")) is None
+    alone.tree.check()
+
+
+# --- anything --------------------------------------------------------------------------------------------------------
+
+anything = st.one_of(st.text(), st.text("/.a\x00\ud800\U0001f512").map(lambda tail: "/" + tail))
+numbers = st.integers() | st.integers(-2, 8)
+acls = st.sampled_from([OPEN_ACL, (), OTHERS_ACL, OPEN_ACL * 2])
+requests = st.one_of(
+    st.builds(Create, anything, st.none() | st.binary(max_size=3), acl=acls, mode=numbers),
+    st.builds(Delete, anything, numbers),
+    st.builds(SetData, anything, st.none() | st.binary(max_size=3), version=numbers),
+    st.builds(CreateSession, numbers),
+    st.just(CloseSession()),
+    st.builds(GetData, anything),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 1, 1, 0, 9, -(2**63)]), requests), max_size=8))
+def test_nothing_that_a_client_sends_raises_and_every_transaction_applies(sent: list[tuple[int, Request[Any]]]) -> None:
+    alone = Alone()
+    for session, request in sent:
+        alone.propose(request, session=session)
+    while alone.outstanding:
+        alone.commit_quietly()
     alone.tree.check()

@@ -67,7 +67,7 @@ def data_of(record: bytes) -> bytes:
 
 def persisted_of(record: bytes) -> Persisted:
     """What a record says besides the data."""
-    return Persisted(*read_stat(record, len(record) - STAT_SIZE))
+    return Persisted._make(read_stat(record, len(record) - STAT_SIZE))
 
 
 def int32(value: int) -> int:
