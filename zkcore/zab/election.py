@@ -10,6 +10,9 @@ checked again in discovery, against what is durable (leader.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from zkcore.zab.messages import PeerId, Role, Vote
 from zkcore.zab.state import Elected, Outcome, State
 
@@ -47,6 +50,7 @@ class Election:
         self._resend_after = state.limits.vote_resend_ticks
         self._resend_in = self._resend_after
         self._finalize_in: int | None = None
+        self.handlers: dict[type, Callable[[PeerId, Any], str | None]] = {}
         self._begin_round(state.round + 1)
 
     # --- inputs
@@ -74,6 +78,10 @@ class Election:
         else:
             self._on_settled(sender, vote)
 
+    def heard(self, sender: PeerId) -> str | None:
+        """Nothing to do: nobody is waited for by name."""
+        return None
+
     def on_lost(self, peer: PeerId) -> None:
         """A vote from a node that is gone says nothing about the next leader, and a candidate that is gone cannot
         become it: begin again without them."""
@@ -100,6 +108,7 @@ class Election:
 
     def _on_looking(self, sender: PeerId, vote: Vote) -> None:
         state = self._state
+        self._outside.pop(sender, None)  # whatever it had, it has no leader now
         if vote.round < state.round:
             state.out.send(sender, state.vote)
             return

@@ -19,12 +19,13 @@ in between nothing can be proposed twice or be missed (protocol.md 1.1, 1.6).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, TypeAlias
 
 from attrs import define, evolve
 
+from zkcore.errors import InvariantViolation
 from zkcore.zab.messages import (
     Ack,
     AckEpoch,
@@ -47,7 +48,7 @@ from zkcore.zab.messages import (
 from zkcore.zab.ready import Append, PeerRejected, SnapshotRef
 from zkcore.zab.state import Left, Outcome, State
 from zkcore.zab.sync_plan import LogSummary, plan_sync
-from zkcore.zxid import MAX_EPOCH, Zxid, counter_of, format_zxid, make_zxid
+from zkcore.zxid import MAX_EPOCH, Zxid, counter_of, epoch_of, format_zxid, make_zxid
 
 __all__ = ["Leader"]
 
@@ -106,7 +107,7 @@ class Leader:
         self._round = state.round
         self._epoch = 0
         self._waited = 0  # ticks in the present phase
-        self._infos: dict[PeerId, int] = {state.me: state.accepted_epoch}
+        self._infos: dict[PeerId, int] = {state.me: max(state.accepted_epoch, state.epoch_to_exceed)}
         self._promises: set[PeerId] = set()
         self._acked_new_leader: set[PeerId] = set()
         self._learners: dict[PeerId, _Learner] = {}
@@ -234,7 +235,7 @@ class Leader:
     # --- discovery
 
     def _on_follower_info(self, sender: PeerId, message: FollowerInfo) -> Complaint:
-        if message.accepted_epoch >= MAX_EPOCH:
+        if message.accepted_epoch >= MAX_EPOCH - 1:
             return f"FOLLOWERINFO with epoch {message.accepted_epoch}, and there is none after it"
         learner = self._learners.get(sender)
         if learner is not None:
@@ -253,6 +254,7 @@ class Leader:
     def _count_attempt(self, sender: PeerId, accepted_epoch: int) -> None:
         """The sender has promised an epoch that was never established, and must refuse ours, for ever if we stay: it
         would be lost to the ensemble. Make room for an epoch above its promise (protocol.md 1.5)."""
+        self._state.epoch_to_exceed = max(self._state.epoch_to_exceed, accepted_epoch)
         self._attempts[sender] = self._attempts.get(sender, 0) + 1
         if self._attempts[sender] >= ATTEMPTS_BEFORE_YIELDING:
             self.outcome = Left(f"voter {sender} has accepted epoch {accepted_epoch}, beyond {self._epoch}")
@@ -261,10 +263,9 @@ class Leader:
         state = self._state
         if not state.config.is_quorum(self._infos):
             return
-        if max(self._infos.values()) >= MAX_EPOCH:
-            self.outcome = Left("there are no epochs left")
-            return
         self._epoch = max(self._infos.values()) + 1
+        if self._epoch >= MAX_EPOCH:
+            raise InvariantViolation("there are no epochs left: the saved ones cannot have come about by elections")
         self._enter(Phase.EPOCH_PROPOSED)
         state.save_epochs(accepted=self._epoch)
         for peer in self._learners:
@@ -368,7 +369,8 @@ class Leader:
     def _on_ack(self, sender: PeerId, message: Ack) -> Complaint:
         learner = self._learners.get(sender)
         if learner is not None and learner.stage is Stage.ACTIVE:
-            if not learner.acked < message.zxid <= self._state.history.last:
+            new = counter_of(message.zxid) > 0 and epoch_of(message.zxid) == self._epoch
+            if not new or not learner.acked < message.zxid <= self._state.history.last:
                 return f"ACK {format_zxid(message.zxid)}, not after {format_zxid(learner.acked)} or never proposed"
             learner.acked = message.zxid
             learner.stalled = 0
@@ -436,8 +438,5 @@ class Leader:
     def _ping(self) -> None:
         self._ping_in = self._state.limits.ping_ticks
         self._ping_round += 1
-        self._send_early(self._forwarding, Ping(self._ping_round))
-
-    def _send_early(self, peers: Iterable[PeerId], message: Ping) -> None:
-        for peer in peers:
-            self._state.out.early(peer, message)
+        for peer in self._forwarding:
+            self._state.out.early(peer, Ping(self._ping_round))

@@ -41,7 +41,7 @@ from zkcore.zab.messages import (
 )
 from zkcore.zab.ready import Append, InstallSnapshot, SnapshotChunk, SnapshotRef, Truncate
 from zkcore.zab.state import Left, Outcome, State
-from zkcore.zxid import Zxid, follows, format_zxid, make_zxid
+from zkcore.zxid import MAX_COUNTER, MAX_EPOCH, Zxid, counter_of, epoch_of, follows, format_zxid, make_zxid
 
 __all__ = ["Learner"]
 
@@ -101,6 +101,11 @@ class Learner:
     def established(self) -> bool:
         return self._phase is Phase.BROADCAST
 
+    @property
+    def _end(self) -> Zxid:
+        """The last zxid that the leader's epoch can have."""
+        return make_zxid(self._epoch, MAX_COUNTER)
+
     # --- inputs that are not messages
 
     def tick(self, ticks: int) -> None:
@@ -141,7 +146,9 @@ class Learner:
         """Nothing to do: acknowledgements are sent behind the writes that they acknowledge."""
 
     def on_looking(self, sender: PeerId, vote: Vote) -> None:
-        """Nothing to do: another node looks, this one has a leader."""
+        """A leader that looks for another one will not answer: look, too, instead of waiting for it."""
+        if sender == self.leader and self._phase is Phase.REGISTERING and vote.round > self._state.round:
+            self.outcome = Left(f"leader {sender} leads no more")
 
     def flush(self) -> None:
         """One acknowledgement for everything logged in this batch."""
@@ -169,6 +176,8 @@ class Learner:
         state = self._state
         if self._phase is not Phase.REGISTERING:
             return "LEADERINFO again"
+        if message.epoch >= MAX_EPOCH:
+            return f"LEADERINFO with epoch {message.epoch}, and there is none after it"
         if message.epoch < state.accepted_epoch:
             self.outcome = Left(f"leader {sender} proposes epoch {message.epoch}, {state.accepted_epoch} is accepted")
             return None
@@ -206,6 +215,8 @@ class Learner:
         state = self._state
         if self._phase is not Phase.WAIT_SYNC and (self._phase is not Phase.SYNCING or self._snapshot is None):
             return "SNAP out of turn"
+        if not counter_of(message.zxid) or message.zxid > self._end:
+            return f"SNAP at {format_zxid(message.zxid)}, which the leader of epoch {self._epoch} cannot have"
         if self._collected or message.zxid <= state.history.base or message.zxid < state.delivered:
             return f"SNAP at {format_zxid(message.zxid)} is not ahead of what is here"
         self._snapshot = SnapshotRef(message.zxid)
@@ -270,8 +281,10 @@ class Learner:
     def _on_proposal(self, sender: PeerId, message: Proposal) -> Complaint:
         if self._phase in (Phase.REGISTERING, Phase.WAIT_SYNC):
             return "PROPOSAL before synchronisation"
-        if not message.payloads:
-            return "PROPOSAL of nothing"
+        if not message.payloads or not counter_of(message.first) or epoch_of(message.first) != epoch_of(message.last):
+            return "PROPOSAL of nothing, or beyond the counters of its epoch"
+        if epoch_of(message.first) != self._epoch and (self._phase is not Phase.SYNCING or message.first > self._end):
+            return f"PROPOSAL of epoch {epoch_of(message.first)} from the leader of epoch {self._epoch}"
         if message.first <= self._tip:
             return self._on_repeated(sender, message)
         if not follows(message.first, self._tip):
@@ -300,6 +313,8 @@ class Learner:
             return "COMMIT before synchronisation"
         if message.zxid > self._tip:
             return f"COMMIT {format_zxid(message.zxid)}, but the last proposal was {format_zxid(self._tip)}"
+        if self._phase is not Phase.SYNCING and message.zxid not in self._state.history:
+            return f"COMMIT {format_zxid(message.zxid)}, which was never proposed"
         if self._phase is Phase.BROADCAST:
             self._state.committed = max(self._state.committed, message.zxid)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from attrs import Attribute, field, frozen
 
 from zkcore.errors import ConfigurationError
+from zkcore.zxid import MAX_COUNTER
 
 __all__ = ["Limits"]
 
@@ -36,7 +37,7 @@ class Limits:
     register_ticks: int = field(default=5, validator=_positive)
     """A learner repeats FOLLOWERINFO this often until the leader answers."""
     init_limit_ticks: int = field(default=500, validator=_positive)
-    """How long discovery may take, and how long synchronisation."""
+    """How long discovery may take, and how long synchronisation: a quorum must get its snapshots within it."""
     sync_limit_ticks: int = field(default=200, validator=_positive)
     """How long a peer may be silent, or behind with its acknowledgements, before it is given up."""
     ping_ticks: int = field(default=50, validator=_positive)
@@ -53,6 +54,8 @@ class Limits:
     """A leader whose counter would pass this steps down, so that a new epoch begins a new count (ZOOKEEPER-1277)."""
 
     def __attrs_post_init__(self) -> None:
+        if self.last_counter > MAX_COUNTER:
+            raise ConfigurationError(f"Limits.last_counter is {self.last_counter}; a counter has 32 bits")
         if 2 * self.ping_ticks > self.sync_limit_ticks:
             raise ConfigurationError(
                 f"Limits.sync_limit_ticks is {self.sync_limit_ticks} and ping_ticks {self.ping_ticks}: "

@@ -62,8 +62,8 @@ __all__ = ["Peer", "PeerStatus"]
 
 AnyRole: TypeAlias = Election | Learner | Leader
 
-MAX_ROUND = 1 << 62
-"""No election is ever the 2**62nd: a vote that says so is nonsense, and must not use up the rounds."""
+MAX_ROUND_JUMP = 1 << 32
+"""No node misses so many elections: a vote that says so is nonsense, and must not use up the rounds."""
 
 
 @frozen
@@ -115,6 +115,7 @@ class Peer:
         self._role: AnyRole = Election(self._state)
         self._announced = False  # the RoleChanged to established was told ...
         self._serving = False  # ... and confirmed
+        self._change_roles()  # a single voter is its own quorum
 
     def _undo_interrupted_sync(self) -> None:
         """Records of an epoch that never became current are what a crash inside a synchronisation left: nothing that
@@ -198,14 +199,11 @@ class Peer:
         state = self._state
         if state.out.is_closing(sender):
             return
-        if sender == state.me or sender not in state.config.voters:
-            state.out.tell(PeerRejected(sender, "it is not a member of the ensemble"))
-            return
         if sender not in state.out.linked:
             return  # of a link that is gone, or that an earlier Peer of this node had
         kind = type(message)
-        handler = None if isinstance(self._role, Election) else self._role.handlers.get(kind)
-        if handler is not None and not isinstance(self._role, Election):
+        handler = self._role.handlers.get(kind)
+        if handler is not None:
             complaint = self._role.heard(sender) or handler(sender, message)
         elif isinstance(message, Vote):
             complaint = self._on_vote(sender, message)
@@ -221,10 +219,10 @@ class Peer:
         """A fresh link to `peer` is up. It is told the last vote, and a leader not heard yet FOLLOWERINFO."""
         self._begin_input()
         state = self._state
-        if peer == state.me or peer not in state.config.voters:
-            state.out.tell(PeerRejected(peer, "it is not a member of the ensemble"))
-            return
         state.out.on_linked(peer)
+        if peer == state.me or peer not in state.config.voters:
+            self._reject(peer, "it is not a member of the ensemble")
+            return
         state.out.send(peer, state.vote)
         self._role.on_linked(peer)
         self._change_roles()
@@ -245,7 +243,7 @@ class Peer:
         """
         self._begin_input()
         if not self._serving or not isinstance(self._role, Leader):
-            raise NotLeadingError(self.leader)
+            raise NotLeadingError(None if self.leader == self._state.me else self.leader)
         if first != self._role.next_zxid:
             raise BadArgumentsError(
                 f"the next zxid is {format_zxid(self._role.next_zxid)}, the proposal begins at {format_zxid(first)}"
@@ -276,7 +274,6 @@ class Peer:
             self._serving = self._announced
             self._state.history.confirm()
             self._role.on_durable()
-            self._change_roles()
         self._deliver()
         self._role.flush()
         ready = self._state.out.take()
@@ -293,7 +290,7 @@ class Peer:
             raise RuntimeError("a Ready is out: act on it and call drain() until it is empty before the next input")
 
     def _on_vote(self, sender: PeerId, vote: Vote) -> str | None:
-        if not 0 <= vote.round < MAX_ROUND:
+        if not 0 <= vote.round <= self._state.round + MAX_ROUND_JUMP:
             return f"VOTE of round {vote.round}"
         if isinstance(self._role, Election):
             self._role.on_vote(sender, vote)

@@ -50,10 +50,8 @@ class Outbox:
 
     def early(self, to: PeerId, message: Message) -> None:
         """Send what promises nothing."""
-        if to in self._behind:
-            self._ready.messages.append((to, message))
-        elif to in self.linked and to not in self._closing:
-            self._ready.early.append((to, message))
+        if to in self.linked and to not in self._closing:
+            (self._ready.messages if to in self._behind else self._ready.early).append((to, message))
 
     def send(self, to: PeerId, message: Message) -> None:
         """Send what promises something: after the writes."""
@@ -121,6 +119,8 @@ class State:
     committed: Zxid
     """Everything up to here is known to be committed. Not durable: it is learnt again."""
     delivered: Zxid = 0
+    epoch_to_exceed: int = 0
+    """An epoch that a voter was seen to have promised in vain: the next one proposed here must be above it."""
     round: int = 0
     """How many elections this node knows of (ZooKeeper's logical clock)."""
     out: Outbox = Factory(Outbox)

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from attrs import frozen
 
-from zkcore.zxid import Zxid, epoch_of
+from zkcore.zxid import Zxid, counter_of, epoch_of
 
 __all__ = ["LogSummary", "SyncPlan", "plan_sync"]
 
@@ -36,6 +36,8 @@ class LogSummary:
     def complaint(self) -> str | None:
         """What is wrong with this summary, if a peer made it up."""
         ends = self.epoch_ends
+        if any(counter_of(zxid) == 0 for zxid in (*ends, self.base) if zxid):
+            return "a log holds no record 0 of an epoch"
         if any(epoch_of(one) >= epoch_of(other) for one, other in pairwise(ends)):
             return "the epochs of a log do not ascend"
         if self.base and (not ends or ends[0] < self.base or epoch_of(ends[0]) != epoch_of(self.base)):

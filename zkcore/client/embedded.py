@@ -1,0 +1,413 @@
+"""The Port into replicas that run in this process, for asyncio.
+
+It keeps one session alive: opens it at a replica that has a leader, sends heartbeats, and when the replica can serve
+it no longer, attaches it to the next. Everything happens on one event loop; only signals may be set from elsewhere.
+
+Requests are answered in order, so the ones under way form a queue, and each answer belongs to its head. A read with
+nothing before it never enters the queue: it is answered from the replica's tree at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple, TypeVar, cast
+
+from zkcore.client.port import SessionState, Signal, Watcher
+from zkcore.client.watcher import WatcherTable
+from zkcore.errors import (
+    BadArgumentsError,
+    ConnectionLostError,
+    SessionClosedError,
+    SessionError,
+    SessionExpiredError,
+    ZkcoreError,
+)
+from zkcore.replica.host import Host
+from zkcore.tree.applied import WatchEvent
+from zkcore.tree.requests import CloseSession, Request
+from zkcore.zab.ready import Event
+from zkcore.zxid import Zxid
+
+__all__ = ["AsyncSignal", "EmbeddedPort"]
+
+_log = logging.getLogger("zkcore.session")
+
+T = TypeVar("T")
+
+_RETRY_SECONDS = 0.02
+"""How soon another replica is tried when none could serve the session. Role changes do not wait for it."""
+
+_CLOCK_MARGIN = 0.99
+"""Clocks may differ in rate: a session is counted on for one per cent less than its timeout."""
+
+
+class AsyncSignal:
+    """A Signal of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        self._loop = loop
+        self._thread = thread
+        self._is_set = False
+        self._waiters: list[asyncio.Future[Signal]] = []
+
+    def __repr__(self) -> str:
+        return f"<Signal {'set' if self._is_set else 'not set'}>"
+
+    def set(self) -> None:
+        """Set it and wake who waits. May be called from any thread."""
+        self._is_set = True
+        if threading.get_ident() == self._thread:
+            self._wake()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def clear(self) -> None:
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def _wake(self) -> None:
+        if self._is_set:
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(self)
+
+    def add_waiter(self, waiter: asyncio.Future[Signal]) -> None:
+        self._waiters.append(waiter)
+
+    def remove_waiter(self, waiter: asyncio.Future[Signal]) -> None:
+        self._waiters.remove(waiter)
+
+
+class _Unanswered(NamedTuple):
+    future: asyncio.Future[Any]
+    request: Request[Any]
+    watch: Watcher | None
+
+
+class EmbeddedSession:
+    """The session as its owner sees it (`zkcore.client.port.Session`)."""
+
+    def __init__(self, lost: AsyncSignal) -> None:
+        self.id = 0
+        self.state = SessionState.SUSPENDED
+        self.lost: AsyncSignal = lost
+        self.alive_until = 0.0
+
+
+class EmbeddedPort:
+    """A Port over `hosts()`, the hosts to choose from, best first.
+
+    Make it on the event loop of the hosts, then `await start()`. `timeout` is the session's, in seconds.
+    """
+
+    def __init__(self, hosts: Callable[[], Sequence[Host]], *, timeout: float) -> None:
+        if not timeout > 0:
+            raise BadArgumentsError(f"a session timeout of {timeout} seconds; it must be positive")
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._hosts = hosts
+        self._timeout = timeout
+        self.rng = random.Random()
+        self.session = EmbeddedSession(AsyncSignal(self._loop, self._thread))
+        self._host: Host | None = None  # where the session is served, or is being opened or attached
+        self._opening: asyncio.Future[Any] | None = None
+        self._sent_at = 0.0  # when the open or attach under way was sent
+        self._serves = False
+        self._unanswered: deque[_Unanswered] = deque()
+        self._waiting: deque[_Unanswered] = deque()  # made while suspended
+        self._watchers = WatcherTable()
+        self._next_xid = 1
+        self._last_zxid: Zxid = 0
+        self._heartbeats: dict[int, float] = {}
+        self._heartbeat = 0
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._cleanups: set[asyncio.Task[Any]] = set()
+        self._frozen = False
+        self._closing = False
+
+    # --- life
+
+    async def start(self) -> None:
+        """Open the session. Waits until there is a leader; cancel it to wait no longer."""
+        self._opening = self._loop.create_future()
+        self._look_for_host()
+        try:
+            await self._opening
+        except BaseException:
+            self._end(SessionState.CLOSED)
+            raise
+
+    async def close(self) -> None:
+        """End the session, and with it its ephemerals. Requests under way fail. Never raises; where no replica can be
+        reached within the session's timeout, the ensemble will find out by itself."""
+        if self.session.state in (SessionState.LOST, SessionState.CLOSED):
+            self.session.state = SessionState.CLOSED
+            return
+        self._closing = True
+        for cleanup in list(self._cleanups):
+            cleanup.cancel()
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self.request(CloseSession())
+        except (ZkcoreError, TimeoutError):
+            pass
+        finally:
+            self._end(SessionState.CLOSED)
+
+    def abandon(self) -> None:
+        """End without a word, as a crash would: the session is left to expire."""
+        self._end(SessionState.CLOSED)
+
+    def freeze(self, *, frozen: bool = True) -> None:
+        """Stop sending heartbeats, as a process does that is paused; or begin again. For tests and demonstrations."""
+        self._frozen = frozen
+
+    # --- the Port
+
+    async def request(self, op: Request[T], *, watch: Watcher | None = None) -> T:
+        """See `zkcore.client.port.Port.request`."""
+        if self._serves:
+            assert self._host is not None
+            if not op.writes and not self._unanswered and self._host.replica.can_read(self.session.id):
+                answer = self._host.read(self.session.id, op)
+                if watch is not None:
+                    self._watchers.add(op, watch)
+                return answer
+            waiting = _Unanswered(self._loop.create_future(), op, watch)
+            self._submit(self._host, waiting)
+        elif self._opening is not None or self.session.state is not SessionState.SUSPENDED:
+            raise self._refusal()
+        else:
+            waiting = _Unanswered(self._loop.create_future(), op, watch)
+            self._waiting.append(waiting)
+        return cast(T, await waiting.future)
+
+    async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
+        """See `zkcore.client.port.Port.wait`."""
+        for signal in signals:
+            if signal.is_set():
+                return signal
+        waiter: asyncio.Future[Signal] = self._loop.create_future()
+        for signal in signals:
+            cast(AsyncSignal, signal).add_waiter(waiter)
+        try:
+            async with asyncio.timeout(timeout):
+                return await waiter
+        except TimeoutError:
+            return None
+        finally:
+            for signal in signals:
+                cast(AsyncSignal, signal).remove_waiter(waiter)
+
+    def signal(self) -> AsyncSignal:
+        """See `zkcore.client.port.Port.signal`."""
+        return AsyncSignal(self._loop, self._thread)
+
+    def now(self) -> float:
+        """See `zkcore.client.port.Port.now`."""
+        return self._loop.time()
+
+    def wall(self) -> float:
+        """See `zkcore.client.port.Port.wall`."""
+        return time.time()
+
+    async def shield(self, cleanup: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """See `zkcore.client.port.Port.shield`."""
+
+        async def bounded() -> T:
+            async with asyncio.timeout(self._timeout):
+                return await cleanup()
+
+        task = self._loop.create_task(bounded())
+        self._cleanups.add(task)
+        task.add_done_callback(self._on_cleaned_up)
+        return await asyncio.shield(task)
+
+    def _on_cleaned_up(self, task: asyncio.Task[Any]) -> None:
+        self._cleanups.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.debug("a cleanup of session %#x failed: %s", self.session.id, error)
+
+    # --- finding a host
+
+    def _look_for_host(self) -> None:
+        """Open or attach the session at the first host that can serve it; where there is none, listen and try again."""
+        self._stop_timer("retry")
+        if self._host is not None or self.session.state in (SessionState.LOST, SessionState.CLOSED):
+            return
+        for host in self._hosts():
+            self._listen(host)
+            serving = host.running and host.replica.serving and host.replica.tree.last_zxid >= self._last_zxid
+            if self._host is None and serving:
+                self._join(host)
+        if self._host is None:
+            self._start_timer("retry", _RETRY_SECONDS, self._look_for_host)
+
+    def _join(self, host: Host) -> None:
+        self._host = host
+        self._sent_at = self._loop.time()
+        if self.session.id == 0:
+            host.open(self, round(self._timeout * 1000))
+        else:
+            host.attach(self, self.session.id, last_zxid=self._last_zxid, next_xid=self._next_xid)
+
+    def _listen(self, host: Host) -> None:
+        if self._on_host_event not in host.listeners:
+            host.listeners.append(self._on_host_event)
+
+    def _on_host_event(self, host: Host, event: Event) -> None:
+        if self._host is None:
+            self._loop.call_soon(self._look_for_host)
+
+    # --- what the host tells (`zkcore.replica.host.Served`)
+
+    def on_opened(self, session: int) -> None:
+        self.session.id = session
+
+    def on_replied(self, result: object, error: ZkcoreError | None) -> None:
+        if self._opening is not None:
+            self._on_open(error)
+            return
+        future, request, watch = self._unanswered.popleft()
+        if error is None:
+            if watch is not None:
+                self._watchers.add(request, watch)
+            if not future.done():
+                future.set_result(result)
+        elif not future.done():
+            future.set_exception(error)
+
+    def _on_open(self, error: ZkcoreError | None) -> None:
+        assert self._opening is not None
+        opening, self._opening = self._opening, None
+        if error is None:
+            self._serve()
+        if opening.done():
+            return
+        if error is None:
+            opening.set_result(None)
+        else:
+            opening.set_exception(error)
+
+    def on_attached(self) -> None:
+        self._serve()
+        assert self._host is not None
+        while self._waiting:
+            self._submit(self._host, self._waiting.popleft())
+
+    def on_watch(self, event: WatchEvent) -> None:
+        self._watchers.fire(event)
+
+    def on_touched(self, token: int, alive: bool) -> None:
+        sent_at = self._heartbeats.pop(token, None)
+        if not alive:
+            self._end(SessionState.LOST)
+        elif sent_at is not None:
+            self._confirm(sent_at)
+
+    def on_detached(self, why: str) -> None:
+        """What was under way may be applied or not. A session whose very creation was under way is given up for a new
+        one: if it was created all the same it will expire, with nothing to its name."""
+        if self.session.state in (SessionState.LOST, SessionState.CLOSED):
+            return
+        _log.info("session %#x is suspended: %s", self.session.id, why)
+        self._leave_host()
+        if self._opening is not None:
+            self.session.id = 0
+        else:
+            self.session.state = SessionState.SUSPENDED
+        self._refuse(self._unanswered, ConnectionLostError(f"the answer was lost ({why}); it may have happened or not"))
+        self._watchers.fire_all()
+        self._start_timer("retry", 0.0, self._look_for_host)
+
+    def on_ended(self) -> None:
+        """After a session's last transaction nothing of it is applied: what is unanswered never will be."""
+        self._refuse(self._unanswered, SessionExpiredError(f"session {self.session.id:#x} has expired"))
+        self._end(SessionState.CLOSED if self._closing else SessionState.LOST)
+
+    # --- within
+
+    def _submit(self, host: Host, unanswered: _Unanswered) -> None:
+        self._next_xid += 1
+        self._unanswered.append(unanswered)
+        host.submit(self.session.id, unanswered.request)
+
+    def _refusal(self) -> SessionError:
+        if self.session.state is SessionState.LOST:
+            return SessionExpiredError(f"session {self.session.id:#x} has expired; open a new client")
+        if self.session.state is SessionState.CLOSED:
+            return SessionClosedError("the client is closed; open a new one")
+        return SessionClosedError("the client is not started; await start() or use it as a context manager")
+
+    def _refuse(self, requests: deque[_Unanswered], error: ZkcoreError) -> None:
+        while requests:
+            future = requests.popleft().future
+            if not future.done():
+                future.set_exception(error)
+
+    def _serve(self) -> None:
+        self.session.state = SessionState.CONNECTED
+        self._serves = True
+        self._confirm(self._sent_at)
+        self._beat()
+
+    def _leave_host(self) -> None:
+        if self._host is not None:
+            # What the client may have read there: no other replica may show it less.
+            self._last_zxid = max(self._last_zxid, self._host.replica.tree.last_zxid)
+        self._host = None
+        self._serves = False
+        self._heartbeats.clear()
+        self._stop_timer("beat")
+
+    def _beat(self) -> None:
+        self._start_timer("beat", self._timeout / 3, self._beat)
+        if self._host is not None and self._serves and not self._frozen:
+            self._heartbeat += 1
+            self._heartbeats[self._heartbeat] = self._loop.time()
+            self._host.touch(self.session.id, self._heartbeat)
+
+    def _confirm(self, sent_at: float) -> None:
+        """The leader heard of us no earlier than `sent_at`, and gives us the whole timeout from then on."""
+        until = sent_at + self._timeout * _CLOCK_MARGIN
+        if until > self.session.alive_until:
+            self.session.alive_until = until
+            self._start_timer("deadline", until - self._loop.time(), self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        self._end(SessionState.LOST)
+
+    def _end(self, state: SessionState) -> None:
+        """For good: LOST or CLOSED."""
+        if self.session.state in (SessionState.LOST, SessionState.CLOSED):
+            return
+        if self._host is not None and self.session.id:
+            self._host.detach(self.session.id)
+        self._leave_host()
+        self.session.state = state
+        for host in self._hosts():
+            if self._on_host_event in host.listeners:
+                host.listeners.remove(self._on_host_event)
+        for name in list(self._timers):
+            self._stop_timer(name)
+        self._refuse(self._unanswered, ConnectionLostError("the session ended first; it may have happened or not"))
+        self._refuse(self._waiting, self._refusal())
+        self.session.lost.set()
+        self._watchers.fire_all()
+
+    def _start_timer(self, name: str, delay: float, callback: Callable[[], None]) -> None:
+        self._stop_timer(name)
+        self._timers[name] = self._loop.call_later(delay, callback)
+
+    def _stop_timer(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()

@@ -1,0 +1,296 @@
+"""Nodes on asyncio, and a whole cluster of them in one process.
+
+A Node is one replica wired to the storage and the transport of the host application. `local_cluster` wires several to
+each other, in memory: the quickest way to try zkcore, and to test code that uses it. """
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from zkcore.client.client import Client
+from zkcore.client.embedded import EmbeddedPort
+from zkcore.errors import BadArgumentsError, ConfigurationError, SessionClosedError
+from zkcore.replica.host import Host, HostListener, Pump
+from zkcore.replica.replica import Replica
+from zkcore.storage.storage import MemoryStorage, Storage
+from zkcore.transport.transport import Inbox, LocalNetwork, Transport
+from zkcore.zab.limits import Limits
+from zkcore.zab.messages import PeerId
+from zkcore.zab.peer import PeerStatus
+from zkcore.zab.quorum import EnsembleConfig
+
+__all__ = ["EmbeddedClient", "LocalCluster", "Node", "local_cluster"]
+
+DEFAULT_SESSION_TIMEOUT = 10.0
+"""Seconds, as kazoo's."""
+
+
+class EmbeddedClient(Client):
+    """A Client whose replicas run in this process. Use it as an async context manager, or await `start` and `close`.
+
+    `timeout` is the session's, in seconds.
+    """
+
+    def __init__(self, hosts: Callable[[], Sequence[Host]], *, timeout: float = DEFAULT_SESSION_TIMEOUT) -> None:
+        if not timeout > 0:
+            raise BadArgumentsError(f"a session timeout of {timeout} seconds; it must be positive")
+        self._hosts = hosts
+        self._timeout = timeout
+        self._port: EmbeddedPort | None = None
+
+    def __repr__(self) -> str:
+        return "<Client not started>" if self._port is None else super().__repr__()
+
+    @property
+    def port(self) -> EmbeddedPort:  # type: ignore[override]
+        """The Port; SessionClosedError before `start`."""
+        if self._port is None:
+            raise SessionClosedError("the client is not started: await start(), or use it as a context manager")
+        return self._port
+
+    async def start(self) -> Self:
+        """Open the session; waits until there is a leader."""
+        if self._port is not None:
+            raise SessionClosedError("this client was started before; make a new one")
+        if not self._hosts():
+            raise SessionClosedError("the cluster or node of this client is not running")
+        self._port = EmbeddedPort(self._hosts, timeout=self._timeout)
+        await self._port.start()
+        return self
+
+    async def close(self) -> None:
+        """End the session, and with it its ephemeral znodes."""
+        if self._port is not None:
+            await self._port.close()
+
+    def abandon(self) -> None:
+        """Go away without a word, as a crash would; the session is left to expire."""
+        if self._port is not None:
+            self._port.abandon()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _warn_if_even(ensemble: EnsembleConfig, *, stacklevel: int) -> None:
+    count = len(ensemble.voters)
+    if count % 2 == 0:
+        warnings.warn(
+            f"{count} voters tolerate no more failures than {count - 1}, and need one more to agree; use an odd number",
+            stacklevel=stacklevel + 1,
+        )
+
+
+class Node:
+    """One replica of an ensemble, on the asyncio loop it is started on.
+
+    `me` is its number among the voters of `ensemble`. `transport` makes the node's Transport, given the Inbox to
+    fill; `storage` is used by this node alone. With `save_on_thread` a save does not stop the event loop: the default
+    for every storage but MemoryStorage. Use it as an async context manager, or call `start` and `stop`.
+
+    Raises ConfigurationError, and StorageCorruptError where the storage is damaged. An even number of voters is warned
+    about.
+    """
+
+    def __init__(
+        self,
+        me: PeerId,
+        ensemble: EnsembleConfig,
+        *,
+        storage: Storage,
+        transport: Callable[[Inbox], Transport],
+        limits: Limits | None = None,
+        pump: Pump | None = None,
+        save_on_thread: bool | None = None,
+    ) -> None:
+        _warn_if_even(ensemble, stacklevel=2)
+        on_thread = not isinstance(storage, MemoryStorage) if save_on_thread is None else save_on_thread
+        self.me = me
+        self._host = Host(
+            Replica(me, ensemble, storage, limits=limits), transport, pump=pump, save_on_thread=on_thread
+        )
+        self._clients: list[EmbeddedClient] = []
+
+    def __repr__(self) -> str:
+        return f"<Node {self.status()}>"
+
+    @property
+    def host(self) -> Host:
+        """The shell that runs the replica."""
+        return self._host
+
+    @property
+    def replica(self) -> Replica:
+        """The replica. Look, but do not touch: the host feeds it."""
+        return self._host.replica
+
+    def start(self) -> None:
+        """Begin. Needs a running event loop."""
+        self._host.start()
+
+    def stop(self) -> None:
+        """End at once. Clients of other nodes too are attached elsewhere if they can be."""
+        self._host.stop()
+
+    def status(self) -> PeerStatus:
+        """What the node knows of itself."""
+        return self.replica.status()
+
+    def add_listener(self, listener: HostListener) -> None:
+        """Have `listener(host, event)` called on role changes and the like."""
+        self._host.listeners.append(listener)
+
+    def client(self, *, timeout: float = DEFAULT_SESSION_TIMEOUT) -> EmbeddedClient:
+        """A client of this node alone: it is suspended while the node cannot serve."""
+        return EmbeddedClient(lambda: (self._host,), timeout=timeout)
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class LocalCluster:
+    """An ensemble of nodes in one process, in memory. Make it with `local_cluster`.
+
+    Nodes can be killed and restarted, links cut and healed; what a node had saved outlives it.
+    """
+
+    def __init__(self, count: int, *, limits: Limits | None = None) -> None:
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ConfigurationError(f"a cluster of {count!r} nodes; give a number, at least 1")
+        self.ensemble = EnsembleConfig(range(1, count + 1))
+        _warn_if_even(self.ensemble, stacklevel=3)
+        self.network = LocalNetwork()
+        """Cut and heal links here."""
+        self._limits = limits
+        self._storages = {me: MemoryStorage() for me in self.ensemble.voters}
+        self._pump = Pump()
+        self._nodes: dict[PeerId, Node] = {}
+        self._clients: list[EmbeddedClient] = []
+        self._listeners: list[HostListener] = []
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<LocalCluster {'closed' if self._closed else f'{len(self._nodes)} of {len(self.ensemble.voters)} up'}>"
+
+    # --- nodes
+
+    @property
+    def nodes(self) -> dict[PeerId, Node]:
+        """The nodes that are up, by number."""
+        return dict(self._nodes)
+
+    @property
+    def leader(self) -> PeerId | None:
+        """The node that leads with a quorum behind it, or None."""
+        leaders = [node for node in self._nodes.values() if node.replica.serving and node.replica.leader == node.me]
+        return max(leaders, key=lambda node: node.status().current_epoch).me if leaders else None
+
+    def start_node(self, me: PeerId) -> None:
+        """Start a node that is down, on what it had saved."""
+        self._check_open()
+        if me not in self._storages or me in self._nodes:
+            raise BadArgumentsError(f"node {me} is not one of {self.ensemble.voters} that is down")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the number of voters was warned about once
+            node = Node(
+                me,
+                self.ensemble,
+                storage=self._storages[me],
+                transport=lambda inbox: self.network.attach(me, inbox),
+                limits=self._limits,
+                pump=self._pump,
+            )
+        for listener in self._listeners:
+            node.add_listener(listener)
+        self._nodes[me] = node
+        node.start()
+
+    def kill(self, me: PeerId) -> None:
+        """Stop a node as a crash would: at once, with nothing flushed."""
+        self._check_open()
+        if me not in self._nodes:
+            raise BadArgumentsError(f"node {me} is not up")
+        node = self._nodes.pop(me)
+        self.network.detach(me)
+        node.stop()
+
+    async def wait_for_leader(self) -> PeerId:
+        """The leader, as soon as there is one."""
+        while (leader := self.leader) is None:
+            self._check_open()
+            await asyncio.sleep(0.005)
+        return leader
+
+    def add_listener(self, listener: HostListener) -> None:
+        """Have `listener(host, event)` called on what happens to the nodes, now and after a restart."""
+        self._listeners.append(listener)
+        for node in self._nodes.values():
+            node.add_listener(listener)
+
+    # --- clients
+
+    def client(self, *, timeout: float = DEFAULT_SESSION_TIMEOUT) -> EmbeddedClient:
+        """A client of the whole cluster. It prefers the leader, where a write has the shortest way, and moves on when
+        its node fails. `timeout` is the session's, in seconds."""
+        self._check_open()
+        client = EmbeddedClient(self._hosts, timeout=timeout)
+        self._clients.append(client)
+        return client
+
+    def _hosts(self) -> list[Host]:
+        leader = self.leader
+        return [node.host for node in sorted(self._nodes.values(), key=lambda node: (node.me != leader, node.me))]
+
+    # --- life
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SessionClosedError("the cluster is closed")
+
+    async def start(self) -> Self:
+        """Start all nodes and wait for a leader."""
+        for me in self.ensemble.voters:
+            self.start_node(me)
+        await self.wait_for_leader()
+        return self
+
+    async def close(self) -> None:
+        """Stop everything. Clients that are open are closed: whatever they wait for ends with an error."""
+        if self._closed:
+            return
+        for client in self._clients:
+            client.abandon()
+        for me in list(self._nodes):
+            self.kill(me)
+        self._closed = True
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def local_cluster(count: int = 3, *, limits: Limits | None = None) -> LocalCluster:
+    """An ensemble of `count` nodes in this process, in memory, as an async context manager.
+
+    Raises ConfigurationError for no nodes at all; warns of an even number.
+    """
+    return LocalCluster(count, limits=limits)

@@ -1,0 +1,106 @@
+"""What a client and every recipe stand on: the Port.
+
+A Port is one session with an ensemble, plus the little that a coroutine needs of the world: waiting, time and chance. A
+recipe awaits nothing else. So the same recipe runs under asyncio, where a Port awaits natively, in blocking code, where
+its coroutines complete without ever suspending, and in a simulation.
+
+This module must not know any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from enum import StrEnum
+from random import Random
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from zkcore.tree.applied import WatchEvent
+from zkcore.tree.requests import Request
+
+__all__ = ["Port", "Session", "SessionState", "Signal", "Watcher"]
+
+T = TypeVar("T")
+
+Watcher: TypeAlias = Callable[[WatchEvent | None], None]
+"""Called once: with the event that ended the watch, or with None where the session was detached, so that nothing is
+watched any more and whatever was watched should be read again. Must return at once."""
+
+
+class SessionState(StrEnum):
+    """How a session is, as far as its client can know.
+
+    ::
+
+        CONNECTED  <-->  SUSPENDED  -->  LOST          any  -->  CLOSED
+    """
+
+    CONNECTED = "CONNECTED"
+    """A replica with a leader serves it."""
+    SUSPENDED = "SUSPENDED"
+    """No replica does at the moment. The session, its ephemerals and leases may go on living; requests wait."""
+    LOST = "LOST"
+    """It has expired, or may have: its ephemerals cannot be counted on any more. This is for good."""
+    CLOSED = "CLOSED"
+    """The client closed it."""
+
+
+class Signal(Protocol):
+    """A flag that can be waited for: level-triggered, and settable from any thread."""
+
+    def set(self) -> None: ...
+    def clear(self) -> None: ...
+    def is_set(self) -> bool: ...
+
+
+class Session(Protocol):
+    """What a client knows of its session."""
+
+    @property
+    def id(self) -> int:
+        """The id, a signed 64-bit number."""
+
+    @property
+    def state(self) -> SessionState: ...
+
+    @property
+    def lost(self) -> Signal:
+        """Set when the session is LOST or CLOSED."""
+
+    @property
+    def alive_until(self) -> float:
+        """Until when, on `Port.now`, the ensemble has not ended the session: the time at which the newest heartbeat
+        that the leader confirmed was *sent*, plus the timeout, less a margin for clocks that run at different
+        rates."""
+
+
+class Port(Protocol):
+    """See the module."""
+
+    rng: Random
+    """For jitter and for names, never for safety."""
+
+    @property
+    def session(self) -> Session: ...
+
+    async def request(self, op: Request[T], *, watch: Watcher | None = None) -> T:
+        """The answer to `op`. `watch` is called when the watch that `op` asks for goes off; where the request fails
+        it is never called. Requests are executed in the order in which they are made.
+
+        Raises RequestError (not applied), OutcomeUnknownError (perhaps applied; of a request that was under way when
+        the session was suspended), SessionExpiredError or SessionClosedError (not applied). """
+
+    async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
+        """The first of `signals` that is set, at once if one is; None after `timeout` seconds."""
+
+    def signal(self) -> Signal:
+        """A new Signal, not set."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+
+    def wall(self) -> float:
+        """Seconds since 1970: for schedules and names, never for safety."""
+
+    async def shield(self, cleanup: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run `cleanup` and give its result. It is awaited, but goes on without its caller if that is cancelled, for at
+        most the session's timeout: beyond, the end of the session cleans up."""

@@ -1,0 +1,79 @@
+"""The Lease: what holding something means, and how a holder learns that it holds it no longer.
+
+A lease ends in one of three ways: its holder releases it, the ensemble ends the holder's session, or the holder can
+no longer be sure that it has not. The holder's own clock decides the third: when no heartbeat was confirmed in time,
+the lease is lost, heard or not.
+
+No lease can stop a holder that is paused between a check and what it does next. That takes the resource: hand it the
+`fencing_token` with every write, and let it refuse a token lower than one it has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from zkcore.client.port import Port, Signal
+from zkcore.errors import LeaseLostError
+from zkcore.zxid import Zxid
+
+__all__ = ["Lease"]
+
+
+class Lease:
+    """One hold, from its beginning to its end. Made by recipes.
+
+    `path` is the contender's znode. It may be handed to other tasks of the same client.
+    """
+
+    def __init__(self, port: Port, path: str, token: Zxid, release: Callable[[Lease], Awaitable[None]]) -> None:
+        self._port = port
+        self._release = release
+        self._ended = False
+        self.path = path
+        self.fencing_token = token
+        """The zxid at which the contender's znode was created. Of two holds of one lock the later has the higher
+        one."""
+
+    def __repr__(self) -> str:
+        state = "released" if self._ended else "lost" if self.is_lost() else "held"
+        return f"<Lease {self.path} token={self.fencing_token:#x} {state}>"
+
+    @property
+    def lost(self) -> Signal:
+        """Set when the session, and with it the lease, is lost: something to wait for, with `Port.wait`."""
+        return self._port.session.lost
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the lease is lost unless another heartbeat is confirmed. Advisory: it can be released
+        before."""
+        return 0.0 if self._ended else max(self._port.session.alive_until - self._port.now(), 0.0)
+
+    @property
+    def released(self) -> bool:
+        """Whether the holder has released it."""
+        return self._ended
+
+    def is_lost(self) -> bool:
+        """Whether it ended without being released."""
+        session = self._port.session
+        return not self._ended and (session.lost.is_set() or self._port.now() >= session.alive_until)
+
+    def check(self) -> None:
+        """Raises LeaseLostError unless the lease is still held, as far as anybody here can know."""
+        if self._ended:
+            raise LeaseLostError(f"the lease on {self.path} was released; acquire again")
+        if self.is_lost():
+            raise LeaseLostError(
+                f"the lease on {self.path} is lost: the session ended, or nothing confirmed it in time. "
+                "Stop what you are doing; somebody else may hold it now"
+            )
+
+    async def release(self) -> None:
+        """Give it up. Releasing what is lost or released already does nothing."""
+        if not self._ended:
+            await self._release(self)
+
+    def end(self) -> None:
+        """For recipes: the holder has given it up."""
+        self._ended = True
