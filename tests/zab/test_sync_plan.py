@@ -1,0 +1,168 @@
+"""How two logs are brought in line, checked against the lists of all their records."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import frozen
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zkcore.zab.sync_plan import LogSummary, SyncPlan, divergence, plan_sync
+from zkcore.zxid import Zxid, epoch_of, make_zxid
+
+Z = make_zxid
+
+
+def run(epoch: int, last: int, *, first: int = 1) -> list[Zxid]:
+    return [Z(epoch, counter) for counter in range(first, last + 1)]
+
+
+@frozen
+class FullLog:
+    """Every zxid a log ever held, and how much of it was compacted away."""
+
+    zxids: tuple[Zxid, ...]
+    base: Zxid = 0
+
+    @property
+    def last(self) -> Zxid:
+        return self.zxids[-1] if self.zxids else 0
+
+    @property
+    def summary(self) -> LogSummary:
+        kept = [zxid for zxid in self.zxids if zxid >= self.base]
+        ends = {epoch_of(zxid): zxid for zxid in kept}
+        return LogSummary(self.base, tuple(ends.values()))
+
+
+# --- the cases one by one
+
+
+def log(*zxids: list[Zxid], base: Zxid = 0) -> FullLog:
+    return FullLog(tuple(zxid for each in zxids for zxid in each), base)
+
+
+@pytest.mark.parametrize(
+    ("leader", "learner", "plan"),
+    [
+        pytest.param(log(), log(), SyncPlan(0), id="both empty"),
+        pytest.param(log(run(1, 5)), log(run(1, 5)), SyncPlan(Z(1, 5)), id="alike"),
+        pytest.param(log(run(1, 5)), log(), SyncPlan(0), id="the learner is new"),
+        pytest.param(log(run(1, 5)), log(run(1, 3)), SyncPlan(Z(1, 3)), id="the learner is behind"),
+        pytest.param(log(run(1, 5)), log(run(1, 7)), SyncPlan(Z(1, 5), cut=True), id="the learner is ahead"),
+        pytest.param(
+            log(run(1, 50), run(3, 7)), log(run(1, 44), run(2, 3)), SyncPlan(Z(1, 44), cut=True), id="a ghost epoch"
+        ),
+        pytest.param(
+            log(run(1, 2), run(4, 1)), log(run(1, 2), run(2, 1)), SyncPlan(Z(1, 2), cut=True), id="ZOOKEEPER-2832"
+        ),
+        pytest.param(log(), log(run(1, 2)), SyncPlan(0, cut=True), id="nothing of the learner's was committed"),
+        pytest.param(log(run(2, 2)), log(run(1, 2)), SyncPlan(0, cut=True), id="no epoch in common"),
+        pytest.param(
+            log(run(1, 9), base=Z(1, 5)), log(run(1, 5)), SyncPlan(Z(1, 5)), id="the learner ends at the leader's base"
+        ),
+        pytest.param(
+            log(run(1, 9), base=Z(1, 5)), log(run(1, 4)), SyncPlan(Z(1, 5), snapshot=True), id="one record too old"
+        ),
+        pytest.param(
+            log(run(1, 9), base=Z(1, 5)), log(), SyncPlan(Z(1, 5), snapshot=True), id="new, and the log is compacted"
+        ),
+        pytest.param(
+            log(run(1, 9), run(3, 2), base=Z(3, 1)),
+            log(run(1, 9), run(2, 4)),
+            SyncPlan(Z(3, 1), snapshot=True),
+            id="a ghost epoch, and the leader forgot where it began",
+        ),
+        pytest.param(
+            log(run(1, 9)), log(run(1, 9), base=Z(1, 9)), SyncPlan(Z(1, 9)), id="the learner compacted everything"
+        ),
+        pytest.param(
+            log(run(1, 9)), log(run(1, 9), run(2, 3), base=Z(1, 9)), SyncPlan(Z(1, 9), cut=True),
+            id="cut down to the learner's base",
+        ),
+        pytest.param(log(run(1, 5)), log(run(1, 9), base=Z(1, 7)), None, id="the leader lost what was committed"),
+        pytest.param(log(), log(run(1, 9), base=Z(1, 7)), None, id="the leader lost everything"),
+    ],
+)  # fmt: skip
+def test_every_case(leader: FullLog, learner: FullLog, plan: SyncPlan | None) -> None:
+    assert plan_sync(leader.summary, learner.summary) == plan
+
+
+@pytest.mark.parametrize(
+    ("base", "ends", "wrong"),
+    [
+        (0, (), False),
+        (0, (Z(1, 5), Z(3, 2)), False),
+        (Z(1, 2), (Z(1, 5), Z(3, 2)), False),
+        (Z(1, 5), (Z(1, 5),), False),
+        (0, (Z(3, 2), Z(1, 5)), True),  # epochs go back
+        (0, (Z(1, 2), Z(1, 5)), True),  # an epoch ends twice
+        (Z(1, 5), (), True),  # the base's own epoch is missing
+        (Z(1, 5), (Z(1, 4),), True),  # it ends before it begins
+        (Z(1, 5), (Z(2, 4),), True),
+        (0, (Z(1, 0),), True),  # the phantom is in no log
+        (0, (Z(1, 5), Z(2, 0)), True),
+        (Z(1, 0), (Z(1, 5),), True),
+    ],
+)
+def test_a_summary_that_no_log_can_have(base: Zxid, ends: tuple[Zxid, ...], wrong: bool) -> None:
+    assert (LogSummary(base, ends).complaint() is not None) is wrong
+
+
+# --- and all of them
+
+
+@st.composite
+def matching_logs(draw: st.DrawFn) -> tuple[FullLog, FullLog]:
+    """Two logs of one ensemble. An epoch has one leader, so what two logs hold of it is the same but for its length,
+    and where they share a record they share all before it (protocol.md 2, X12)."""
+    counts = st.integers(1, 4)
+    shared: list[Zxid] = []
+    epoch = 0
+    for _ in range(draw(st.integers(0, 3))):
+        epoch += draw(st.integers(1, 2))
+        shared += run(epoch, draw(counts))
+    logs = [list(shared), list(shared)]
+    if shared:  # one of the two may go on in the last epoch they share
+        longer, last = logs[draw(st.integers(0, 1))], shared[-1]
+        longer += [last + more for more in range(1, draw(st.integers(0, 3)) + 1)]
+    for _ in range(draw(st.integers(0, 3))):  # from here on every epoch is one log's alone
+        epoch += 1
+        logs[draw(st.integers(0, 1))] += run(epoch, draw(counts))
+    one, other = (FullLog(tuple(zxids), draw(st.sampled_from([0, *zxids]))) for zxids in logs)
+    return one, other
+
+
+@given(matching_logs())
+def test_the_plan_is_the_one_that_full_lists_give(logs: tuple[FullLog, FullLog]) -> None:
+    leader, learner = logs
+    point = max({0, *leader.zxids} & {0, *learner.zxids})
+    plan = plan_sync(leader.summary, learner.summary)
+    if leader.base <= point >= learner.base:
+        assert plan == SyncPlan(point, cut=point < learner.last)
+    elif learner.base in (0, *leader.zxids) or leader.base > learner.base:
+        assert plan == SyncPlan(leader.base, snapshot=True)
+    else:
+        assert plan is None
+
+
+@given(matching_logs())
+def test_a_learner_that_follows_the_plan_has_the_log_of_the_leader(logs: tuple[FullLog, FullLog]) -> None:
+    leader, learner = logs
+    plan = plan_sync(leader.summary, learner.summary)
+    if plan is None:
+        return
+    sent = [zxid for zxid in leader.zxids if zxid > plan.point]
+    assert plan.point >= leader.base, "it sends what it no longer has"
+    if plan.snapshot:
+        kept = [zxid for zxid in leader.zxids if zxid <= plan.point]
+    else:
+        assert plan.point >= learner.base, "it cuts what is committed"
+        kept = [zxid for zxid in learner.zxids if zxid <= plan.point] if plan.cut else list(learner.zxids)
+    assert kept + sent == list(leader.zxids)
+
+
+@given(matching_logs())
+def test_two_logs_part_in_the_same_place_from_both_sides(logs: tuple[FullLog, FullLog]) -> None:
+    one, other = logs
+    assert divergence(one.summary, other.summary) == divergence(other.summary, one.summary)
