@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from alone import EPOCH, Alone
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zkcore.errors import (
@@ -39,7 +39,7 @@ from zkcore.tree.znode import CreateMode
 
 EPHEMERAL, SEQUENTIAL = CreateMode.EPHEMERAL, CreateMode.PERSISTENT_SEQUENTIAL
 TOO_LARGE = bytes(MAX_DATA + 1)
-OTHERS_ACL = (ACL(1, Id("world", "anyone")),)
+OTHERS_ACL = (*OPEN_ACL, ACL(1, Id("world", "anyone")))
 
 
 # --- bytes -----------------------------------------------------------------------------------------------------------
@@ -157,6 +157,10 @@ def test_the_first_check_that_fails_decides(session: int, request_: Request[Any]
     after = alone.tree.freeze()
     assert (after.shards, after.sessions) == (before.shards, before.sessions)
     assert after.last_zxid == before.last_zxid + 1
+
+
+def test_an_acl_entry_given_twice_counts_once() -> None:
+    assert Alone().do(Create("/a", acl=OPEN_ACL * 2)).path == "/a"
 
 
 def test_the_largest_data_allowed() -> None:
@@ -322,6 +326,20 @@ def test_a_session_that_is_ending_gets_nothing_more_and_takes_what_is_in_flight_
     assert alone.do(Create("/late", mode=EPHEMERAL), session=2).path == "/late"
 
 
+def test_a_session_that_ends_leaves_alone_what_others_made_in_the_place_of_its_ephemerals() -> None:
+    alone = Alone(1, 2)
+    alone.do(Create("/p"))
+    for path in ("/p/e", "/p/f", "/p/g"):
+        alone.do(Create(path, mode=EPHEMERAL), session=2)
+    for request in (Delete("/p/e"), Create("/p/e"), Delete("/p/f"), Create("/p/f", mode=EPHEMERAL), Delete("/p/g")):
+        alone.propose(request)
+    alone.propose(CloseSession(), session=2)
+    alone.propose(Delete("/p"))
+    assert outcomes(alone)[-1] is NotEmptyError
+    assert alone.tree.read(GetChildren("/p")) == ("e", "f")
+    assert alone.tree.ephemerals(1) == ("/p/f",)
+
+
 def test_the_parent_of_an_ephemeral_is_free_while_the_end_of_its_session_is_outstanding() -> None:
     alone = Alone(1, 2)
     alone.do(Create("/p"))
@@ -373,6 +391,7 @@ requests = st.one_of(
 
 
 @given(st.lists(st.tuples(st.sampled_from([1, 1, 1, 0, 9, -(2**63)]), requests), max_size=8))
+@settings(max_examples=60)
 def test_nothing_that_a_client_sends_raises_and_every_transaction_applies(sent: list[tuple[int, Request[Any]]]) -> None:
     alone = Alone()
     for session, request in sent:

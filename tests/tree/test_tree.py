@@ -318,7 +318,7 @@ def test_a_create_that_finds_its_znode_still_brings_the_parent_forward() -> None
     root = tree.read(GetData("/")).stat
     assert (root.cversion, root.pzxid) == (4 * 2 - 2, 9)
     assert tree.read(GetData("/a")).data == b"first"
-    tree.apply(9, payload(9, CreateTxn("/a", b"second", OPEN_ACL, False, 2)))
+    tree.apply(7, payload(7, CreateTxn("/a", b"second", OPEN_ACL, False, 2)))
     assert tree.read(GetData("/")).stat == root
 
 

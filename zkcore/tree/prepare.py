@@ -149,7 +149,7 @@ class Preparer:
         _check_size(data)
         if not request.acl:
             raise InvalidACLError
-        if request.acl != OPEN_ACL:
+        if any(entry != OPEN_ACL[0] for entry in request.acl):  # saying the same twice is no other ACL
             raise UnimplementedError
         parent_path = parent_of(path)
         parent = self._existing(parent_path)
