@@ -1,3 +1,132 @@
-"""Apache ZooKeeper's coordination model as a library that an application imports."""
+"""Apache ZooKeeper's coordination model as a library that an application imports.
+
+The packages, from what stands on all others down to what knows nobody::
+
+    cli         python -m zkcore
+    sync        the client and the recipes for blocking code
+    recipes     what people build on a coordination service: the lock
+    client      the verbs of ZooKeeper over a Port; nodes and clusters in this process
+    replica     the one place where the core, the tree, the storage and the links meet
+    transport   what carries messages; storage, what keeps them
+    tree        znodes, sessions, watches: requests become transactions, transactions are applied
+    zab         the consensus core: election, discovery, synchronisation, broadcast
+    jute        records as bytes
+    zxid        transaction ids; errors, one tree of exceptions
+
+and `testing`, which simulates all of it from a seed. Only downward imports exist, and a test sees to that.
+"""
+
+from zkcore.client.client import Client
+from zkcore.client.node import EmbeddedClient, LocalCluster, Node, local_cluster
+from zkcore.client.port import Port, SessionState, Signal
+from zkcore.errors import (
+    BadArgumentsError,
+    BadVersionError,
+    ConfigurationError,
+    ConnectionLostError,
+    FrameTooLargeError,
+    InvalidACLError,
+    InvariantViolation,
+    LeaseLostError,
+    LockNotHeldError,
+    LockTimeoutError,
+    MalformedFrameError,
+    NoChildrenForEphemeralsError,
+    NodeExistsError,
+    NoNodeError,
+    NotEmptyError,
+    NotLeadingError,
+    OperationTimeoutError,
+    OutcomeUnknownError,
+    ProtocolError,
+    RecipeError,
+    RequestError,
+    SessionClosedError,
+    SessionError,
+    SessionExpiredError,
+    SessionMovedError,
+    StorageCorruptError,
+    StorageError,
+    StorageFailedError,
+    StorageFullError,
+    ThrottledError,
+    UnimplementedError,
+    UnsupportedError,
+    VersionMismatchError,
+    ZkcoreError,
+)
+from zkcore.jute.records import Stat
+from zkcore.recipes.lease import Lease
+from zkcore.recipes.lock import Lock
+from zkcore.replica.replica import Replica
+from zkcore.storage.storage import MemoryStorage, Storage
+from zkcore.transport.transport import Inbox, LocalNetwork, Transport
+from zkcore.tree.applied import EventType, WatchEvent
+from zkcore.tree.requests import NodeData
+from zkcore.zab.limits import Limits
+from zkcore.zab.messages import Role
+from zkcore.zab.peer import PeerStatus
+from zkcore.zab.quorum import EnsembleConfig
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "BadArgumentsError",
+    "BadVersionError",
+    "Client",
+    "ConfigurationError",
+    "ConnectionLostError",
+    "EmbeddedClient",
+    "EnsembleConfig",
+    "EventType",
+    "FrameTooLargeError",
+    "Inbox",
+    "InvalidACLError",
+    "InvariantViolation",
+    "Lease",
+    "LeaseLostError",
+    "Limits",
+    "LocalCluster",
+    "LocalNetwork",
+    "Lock",
+    "LockNotHeldError",
+    "LockTimeoutError",
+    "MalformedFrameError",
+    "MemoryStorage",
+    "NoChildrenForEphemeralsError",
+    "NoNodeError",
+    "Node",
+    "NodeData",
+    "NodeExistsError",
+    "NotEmptyError",
+    "NotLeadingError",
+    "OperationTimeoutError",
+    "OutcomeUnknownError",
+    "PeerStatus",
+    "Port",
+    "ProtocolError",
+    "RecipeError",
+    "Replica",
+    "RequestError",
+    "Role",
+    "SessionClosedError",
+    "SessionError",
+    "SessionExpiredError",
+    "SessionMovedError",
+    "SessionState",
+    "Signal",
+    "Stat",
+    "Storage",
+    "StorageCorruptError",
+    "StorageError",
+    "StorageFailedError",
+    "StorageFullError",
+    "ThrottledError",
+    "Transport",
+    "UnimplementedError",
+    "UnsupportedError",
+    "VersionMismatchError",
+    "WatchEvent",
+    "ZkcoreError",
+    "local_cluster",
+]

@@ -76,8 +76,9 @@ class Session(Protocol):
 class Port(Protocol):
     """See the module."""
 
-    rng: Random
-    """For jitter and for names, never for safety."""
+    @property
+    def rng(self) -> Random:
+        """For jitter and for names, never for safety."""
 
     @property
     def session(self) -> Session: ...

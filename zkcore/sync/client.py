@@ -1,0 +1,150 @@
+"""The blocking face of `zkcore.client`."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from zkcore.client.client import Client as AsyncClient
+from zkcore.client.node import DEFAULT_SESSION_TIMEOUT, EmbeddedClient
+from zkcore.client.node import LocalCluster as AsyncLocalCluster
+from zkcore.client.port import SessionState, Watcher
+from zkcore.errors import SessionClosedError
+from zkcore.jute.records import Stat
+from zkcore.sync.port import BlockingPort, LoopThread, mirrors, run
+from zkcore.tree.requests import NodeData
+from zkcore.zab.limits import Limits
+from zkcore.zab.messages import PeerId
+
+__all__ = ["Client", "LocalCluster", "local_cluster"]
+
+
+@mirrors(EmbeddedClient)
+class Client:
+    """`zkcore.Client` for blocking code: the same verbs, answers and errors. May be used by several threads at once.
+
+    Watchers are called on the cluster's own thread and must not make blocking calls.
+    """
+
+    def __init__(self, inner: EmbeddedClient, thread: LoopThread) -> None:
+        self._inner = inner
+        self._thread = thread
+        self._client: AsyncClient | None = None
+
+    def __repr__(self) -> str:
+        return "<Client not started>" if self._client is None else repr(self._client)
+
+    @property
+    def unblocked(self) -> AsyncClient:
+        """The client whose coroutines complete without suspending: what a recipe is made of."""
+        if self._client is None:
+            raise SessionClosedError("the client is not started: call start(), or use it as a context manager")
+        return self._client
+
+    @property
+    def session_id(self) -> int:
+        return self.unblocked.session_id
+
+    @property
+    def state(self) -> SessionState:
+        return self.unblocked.state
+
+    def create(
+        self, path: str, value: bytes = b"", *, ephemeral: bool = False, sequence: bool = False, makepath: bool = False
+    ) -> str:
+        client = self.unblocked
+        return run(client.create(path, value, ephemeral=ephemeral, sequence=sequence, makepath=makepath))
+
+    def get(self, path: str, watch: Watcher | None = None) -> NodeData:
+        return run(self.unblocked.get(path, watch))
+
+    def set(self, path: str, value: bytes, *, version: int = -1) -> Stat:
+        return run(self.unblocked.set(path, value, version=version))
+
+    def delete(self, path: str, *, version: int = -1) -> None:
+        run(self.unblocked.delete(path, version=version))
+
+    def exists(self, path: str, watch: Watcher | None = None) -> Stat | None:
+        return run(self.unblocked.exists(path, watch))
+
+    def get_children(self, path: str, watch: Watcher | None = None) -> list[str]:
+        return run(self.unblocked.get_children(path, watch))
+
+    def ensure_path(self, path: str) -> None:
+        run(self.unblocked.ensure_path(path))
+
+    def start(self) -> Self:
+        self._thread.call(self._inner.start())
+        self._client = AsyncClient(BlockingPort(self._inner.port, self._thread))
+        return self
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._thread.call(self._inner.close())
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@mirrors(AsyncLocalCluster)
+class LocalCluster:
+    """`zkcore.LocalCluster` for blocking code. Its event loop has a thread of its own."""
+
+    def __init__(self, count: int, *, limits: Limits | None = None) -> None:
+        self._inner = AsyncLocalCluster(count, limits=limits)
+        self._thread: LoopThread | None = None
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    def _running(self) -> LoopThread:
+        if self._thread is None:
+            raise SessionClosedError("the cluster is not running: call start(), or use it as a context manager")
+        return self._thread
+
+    @property
+    def leader(self) -> PeerId | None:
+        return self._inner.leader
+
+    def start_node(self, me: PeerId) -> None:
+        self._running().do(lambda: self._inner.start_node(me))
+
+    def kill(self, me: PeerId) -> None:
+        self._running().do(lambda: self._inner.kill(me))
+
+    def wait_for_leader(self) -> PeerId:
+        return self._running().call(self._inner.wait_for_leader())
+
+    def client(self, *, timeout: float = DEFAULT_SESSION_TIMEOUT) -> Client:
+        return Client(self._inner.client(timeout=timeout), self._running())
+
+    def start(self) -> Self:
+        self._thread = LoopThread("zkcore-cluster")
+        self._thread.call(self._inner.start())
+        return self
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._thread.call(self._inner.close())
+            self._thread.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def local_cluster(count: int = 3, *, limits: Limits | None = None) -> LocalCluster:
+    """An ensemble of `count` nodes in this process, in memory, as a context manager.
+
+    Raises ConfigurationError for no nodes at all; warns of an even number.
+    """
+    return LocalCluster(count, limits=limits)

@@ -1,0 +1,65 @@
+"""The blocking face of `zkcore.recipes.lock`."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from zkcore.recipes.lock import Lock as AsyncLock
+from zkcore.sync.client import Client
+from zkcore.sync.lease import Lease
+from zkcore.sync.port import mirrors, run
+
+__all__ = ["Lock"]
+
+
+@mirrors(AsyncLock)
+class Lock:
+    """`zkcore.Lock` for blocking code, with the signatures of `threading.Lock`. Several threads may use one Lock.
+
+    ::
+
+        with zkcore.Lock(zk, "/locks/report") as lease:
+            resource.write(data, token=lease.fencing_token)
+    """
+
+    def __init__(self, client: Client, path: str, *, identifier: str | None = None) -> None:
+        self._inner = AsyncLock(client.unblocked, path, identifier=identifier)
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    @property
+    def path(self) -> str:
+        """The znode whose children wait for the lock."""
+        return self._inner.path
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock, as far as it can know. Local."""
+        return self._inner.held
+
+    def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
+        """Wait for the lock. False where it was not free within `timeout` seconds, or at once if not `blocking`; -1
+        or None waits for ever. An interrupted wait leaves no contender behind.
+
+        Raises SessionExpiredError or SessionClosedError, and ValueError for a timeout without blocking.
+        """
+        if not blocking:
+            if timeout not in (-1, None):
+                raise ValueError("can't specify a timeout for a non-blocking call")
+            return run(self._inner.acquire(timeout=0))
+        return run(self._inner.acquire(timeout=None if timeout == -1 else timeout))
+
+    def release(self) -> None:
+        run(self._inner.release())
+
+    def locked(self) -> bool:
+        return run(self._inner.locked())
+
+    def __enter__(self) -> Lease:
+        return Lease(run(self._inner.__aenter__()))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        run(self._inner.__aexit__(kind, error, trace))

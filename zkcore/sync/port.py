@@ -1,0 +1,141 @@
+"""The blocking Port, and how a coroutine is run on it.
+
+A recipe is a coroutine that awaits nothing but its Port. The methods of this Port block the calling thread instead of
+suspending, so such a coroutine runs from its beginning to its end in one `send(None)`: plain calls on the caller's
+thread, with no second implementation and no thread for each call. What it blocks on happens on the event loop of the
+cluster's own thread. """
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import Any, TypeVar
+
+from zkcore.client.embedded import EmbeddedPort
+from zkcore.client.port import Session, Signal, Watcher
+from zkcore.errors import SessionClosedError
+from zkcore.tree.requests import Request
+
+__all__ = ["BlockingPort", "LoopThread", "mirrors", "run"]
+
+T = TypeVar("T")
+C = TypeVar("C", bound=type)
+
+
+def mirrors(source: type) -> Callable[[C], C]:
+    """Class decorator for a blocking face: its methods have the docstrings of their namesakes in `source`."""
+
+    def take_docs(face: C) -> C:
+        for name, member in vars(face).items():
+            if not name.startswith("_") and not member.__doc__ and hasattr(source, name):
+                member.__doc__ = getattr(source, name).__doc__
+        return face
+
+    return take_docs
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that awaits nothing but a BlockingPort."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a coroutine suspended in blocking code; it awaited something that is not a blocking Port")
+
+
+class LoopThread:
+    """An event loop on a thread of its own. `call` runs a coroutine there and waits for it."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The result of `coroutine`. Interrupting the wait (Ctrl-C) cancels it. Raises SessionClosedError where the
+        loop was stopped, RuntimeError where it is the loop's own thread that calls: it would wait for itself."""
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise RuntimeError("a blocking call from a watcher would wait for itself; hand it to another thread")
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:
+            coroutine.close()
+            raise SessionClosedError("the cluster is closed") from None
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise SessionClosedError("the cluster was closed") from None
+        except BaseException:
+            future.cancel()
+            raise
+
+    def do(self, action: Callable[[], T]) -> T:
+        """The result of a plain function, called on the loop."""
+
+        async def act() -> T:
+            return action()
+
+        return self.call(act())
+
+    def stop(self) -> None:
+        """Cancel what still runs and end the thread."""
+        if self._loop.is_closed():
+            return
+        self.call(self._cancel_all())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    async def _cancel_all(self) -> None:
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+
+class BlockingPort:
+    """A Port (`zkcore.client.port`) whose coroutines complete without suspending, over the asyncio Port `inner`."""
+
+    def __init__(self, inner: EmbeddedPort, thread: LoopThread) -> None:
+        self._inner = inner
+        self._thread = thread
+
+    @property
+    def rng(self) -> Random:
+        return self._inner.rng
+
+    @property
+    def session(self) -> Session:
+        return self._inner.session
+
+    async def request(self, op: Request[T], *, watch: Watcher | None = None) -> T:
+        """Blocks until the answer is there. `watch` is called on the cluster's thread."""
+        return self._thread.call(self._inner.request(op, watch=watch))
+
+    async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
+        """Blocks until one of the signals is set, or `timeout` seconds have passed."""
+        for signal in signals:
+            if signal.is_set():
+                return signal
+        return self._thread.call(self._inner.wait(*signals, timeout=timeout))
+
+    def signal(self) -> Signal:
+        return self._inner.signal()
+
+    def now(self) -> float:
+        return self._inner.now()
+
+    def wall(self) -> float:
+        return self._inner.wall()
+
+    async def shield(self, cleanup: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Runs `cleanup` here and now: nothing cancels a thread."""
+        return await cleanup()
