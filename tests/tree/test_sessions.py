@@ -73,6 +73,19 @@ def test_a_removed_session_neither_expires_nor_keeps_anybody_awake() -> None:
     assert tracker.tick(10) == []
 
 
+def test_a_session_removed_and_added_again_is_scheduled_once() -> None:
+    tracker = SessionTracker()
+    for _ in range(50):
+        tracker.add(1, 5)
+        tracker.remove(1)
+    tracker.add(1, 9)
+    for _ in range(20):
+        assert tracker.tick(8) == []
+        tracker.touch(1)
+    assert tracker.ticks_until_due == 10
+    assert len(tracker._heap) == 1
+
+
 def test_a_timeout_is_at_least_a_tick() -> None:
     with pytest.raises(ValueError, match="at least one tick"):
         SessionTracker().add(1, 0)

@@ -75,6 +75,22 @@ def test_equal_trees_give_equal_bytes_however_they_came_to_be() -> None:
     assert b"".join(dump(one.tree)) == b"".join(dump(other.tree))
 
 
+def test_bytes_depend_on_the_state_alone_and_not_on_the_order_in_which_it_was_learnt() -> None:
+    alone = Alone(1, 2, 3)
+    for number in range(600):
+        alone.do(Create(f"/n{number}", None if number % 3 else b"x"))
+    state = alone.tree.freeze()
+    znodes = [
+        (path, record, path in nulls)
+        for shard, nulls in zip(state.shards, state.nulls, strict=True)
+        for path, record in shard.items()
+    ]
+    sessions = dict(reversed(state.sessions.items()))
+    backwards = Tree.rebuild(state.last_zxid, sessions, znodes=reversed(znodes))
+    backwards.check()
+    assert b"".join(dump(backwards)) == b"".join(dump(alone.tree))
+
+
 def test_a_snapshot_is_of_the_moment_it_was_asked_for() -> None:
     alone = Alone()
     for number in range(600):

@@ -279,5 +279,5 @@ def plain(stat: Any) -> tuple[int, ...]:
     return tuple(int(getattr(stat, name)) for name in STAT)
 
 
-Histories.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+Histories.TestCase.settings = settings(max_examples=70, stateful_step_count=50, deadline=None)
 TestHistories = Histories.TestCase

@@ -166,5 +166,15 @@ def test_a_dropped_session_is_told_nothing(world: Watched) -> None:
     assert len(world.watches) == 0
 
 
+def test_nothing_is_kept_of_watches_that_ended(world: Watched) -> None:
+    for session in range(5):
+        world.watch(GetData("/p/n", True), GetChildren("/p/n", True), GetChildren("/p", True), session=session)
+    world.watches.drop_session(3)
+    world.tell(Delete("/p/n"))
+    for table in (world.watches._data, world.watches._child):
+        assert not table.by_path
+        assert not table.by_session
+
+
 def test_an_event_prints_on_one_line() -> None:
     assert str(WatchEvent(CREATED, "/a", 1 << 32 | 5)) == "NODE_CREATED /a 0x1_00000005"
