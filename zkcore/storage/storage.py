@@ -57,7 +57,7 @@ class Storage(Protocol):
 
     def read_snapshot(self, ref: SnapshotRef, offset: int, size: int) -> bytes:
         """See `zkcore.zab.ready.LogReader`. Raises LookupError where the snapshot is not kept, or no longer; the one at
-        the base of the log always is, and so is the newest."""
+        the base of the log always is, and so is the one saved last."""
 
     def save_snapshot(self, ref: SnapshotRef, chunks: Iterable[bytes]) -> None:
         """Keep a snapshot of the application's own making, durable on return. The log is not touched: the Compact
@@ -197,7 +197,7 @@ class _Failure:
 class MemoryStorage:
     """A `Storage` that lives as long as the process.
 
-    It keeps the snapshot at the base of the log, the newest, and one older than that (protocol.md 1.7, D11). Its own
+    It keeps the snapshot at the base of the log, the one saved last, and the one before that (protocol.md 1.7, D11). Its own
     promises hold or InvariantViolation is raised: records follow one another without a gap, only what is in the log is
     truncated or compacted to, only a whole snapshot is installed, epochs never go back. To append costs one
     `list.extend`; to find a record, a bisection over the epochs of the log.
@@ -362,12 +362,15 @@ class MemoryStorage:
 
     def _keep_snapshot(self, zxid: Zxid, data: bytes) -> None:
         with self._snapshots_lock:
+            self._snapshots.pop(zxid, None)
             self._snapshots[zxid] = data
         self._prune_snapshots()
 
     def _prune_snapshots(self) -> None:
+        """Keep the base's and the two saved last. Last in time, not in zxid: a node that lost its newest state in a crash
+        delivers again, and its next snapshot is older than those that nobody will ask for any more."""
         with self._snapshots_lock:
-            kept = {*sorted(self._snapshots)[-2:], self._log.base}
+            kept = {*list(self._snapshots)[-2:], self._log.base}
             self._snapshots = {zxid: data for zxid, data in self._snapshots.items() if zxid in kept}
 
     def _forget_snapshots_after(self, after: Zxid) -> None:
