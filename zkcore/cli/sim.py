@@ -11,16 +11,21 @@ import json
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, NamedTuple
 
 from attrs import Factory, define
 
+from zkcore.testing.faults import Plan
+from zkcore.testing.load import BarePeers, Program
 from zkcore.testing.mutants import MUTANTS, planted
+from zkcore.testing.replicas import Replicas
 from zkcore.testing.world import Report, simulate
 
 __all__ = ["add_to"]
+
+PROGRAMS: dict[str, Callable[[Plan], Program]] = {"peers": BarePeers, "replicas": Replicas}
 
 BATCH = 20
 """Seeds that one worker runs before it reports."""
@@ -49,6 +54,10 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         parser.add_argument(
             "--mutant", choices=sorted(MUTANTS), metavar="NAME",
             help="plant this bug first, to see whether it is found: " + ", ".join(sorted(MUTANTS)),
+        )  # fmt: skip
+        parser.add_argument(
+            "--drive", choices=sorted(PROGRAMS), default="peers",
+            help="what runs on the nodes: the core alone, or replicas with clients on them (default: %(default)s)",
         )  # fmt: skip
         parser.add_argument(
             "--without", action="append", default=[], metavar="INVARIANT", help="do not check this one; may be repeated"
@@ -92,23 +101,32 @@ class _Totals:
         }
 
 
-def _simulate_batch(batch: tuple[range, str | None, frozenset[str]]) -> tuple[list[Report], float]:
+class _Batch(NamedTuple):
+    """The work of one worker for a while."""
+
+    seeds: range
+    mutant: str | None
+    drive: str
+    without: frozenset[str]
+
+
+def _simulate_batch(batch: _Batch) -> tuple[list[Report], float]:
     """Run seeds until one of them breaks an invariant; also how much CPU time that took."""
-    seeds, mutant, without = batch
     reports: list[Report] = []
     begun = time.process_time()
-    with planted(mutant):
-        for seed in seeds:
-            reports.append(simulate(seed, without=without))
+    with planted(batch.mutant):
+        for seed in batch.seeds:
+            reports.append(simulate(seed, without=batch.without, make_program=PROGRAMS[batch.drive]))
             if reports[-1].violation is not None:
                 break
     return reports, time.process_time() - begun
 
 
-def _batches(chosen: argparse.Namespace) -> Iterator[tuple[range, str | None, frozenset[str]]]:
+def _batches(chosen: argparse.Namespace) -> Iterator[_Batch]:
     end = chosen.first_seed + chosen.seeds
     for first in range(chosen.first_seed, end, BATCH):
-        yield range(first, min(first + BATCH, end)), chosen.mutant, frozenset(chosen.without)
+        seeds = range(first, min(first + BATCH, end))
+        yield _Batch(seeds, chosen.mutant, chosen.drive, frozenset(chosen.without))
 
 
 def _run(chosen: argparse.Namespace) -> int:
@@ -142,6 +160,8 @@ def _collect(results: Iterator[tuple[list[Report], float]], totals: _Totals) -> 
 
 def _replay_command(seed: int, chosen: argparse.Namespace) -> str:
     words = ["python", "-m", "zkcore", "sim", "replay", "--seed", str(seed)]
+    if chosen.drive != "peers":
+        words += ["--drive", chosen.drive]
     if chosen.mutant is not None:
         words += ["--mutant", chosen.mutant]
     for invariant in chosen.without:
@@ -151,7 +171,9 @@ def _replay_command(seed: int, chosen: argparse.Namespace) -> str:
 
 def _replay(chosen: argparse.Namespace) -> int:
     with planted(chosen.mutant):
-        report = simulate(chosen.seed, keep_trace=True, without=frozenset(chosen.without))
+        report = simulate(
+            chosen.seed, keep_trace=True, without=frozenset(chosen.without), make_program=PROGRAMS[chosen.drive]
+        )
     lines = report.lines or []
     shown = lines if chosen.full else lines[-max(chosen.last, 0) :]
     if len(shown) < len(lines):

@@ -135,7 +135,8 @@ class Conversations:
             self._oracle.fail("N5", f"node {node} sends {message}, which is not committed")
 
     def _snap_ack(self, node: PeerId, to: PeerId, link: _Link, message: SnapAck) -> None:
-        if self._oracle.durable[node].pieces != (self._links[to, node].snapshot, message.offset):
+        durable, snapshot = self._oracle.durable[node], self._links[to, node].snapshot
+        if durable.base != snapshot and durable.pieces != (snapshot, message.offset):  # it may be installed already
             self._lacks(node, message, "that much of the snapshot")
 
     def _new_leader(self, node: PeerId, to: PeerId, link: _Link, message: NewLeader) -> None:

@@ -31,6 +31,7 @@ CLASSES = (
 class Plan:
     """All that a seed decides before its world begins. Rates are per virtual second."""
 
+    seed: int
     voters: tuple[PeerId, ...]
     limits: Limits
     chaos_ns: int
@@ -56,6 +57,7 @@ def draw_plan(seed: int) -> Plan:
     skewed = rng.random() < 0.3
     small = rng.random() < 0.5  # small limits make the rare paths common
     return Plan(
+        seed=seed,
         voters=tuple(range(1, size + 1)),
         limits=Limits(
             deliver_bytes=rng.choice((40, 400)) if small else 1 << 20,

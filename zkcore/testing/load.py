@@ -7,13 +7,13 @@ nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zkcore.errors import NotLeadingError
 from zkcore.testing.checkers import chain
-from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
 from zkcore.zab.peer import Peer
 from zkcore.zab.quorum import EnsembleConfig
@@ -21,6 +21,7 @@ from zkcore.zab.ready import Delivered, Event, Ready, Restored, Saved, SnapshotR
 from zkcore.zxid import Zxid
 
 if TYPE_CHECKING:
+    from zkcore.testing.faults import Plan
     from zkcore.testing.node import Node
 
 __all__ = ["BarePeers", "Machine", "Program"]
@@ -36,7 +37,7 @@ class Machine(Protocol):
     def report_linked(self, peer: PeerId) -> None: ...
     def report_lost(self, peer: PeerId) -> None: ...
     def compact(self, snapshot: SnapshotRef) -> None: ...
-    def drain(self) -> Ready: ...
+    def drain(self) -> Ready[Any]: ...
 
 
 class Program(Protocol):
@@ -47,6 +48,9 @@ class Program(Protocol):
 
     def peer(self, machine: Machine) -> Peer:
         """The Peer inside `machine`."""
+
+    def serves(self, node: Node) -> bool:
+        """Whether load on `node`, which is up, makes sense at the moment."""
 
     def step(self, node: Node, rng: Random) -> None:
         """Put a little load on `node`: inputs to its machine, which is ready for them."""
@@ -60,6 +64,9 @@ class Program(Protocol):
     def snapshot(self, node: Node) -> bytes:
         """The state of `node` as a snapshot."""
 
+    def check(self, nodes: Iterable[Node]) -> None:
+        """The end: all nodes are up and agree. Raises Violation."""
+
 
 _HEADER = Struct(">QI")
 
@@ -67,11 +74,11 @@ _HEADER = Struct(">QI")
 class BarePeers:
     """Peers alone. A transaction is a few random bytes, and the state a digest of all of them."""
 
-    def __init__(self, config: EnsembleConfig, limits: Limits, *, batch: int, filler: int) -> None:
-        self._config = config
-        self._limits = limits
-        self._batch = batch
-        self._filler = filler  # bytes that make a snapshot large enough to be sent in pieces
+    def __init__(self, plan: Plan) -> None:
+        self._config = EnsembleConfig(plan.voters)
+        self._limits = plan.limits
+        self._batch = plan.batch
+        self._filler = plan.snapshot_filler  # makes a snapshot large enough to be sent in pieces
         self._states: dict[PeerId, tuple[Zxid, int]] = {}
 
     def start(self, node: Node, saved: Saved) -> Machine:
@@ -81,6 +88,10 @@ class BarePeers:
     def peer(self, machine: Machine) -> Peer:
         assert isinstance(machine, Peer)
         return machine
+
+    def serves(self, node: Node) -> bool:
+        assert isinstance(node.machine, Peer)
+        return node.machine.next_zxid is not None
 
     def step(self, node: Node, rng: Random) -> None:
         """Propose a batch, where this node leads."""
@@ -111,3 +122,6 @@ class BarePeers:
 
     def snapshot(self, node: Node) -> bytes:
         return _HEADER.pack(*self._states[node.me]) + bytes(self._filler)
+
+    def check(self, nodes: Iterable[Node]) -> None:
+        """Every state was checked when it was reached."""

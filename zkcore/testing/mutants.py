@@ -12,10 +12,11 @@ from typing import Any
 
 from attrs import evolve
 
+from zkcore.zab import election
 from zkcore.zab.history import History
 from zkcore.zab.leader import Leader
 from zkcore.zab.learner import Learner
-from zkcore.zab.messages import Ack, AckEpoch, LeaderInfo, NewLeader, PeerId, Proposal
+from zkcore.zab.messages import Ack, AckEpoch, LeaderInfo, NewLeader, PeerId, Proposal, Vote
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import Append, SaveEpochs, Truncate, Write
 from zkcore.zab.state import Outbox, State
@@ -23,8 +24,8 @@ from zkcore.zxid import Zxid, make_zxid
 
 __all__ = ["MUTANTS", "planted"]
 
-Patch = tuple[type, str, Callable[[Callable[..., Any]], Callable[..., Any]]]
-"""A class, the name of a method, and what makes the mutant from the method as it is."""
+Patch = tuple[object, str, Callable[[Callable[..., Any]], Callable[..., Any]]]
+"""A class or module, the name of a function in it, and what makes the mutant from the function as it is."""
 
 
 def _ack_before_durable(_: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,6 +122,13 @@ def _no_quorum_check(real: Callable[..., Any]) -> Callable[..., Any]:
     return tick
 
 
+def _elect_anybody(_: Callable[..., Any]) -> Callable[..., Any]:
+    def rank(vote: Vote) -> tuple[int, int]:
+        return (vote.leader + vote.round) % 5, vote.leader
+
+    return rank
+
+
 def _recency_unchecked(real: Callable[..., Any]) -> Callable[..., Any]:
     def on_ack_epoch(self: Leader, sender: PeerId, message: AckEpoch) -> object:
         promised = message.current_epoch is not None
@@ -202,8 +210,8 @@ MUTANTS: dict[str, tuple[str, tuple[Patch, ...]]] = {
         ((Leader, "tick", _no_quorum_check),),
     ),
     "recency-unchecked": (
-        "a leader goes on although a follower has a newer history",
-        ((Leader, "_on_ack_epoch", _recency_unchecked),),
+        "the election picks anybody, which is legal, and a leader goes on although a follower has a newer history",
+        ((election, "_rank", _elect_anybody), (Leader, "_on_ack_epoch", _recency_unchecked)),
     ),
     "promise-given-again": (
         "a follower promises an epoch that it has promised before",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum, auto
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 from zkcore.testing.checkers import Oracle
 from zkcore.testing.disk import Disk
@@ -101,7 +101,7 @@ class Node:
         self._life = 0  # counts incarnations: what one has begun must not happen to the next
         self._inbox: list[tuple[int, PeerId, object]] = []
         self._lost: dict[PeerId, int] = {}  # losses that are queued; nothing goes to such a peer
-        self._saving: Ready | None = None
+        self._saving: Ready[Any] | None = None
         self._overdue = False  # a save ended while the node stood still
         self._ticked_at = 0
         self._due_at = 0
@@ -113,6 +113,11 @@ class Node:
     @property
     def up(self) -> bool:
         return self.machine is not None
+
+    @property
+    def now(self) -> int:
+        """The virtual time."""
+        return self._world.now
 
     @property
     def busy(self) -> bool:
@@ -280,17 +285,17 @@ class Node:
                 world.trace.say(world.now, f"{self.me} -> {to}  {message}")
             self.oracle.sent(self.me, to, message)
 
-    def _tell(self, event: object) -> None:
+    def _tell(self, event: Any) -> None:
         world = self._world
         if world.trace.lines is not None:
             world.trace.say(world.now, f"{self.me} {event}")
-        self.oracle.told(self.me, event)  # type: ignore[arg-type]
-        world.program.tell(self, event)  # type: ignore[arg-type]
+        self.oracle.told(self.me, event)
+        world.program.tell(self, event)
         if isinstance(event, Delivered):
             world.trace.mark(world.now, 4, self.me, event.first, len(event.payloads))
             self._since_snapshot += len(event.payloads)
 
-    def _finish(self, ready: Ready) -> None:
+    def _finish(self, ready: Ready[Any]) -> None:
         for to, message in ready.messages:
             self._send(to, message)
         for peer in ready.closes:
@@ -300,7 +305,7 @@ class Node:
 
     # --- saving
 
-    def _begin_save(self, ready: Ready) -> None:
+    def _begin_save(self, ready: Ready[Any]) -> None:
         world = self._world
         self._saving = ready
         world.at(world.now + world.save_ns(self), self._end_save, self._life)

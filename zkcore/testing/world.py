@@ -25,7 +25,6 @@ from zkcore.testing.network import MILLISECOND, Network
 from zkcore.testing.node import Node, Trouble
 from zkcore.testing.trace import NANOSECONDS, Trace, random_stream
 from zkcore.zab.messages import PeerId, Role
-from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import Write
 from zkcore.zxid import format_zxid
 
@@ -60,7 +59,7 @@ class Report:
 
 
 class World:
-    """One ensemble. `make_program` builds what runs on its nodes; `storage` what they save to."""
+    """One ensemble. `make_program` makes what runs on its nodes: `BarePeers`, or `Replicas` with clients."""
 
     def __init__(
         self,
@@ -69,7 +68,7 @@ class World:
         plan: Plan | None = None,
         keep_trace: bool = False,
         without: frozenset[str] = frozenset(),
-        make_program: Callable[[Plan], Program] | None = None,
+        make_program: Callable[[Plan], Program] = BarePeers,
     ) -> None:
         self.seed = seed
         self.now = 0
@@ -80,7 +79,7 @@ class World:
         self.oracle = Oracle(plan.voters, without=without)
         self.network = Network(self, plan.voters, plan, random_stream(seed, "network"))
         self.network.on_link = self.oracle.linked
-        self.program = (make_program or bare_peers)(plan)
+        self.program = make_program(plan)
         self.half_sync_ticks = plan.limits.sync_limit_ticks // 2
         self.snapshot_every = plan.snapshot_every
         self.nodes: dict[PeerId, Node] = {}
@@ -135,6 +134,7 @@ class World:
         self._heal()
         self._converge()
         self._check_storages()
+        self.program.check(self.nodes.values())
 
     def _heal(self) -> None:
         self.trace.say(self.now, "=== the faults end")
@@ -193,8 +193,7 @@ class World:
     def _load_now(self) -> None:
         if self._loading:
             for node in self.nodes.values():
-                peer = node.peer
-                if peer is not None and peer.next_zxid is not None:
+                if node.up and self.program.serves(node):
                     node.want_load()
             self._load_later()
 
@@ -222,17 +221,12 @@ class World:
             self.oracle.fail("L4", f"node {node.me} has led epoch {peer.epoch} without a quorum for too long")
 
 
-def bare_peers(plan: Plan) -> Program:
-    """The ZAB core alone, with the load of `plan`."""
-    return BarePeers(EnsembleConfig(plan.voters), plan.limits, batch=plan.batch, filler=plan.snapshot_filler)
-
-
 def simulate(
     seed: int,
     *,
     keep_trace: bool = False,
     without: frozenset[str] = frozenset(),
-    make_program: Callable[[Plan], Program] | None = None,
+    make_program: Callable[[Plan], Program] = BarePeers,
 ) -> Report:
     """Run the world of `seed` to its end, or to its first violation. An exception out of the core is one, too."""
     world = World(seed, keep_trace=keep_trace, without=without, make_program=make_program)

@@ -1,0 +1,207 @@
+"""What clients may see: the checks on answers, reads, watches and the fate of sessions (protocol.md 2, X17 and X18).
+
+The Reference applies every committed transaction once, in the order of the Oracle, to a tree of its own. So it knows
+the history of every path and what became of every request, and an answer can be judged at the moment it is given:
+
+- A write that was answered is committed, once, with that result; and behind every write that was answered to anybody
+  before it was submitted.
+- A read shows a state that was current at some point of the committed sequence, not before anything the same session
+  has seen or written.
+- Data newer than what a watch was set on is not seen before the watch goes off, and a watch goes off once.
+- After a session was attached, nothing that it had requested elsewhere is applied any more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from zkcore.errors import NoNodeError, ZkcoreError
+from zkcore.testing.checkers import Oracle
+from zkcore.tree.applied import Applied, EventType, WatchEvent
+from zkcore.tree.requests import Create, Created, Exists, GetData, NodeData, Request, SetData
+from zkcore.tree.tree import Tree
+from zkcore.zab.messages import PeerId
+from zkcore.zxid import Zxid, format_zxid
+
+__all__ = ["Client", "Reference"]
+
+
+class Client:
+    """One client: a session, where it is served, and what it has asked and seen."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.session: int | None = None
+        self.node: PeerId | None = None
+        self.ready = False  # the session exists and is served at `node`
+        self.next_xid = 1
+        self.waiting: deque[tuple[int, Request[Any], Zxid]] = deque()  # xid, request, what was answered before it
+        self.seen: Zxid = 0
+        self.watches: dict[str, Zxid | None] = {}  # path -> the mzxid it was set on, None where there was no znode
+
+    def leave(self) -> None:
+        """The session is not served at `node` any more; what waits may be applied or not."""
+        self.node = None
+        self.ready = False
+        self.waiting.clear()
+        self.watches.clear()
+
+    def end(self) -> None:
+        """The session is over. The next one begins with nothing seen."""
+        self.leave()
+        self.session = None
+        self.next_xid = 1
+        self.seen = 0
+
+
+class Reference:
+    """The committed sequence, applied once, and what it says about every answer."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self._oracle = oracle
+        self.tree = Tree()
+        self._applied: dict[tuple[int, int], tuple[Zxid, Applied]] = {}
+        # For every path: (zxid, data or None) for each change; before the first there was no znode.
+        self._history: dict[str, list[tuple[Zxid, bytes | None]]] = {}
+        self._answered: Zxid = 0  # the newest write that was answered to anybody
+        self._refused: list[tuple[int, int]] = []
+        self._attached: list[tuple[int, int, Zxid]] = []  # session, its first xid from then on, applied by then
+        self._count = 0
+
+    def catch_up(self) -> None:
+        """Apply what was committed since the last time."""
+        committed = self._oracle.committed
+        while self._count < len(committed):
+            zxid = committed[self._count]
+            self._count += 1
+            applied = self.tree.apply(zxid, self._oracle.born[zxid])
+            if applied.cxid:
+                if (applied.session, applied.cxid) in self._applied:
+                    self._oracle.fail("X17", f"a request is applied twice: {applied}")
+                self._applied[applied.session, applied.cxid] = zxid, applied
+            for kind, path in applied.changes:
+                data = None if kind is EventType.NODE_DELETED else self.tree.read(GetData(path)).data
+                self._history.setdefault(path, []).append((zxid, data))
+
+    # --- requests
+
+    def submitted(self, client: Client, xid: int, request: Request[Any]) -> None:
+        client.next_xid = xid + 1
+        client.waiting.append((xid, request, self._answered))
+
+    def replied(self, client: Client, xid: int, result: object, error: ZkcoreError | None) -> None:
+        """Judge the answer to the oldest request of `client`."""
+        if not client.waiting or client.waiting[0][0] != xid:
+            self._oracle.fail("X17", f"client {client.number} gets an answer to {xid} out of order")
+        self.catch_up()
+        _, request, before = client.waiting.popleft()
+        if request.writes:
+            self._replied_write(client, xid, request, before, result, error)
+        else:
+            self._replied_read(client, request, result, error)
+
+    def _replied_write(
+        self, client: Client, xid: int, request: Request[Any], before: Zxid, result: object, error: ZkcoreError | None
+    ) -> None:
+        assert client.session is not None
+        found = self._applied.get((client.session, xid))
+        if found is None:
+            if error is None or error.applied != "no":
+                self._oracle.fail("X17", f"client {client.number} is told of a write that is not committed: {request}")
+            self._refused.append((client.session, xid))
+            return
+        zxid, applied = found
+        if applied.error != (0 if error is None else error.code):
+            self._oracle.fail("X17", f"client {client.number} is told {error!r} of {applied}")
+        if zxid <= before or zxid <= client.seen:
+            newest = format_zxid(max(before, client.seen))
+            self._oracle.fail("X17", f"{applied} was submitted after {newest} was known, and comes before it")
+        if error is None:
+            self._check_result(request, zxid, applied, result)
+        client.seen = zxid
+        self._answered = max(self._answered, zxid)
+
+    def _check_result(self, request: Request[Any], zxid: Zxid, applied: Applied, result: object) -> None:
+        if isinstance(request, Create):
+            right = isinstance(result, Created) and (result.path, result.stat.czxid) == (applied.path, zxid)
+        elif isinstance(request, SetData):
+            right = getattr(result, "mzxid", None) == zxid
+        else:
+            right = result is None
+        if not right:
+            self._oracle.fail("X17", f"the answer to {request}, {applied}, is {result}")
+
+    def _replied_read(
+        self, client: Client, request: Request[Any], result: object, error: ZkcoreError | None
+    ) -> None:
+        assert isinstance(request, GetData | Exists)
+        if isinstance(result, NodeData):
+            mzxid: Zxid | None = result.stat.mzxid
+            self._check_version(client, request.path, result.stat.mzxid, result.data)
+        elif result is not None:
+            mzxid = getattr(result, "mzxid", 0)
+            self._check_version(client, request.path, mzxid or 0, None)
+        elif error is None or isinstance(error, NoNodeError):
+            mzxid = None
+            self._check_absent(client, request.path)
+        else:
+            self._oracle.fail("X17", f"client {client.number} reads {request.path} and is told {error!r}")
+            return
+        self._check_watch(client, request.path, mzxid)
+        if request.watch and (error is None):
+            client.watches.setdefault(request.path, mzxid)
+
+    def _check_version(self, client: Client, path: str, mzxid: Zxid, data: bytes | None) -> None:
+        """The version of `mzxid` existed, and was not replaced before what the client has seen."""
+        history = self._history.get(path, [])
+        for index, (zxid, written) in enumerate(history):
+            if zxid == mzxid and written is not None and (data is None or data == written):
+                until = history[index + 1][0] if index + 1 < len(history) else None
+                if until is not None and until <= client.seen:
+                    seen = format_zxid(client.seen)
+                    self._oracle.fail("X17", f"client {client.number} has seen {seen}, and reads {path} as before it")
+                client.seen = max(client.seen, mzxid)
+                return
+        self._oracle.fail("X17", f"client {client.number} reads {path} as of {format_zxid(mzxid)}, which never was")
+
+    def _check_absent(self, client: Client, path: str) -> None:
+        """There was a time, not before what the client has seen, without such a znode."""
+        since: Zxid | None = 0
+        for zxid, data in self._history.get(path, []):
+            if since is not None and data is not None and zxid > client.seen:
+                break
+            since = zxid if data is None else None
+        if since is None:
+            self._oracle.fail("X17", f"client {client.number} finds no {path}, which was there all the time")
+        client.seen = max(client.seen, since or 0)
+
+    # --- watches and sessions
+
+    def _check_watch(self, client: Client, path: str, mzxid: Zxid | None) -> None:
+        if path in client.watches and client.watches[path] != mzxid:
+            self._oracle.fail("X18", f"client {client.number} sees {path} change before its watch goes off")
+
+    def watch_fired(self, client: Client, event: WatchEvent) -> None:
+        """Judge a watch event."""
+        if client.watches.pop(event.path, 0) == 0:
+            self._oracle.fail("X18", f"client {client.number} has no watch for {event}")
+
+    def attached(self, client: Client, applied_here: Zxid) -> None:
+        """The session goes on where everything up to `applied_here` is applied."""
+        assert client.session is not None
+        if applied_here < client.seen:
+            self._oracle.fail("X17", f"client {client.number} is attached where less is applied than it has seen")
+        self._attached.append((client.session, client.next_xid, applied_here))
+
+    def check_end(self) -> None:
+        """What can be judged only when all is over."""
+        self.catch_up()
+        for key in self._refused:
+            if key in self._applied:
+                self._oracle.fail("X17", f"refused, and applied all the same: {self._applied[key][1]}")
+        for (session, xid), (zxid, applied) in self._applied.items():
+            for attached, first, applied_here in self._attached:
+                if attached == session and xid < first and zxid > applied_here:
+                    where = format_zxid(applied_here)
+                    self._oracle.fail("X17", f"the session was attached at {where}, and then an old request {applied}")

@@ -1,0 +1,229 @@
+"""Replicas with clients on them: the program that puts everything but sockets and threads under simulation.
+
+A few clients open sessions, write and read a handful of paths, set watches, move from replica to replica, fall silent
+and close. What they are told is judged by the Reference (clients.py). Wall clocks are wrong by up to an hour, since
+nothing may depend on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from zkcore.errors import ZkcoreError
+from zkcore.replica.answers import Attached, Detached, Replied, SessionEnded, Touched, WatchFired
+from zkcore.replica.replica import Replica
+from zkcore.testing.clients import Client, Reference
+from zkcore.testing.load import Machine
+from zkcore.testing.trace import random_stream
+from zkcore.tree.requests import CloseSession, Create, Delete, Exists, GetData, Request, SetData
+from zkcore.tree.snapshot import dump
+from zkcore.tree.tree import Tree
+from zkcore.tree.znode import CreateMode
+from zkcore.zab.messages import Message, PeerId
+from zkcore.zab.peer import Peer
+from zkcore.zab.quorum import EnsembleConfig
+from zkcore.zab.ready import Delivered, Event, Ready, Restored, Saved, SnapshotRef
+from zkcore.zxid import Zxid
+
+if TYPE_CHECKING:
+    from zkcore.testing.faults import Plan
+    from zkcore.testing.node import Node
+
+__all__ = ["Replicas"]
+
+_PATHS = ("/a", "/b", "/a/x", "/a/y", "/b/x")
+_EPOCH_MS = 1_600_000_000_000
+_HOUR_MS = 3_600_000
+
+
+class _Machine:
+    """A Replica with the inputs of a Peer: `now` is the wall clock of its node."""
+
+    def __init__(self, node: Node, replica: Replica, wall_ms: int) -> None:
+        self.replica = replica
+        self._node = node
+        self._wall_ms = wall_ms
+
+    @property
+    def now_ms(self) -> int:
+        return self._wall_ms + self._node.now // 1_000_000
+
+    @property
+    def ticks_until_due(self) -> int:
+        return self.replica.ticks_until_due
+
+    def tick(self, ticks: int = 1) -> None:
+        self.replica.tick(ticks, self.now_ms)
+
+    def receive(self, sender: PeerId, message: Message) -> None:
+        self.replica.receive(sender, message, self.now_ms)
+
+    def report_linked(self, peer: PeerId) -> None:
+        self.replica.report_linked(peer)
+
+    def report_lost(self, peer: PeerId) -> None:
+        self.replica.report_lost(peer)
+
+    def compact(self, snapshot: SnapshotRef) -> None:
+        self.replica.compact(snapshot)
+
+    def drain(self) -> Ready[Any]:
+        return self.replica.drain()
+
+
+def _replica(node: Node) -> Replica:
+    assert isinstance(node.machine, _Machine)
+    return node.machine.replica
+
+
+class Replicas:
+    """The Program: see the module, and `zkcore.testing.load.Program`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._config = EnsembleConfig(plan.voters)
+        self._limits = plan.limits
+        rng = random_stream(plan.seed, "clients")
+        self._walls = {me: _EPOCH_MS + rng.randrange(-_HOUR_MS, _HOUR_MS) for me in plan.voters}
+        self._timeout_ms = rng.choice((300, 2000, 10_000))
+        self._clients = [Client(number) for number in range(1, 2 + rng.randrange(6))]
+        self._by_session: dict[int, Client] = {}
+        self._writes = 0
+        self._reference: Reference | None = None
+
+    def _judge(self, node: Node) -> Reference:
+        if self._reference is None:
+            self._reference = Reference(node.oracle)
+        return self._reference
+
+    def start(self, node: Node, saved: Saved) -> Machine:
+        for client in self._clients:
+            if client.node == node.me:
+                client.leave()
+        replica = Replica(node.me, self._config, node.disk.storage, limits=self._limits)
+        return _Machine(node, replica, self._walls[node.me])
+
+    def peer(self, machine: Machine) -> Peer:
+        assert isinstance(machine, _Machine)
+        return machine.replica.peer
+
+    def serves(self, node: Node) -> bool:
+        return _replica(node).serving
+
+    def position(self, node: Node) -> Zxid:
+        return _replica(node).tree.last_zxid
+
+    def snapshot(self, node: Node) -> bytes:
+        return b"".join(_replica(node).snapshot()[1])
+
+    # --- what clients do
+
+    def step(self, node: Node, rng: Random) -> None:
+        """One act of one client."""
+        replica = _replica(node)
+        if not replica.serving:
+            return
+        assert isinstance(node.machine, _Machine)
+        here = [client for client in self._clients if client.node == node.me]
+        if not here or rng.random() < 0.1:
+            self._come(node, node.machine, rng)
+            return
+        client = rng.choice(here)
+        if not client.ready:
+            return
+        assert client.session is not None
+        act = rng.random()
+        if act < 0.05:
+            replica.detach(client.session)
+            client.leave()
+        elif act < 0.15:
+            replica.touch(client.session, 0)
+        else:
+            request = self._draw_request(rng)
+            xid = replica.submit(client.session, request, node.machine.now_ms)
+            self._judge(node).submitted(client, xid, request)
+
+    def _come(self, node: Node, machine: _Machine, rng: Random) -> None:
+        """A client without a replica comes here, or one that has heard nothing of its own for a while."""
+        coming = [client for client in self._clients if client.node != node.me]
+        homeless = [client for client in coming if client.node is None]
+        if not coming or (not homeless and rng.random() < 0.5):
+            return
+        client = rng.choice(homeless or coming)
+        client.leave()
+        try:
+            if client.session is None:
+                client.session = machine.replica.open(self._timeout_ms, machine.now_ms)
+                self._by_session[client.session] = client
+            else:
+                machine.replica.attach(
+                    client.session, last_zxid=client.seen, next_xid=client.next_xid, now=machine.now_ms
+                )
+        except ZkcoreError:
+            return  # no leader, or not as far as the client: it tries again some time
+        client.node = node.me
+
+    def _draw_request(self, rng: Random) -> Request[Any]:
+        path = rng.choice(_PATHS)
+        draw = rng.random()
+        if draw < 0.01:
+            return CloseSession()
+        if draw < 0.3:
+            mode = rng.choice((CreateMode.PERSISTENT, CreateMode.EPHEMERAL, CreateMode.PERSISTENT_SEQUENTIAL))
+            return Create(path, self._new_data(), mode=mode)
+        if draw < 0.55:
+            return SetData(path, self._new_data(), version=-1 if rng.random() < 0.7 else rng.randrange(4))
+        if draw < 0.65:
+            return Delete(path)
+        watch = rng.random() < 0.3
+        return GetData(path, watch) if draw < 0.9 else Exists(path, watch)
+
+    def _new_data(self) -> bytes:
+        """No two writes have the same data, so a read tells which it saw."""
+        self._writes += 1
+        return b"%d" % self._writes
+
+    # --- what clients are told
+
+    def tell(self, node: Node, event: Event) -> None:
+        judge = self._judge(node)
+        if isinstance(event, Delivered):
+            return
+        if isinstance(event, Restored):
+            judge.catch_up()
+            return
+        session = getattr(event, "session", None)
+        client = self._by_session.get(session) if session is not None else None
+        if client is None or client.session != session or client.node != node.me:
+            return  # nobody listens there any more
+        if isinstance(event, Replied):
+            if event.xid == 0:
+                client.ready = event.error is None
+            else:
+                judge.replied(client, event.xid, event.result, event.error)
+        elif isinstance(event, WatchFired):
+            judge.watch_fired(client, event.event)
+        elif isinstance(event, Attached):
+            judge.attached(client, _replica(node).tree.last_zxid)
+            client.ready = True
+        elif isinstance(event, Detached):
+            client.leave()
+        elif isinstance(event, SessionEnded) or (isinstance(event, Touched) and not event.alive):
+            client.end()
+
+    # --- the end
+
+    def check(self, nodes: Iterable[Node]) -> None:
+        """All trees are the reference's, and whole."""
+        for node in nodes:
+            judge = self._judge(node)
+            judge.check_end()
+            tree = _replica(node).tree
+            tree.check()
+            if _bytes_of(tree) != _bytes_of(judge.tree):
+                node.oracle.fail("X14", f"the tree of node {node.me} is not what the committed transactions make")
+
+
+def _bytes_of(tree: Tree) -> bytes:
+    return b"".join(dump(tree))
