@@ -185,6 +185,8 @@ def length(value: int) -> bytes:
 def test_what_is_out_of_bounds_is_refused(kind: type, data: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
         decode(kind, data)
+    with pytest.raises(error):
+        decode_from(kind, data, at=0)
 
 
 @pytest.mark.parametrize(

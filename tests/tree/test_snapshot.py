@@ -173,26 +173,48 @@ def header(version: int = VERSION, magic: bytes = b"zkcs") -> bytes:
     return block(b"H" + pack(">4siq", magic, version, 5))
 
 
-def forged() -> Iterator[tuple[str, bytes]]:
-    yield "a later version", header(VERSION + 1)
-    yield "another file", header(magic=b"ZKSN")
-    yield "no header", block(b"E" + bytes(20))
-    yield "a short header", block(b"Hzkcs")
-    yield "half a session", header() + block(b"S" + bytes(13))
-    yield "an unknown block", header() + block(b"Q")
-    yield "an empty block", header() + block(b"")
-    yield "a path cut short", header() + block(b"Z" + pack(">i", 9) + b"/a")
-    yield "a path of negative length", header() + block(b"Z" + pack(">i", -1) + bytes(80))
-    yield "a path that is no text", header() + block(b"Z" + pack(">i", 2) + b"/\xff" + bytes(64))
-    yield "a path without a slash", header() + block(b"Z" + pack(">i", 1) + b"a" + bytes(64))
-    yield "data of negative length", header() + block(b"Z" + pack(">i", 2) + b"/a" + pack(">i", -2) + bytes(60))
-    yield "a record cut short", header() + block(b"Z" + pack(">i", 2) + b"/a" + pack(">i", 0) + bytes(59))
-    yield "a huge block", header() + pack(">II", 2**31, 0)
+def ended(*blocks: bytes, sessions: int = 0, znodes: int = 0) -> bytes:
+    """The blocks, and an end that vouches for them."""
+    data = b"".join(blocks)
+    return data + block(b"E" + pack(">qqI", sessions, znodes, crc32(data)))
 
 
-@pytest.mark.parametrize("data", [pytest.param(data, id=name) for name, data in forged()])
-def test_checksums_alone_convince_nobody(data: bytes) -> None:
-    with pytest.raises(StorageCorruptError):
+def znode(path: bytes, length: int, rest: int) -> bytes:
+    return pack(">i", len(path)) + path + pack(">i", length) + bytes(rest)
+
+
+def test_the_forger_can_write_a_snapshot() -> None:
+    restore([ended(header(), block(b"S" + pack(">qi", 1, 1)), block(b"Z" + znode(b"/", 0, 60)), sessions=1, znodes=1)])
+
+
+def forged() -> Iterator[tuple[str, str, bytes]]:
+    yield "a later version", "no snapshot of version", ended(header(VERSION + 1))
+    yield "another file", "no snapshot of version", ended(header(magic=b"ZKSN"))
+    yield "no header", "begin with its header", ended()
+    yield "a short header", "does not decode", ended(block(b"Hzkcs"))
+    yield "half a session", "does not decode", ended(header(), block(b"S" + bytes(13)), sessions=1)
+    yield "an unknown block", "the end", ended(header(), block(b"Q"))
+    yield "an empty block", "the end", ended(header(), block(b""))
+    yield "too few sessions", "the end", ended(header(), sessions=1)
+    yield "too few znodes", "the end", ended(header(), block(b"Z" + znode(b"/", 0, 60)), znodes=2)
+    yield "sessions after znodes", "the end", ended(header(), block(b"Z" + znode(b"/", 0, 60)), block(b"S"), znodes=1)
+    for name, body in [
+        ("a path cut short", pack(">i", 9) + b"/a"),
+        ("a path of negative length", pack(">i", -1) + bytes(80)),
+        ("a path that is no text", znode(b"/\xff", 0, 60)),
+        ("a path without a slash", znode(b"a", 0, 60)),
+        ("data of negative length", znode(b"/a", -2, 58)),
+        ("data of very negative length", znode(b"/a", -100, 60)),
+        ("a record cut short", znode(b"/a", 0, 59)),
+        ("a record and half a length", znode(b"/a", 0, 62)),
+    ]:
+        yield name, "does not decode|a length of", ended(header(), block(b"Z" + body), znodes=1)
+    yield "a huge block", "a block of 2147483648 bytes", header() + pack(">II", 2**31, 0) + bytes(100)
+
+
+@pytest.mark.parametrize(("why", "data"), [pytest.param(why, data, id=name) for name, why, data in forged()])
+def test_checksums_alone_convince_nobody(why: str, data: bytes) -> None:
+    with pytest.raises(StorageCorruptError, match=why):
         restore([data])
 
 
@@ -203,8 +225,7 @@ def test_an_empty_file_is_no_tree() -> None:
 
 def test_a_fresh_tree_has_these_bytes() -> None:
     data = b"".join(dump(Tree()))
-    znode = bytes(60)
     expected = block(b"Hzkcs" + pack(">iq", VERSION, 0))
     for path in sorted((b"/", b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config"), key=lambda p: crc32(p) & 255):
-        expected += block(b"Z" + pack(">i", len(path)) + path + pack(">i", 0) + znode)
+        expected += block(b"Z" + znode(path, 0, 60))
     assert data == expected + block(b"E" + pack(">qqI", 0, 4, crc32(expected)))
