@@ -26,7 +26,7 @@ from zkcore.transport.transport import Inbox, Transport
 from zkcore.tree.applied import WatchEvent
 from zkcore.tree.requests import Request, T
 from zkcore.zab.messages import Message, PeerId
-from zkcore.zab.ready import Delivered, Event, PeerRejected, Ready, Write
+from zkcore.zab.ready import NOTHING, Delivered, Event, PeerRejected, Ready, Write
 from zkcore.zxid import Zxid
 
 __all__ = ["Host", "HostListener", "Pump", "Served"]
@@ -35,6 +35,9 @@ _log = logging.getLogger("zkcore.node")
 
 _MAX_ROUNDS = 64
 """Turns the pump gives before it lets the event loop do something else."""
+
+_SOON_SECONDS = 0.1
+"""While requests flow, ticks are at most this late."""
 
 _REOPEN_SECONDS = 1.0
 """How long a node with a full storage waits before it tries again."""
@@ -192,6 +195,8 @@ class Host:
         self.failure: Exception | None = None
         self._ticked_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_is_soon = False
+        self._is_timer_turn = False
         self._tick_seconds = replica.limits.tick_ms / 1000
 
     def __repr__(self) -> str:
@@ -337,7 +342,7 @@ class Host:
 
     def _drain(self) -> None:
         replica = self.replica
-        while ready := replica.drain():
+        while (ready := replica.drain()) is not NOTHING:
             for to, message in ready.early:
                 self._send(to, message)
             if ready.events:
@@ -394,9 +399,19 @@ class Host:
         self._pump.wake()
 
     def _arm(self) -> None:
-        """See to it that a turn comes when the next tick is due. A timer that fires early does no harm."""
+        """See to it that a turn comes when the next tick is due. A timer that fires early does no harm.
+
+        To ask after each of many turns a second what is due would cost more than the answer is worth: while a replica
+        serves, a timer that fires soon is left alone.
+        """
+        if self._timer_is_soon and self.replica.serving:
+            return
         assert self._loop is not None
+        now = self._loop.time()
         due = self._ticked_at + self.replica.ticks_until_due * self._tick_seconds
+        self._timer_is_soon = not self._is_timer_turn
+        if self._timer_is_soon:
+            due = min(due, now + _SOON_SECONDS)
         if self._timer is None or self._timer.when() > due + self._tick_seconds / 2:
             if self._timer is not None:
                 self._timer.cancel()
@@ -404,7 +419,10 @@ class Host:
 
     def _on_timer(self) -> None:
         self._timer = None
+        self._timer_is_soon = False
+        self._is_timer_turn = not self.has_work  # quiet: the next turn comes when it is due, and not before
         self.turn()
+        self._is_timer_turn = False
         self._pump.wake()
 
     # --- telling

@@ -61,7 +61,7 @@ from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Forward, Message, PeerId, Role
 from zkcore.zab.peer import Peer, PeerStatus
 from zkcore.zab.quorum import EnsembleConfig
-from zkcore.zab.ready import Delivered, Event, PeerRejected, Ready, Restored, RoleChanged, SnapshotRef
+from zkcore.zab.ready import NOTHING, Delivered, Event, PeerRejected, Ready, Restored, RoleChanged, SnapshotRef
 from zkcore.zxid import Zxid, format_zxid
 
 __all__ = ["Replica"]
@@ -252,10 +252,10 @@ class Replica:
         leading = self._leading
         if leading is not None and not self._peer_busy and leading.has_arrivals:
             self._propose(leading)
-        drained = self.peer.drain()
-        self._peer_busy = bool(drained)
-        if drained.events:
-            for event in drained.events:
+        ready: Ready[Event | Answer] = cast("Ready[Event | Answer]", self.peer.drain())
+        self._peer_busy = ready is not NOTHING
+        if ready.events:
+            for event in ready.events:
                 if isinstance(event, Delivered):
                     self._apply(event.first, event.payloads)
                 elif isinstance(event, RoleChanged):
@@ -264,14 +264,14 @@ class Replica:
                     self._restore(event.snapshot)
         if self._attaching:
             self._finish_attaching()
-        ready = cast("Ready[Event | Answer]", drained)
-        if self._sends:
+        if self._sends or self._answers:
+            if ready is NOTHING:
+                ready = Ready()
             ready.early.extend(self._sends)
             self._sends.clear()
-        if self._answers:
             ready.events.extend(self._answers)
             self._answers.clear()
-        self._busy = bool(ready)
+        self._busy = ready is not NOTHING
         return ready
 
     # --- requests

@@ -43,6 +43,7 @@ from zkcore.zab.limits import Limits
 from zkcore.zab.messages import FollowerInfo, PeerId, Role, Vote, ZabMessage
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import (
+    NOTHING,
     Compact,
     Delivered,
     Event,
@@ -110,7 +111,8 @@ class Peer:
             me, config, limits, history, saved.accepted_epoch, saved.current_epoch, vote=nobody, committed=saved.base
         )
         self._undo_interrupted_sync()
-        self._unconfirmed = False
+        self._unconfirmed = False  # a Ready is out ...
+        self._wrote = False  # ... and holds writes
         self._budget = limits.deliver_bytes
         self._role: AnyRole = Election(self._state)
         self._announced = False  # the RoleChanged to established was told ...
@@ -269,18 +271,22 @@ class Peer:
 
     def drain(self) -> Ready[Event]:
         """Confirm the Ready before, and take the next. See the module."""
+        state = self._state
         if self._unconfirmed:
             self._unconfirmed = False
             self._serving = self._announced
-            self._state.history.confirm()
-            self._role.on_durable()
-        self._deliver()
+            if self._wrote:
+                state.history.confirm()
+                self._role.on_durable()
+        if state.delivered < state.committed or not self._announced:
+            self._deliver()
         self._role.flush()
-        ready = self._state.out.take()
-        if ready:
-            self._unconfirmed = True
+        ready = state.out.take()
+        if ready is NOTHING:
+            self._budget = state.limits.deliver_bytes
         else:
-            self._budget = self._state.limits.deliver_bytes
+            self._unconfirmed = True
+            self._wrote = bool(ready.writes)
         return ready
 
     # --- within

@@ -7,7 +7,7 @@ are the contract; `Peer` (peer.py) says when they are filled and confirmed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from attrs import Factory, define, field, frozen
 
@@ -15,7 +15,8 @@ from zkcore.zab.messages import Message, PeerId, Role
 from zkcore.zxid import Zxid, format_zxid
 
 __all__ = [
-    "Append", "Compact", "Delivered", "Entry", "Event", "InstallSnapshot", "LogReader", "PeerRejected", "Ready",
+    "NOTHING", "Append", "Compact", "Delivered", "Entry", "Event", "InstallSnapshot", "LogReader", "PeerRejected",
+    "Ready",
     "Restored", "RoleChanged", "SaveEpochs", "Saved", "SnapshotChunk", "SnapshotRef", "Truncate", "Write",
 ]  # fmt: skip
 
@@ -219,3 +220,7 @@ class Ready(Generic[E]):
 
     def __bool__(self) -> bool:
         return bool(self.early or self.events or self.writes or self.messages or self.closes)
+
+
+NOTHING: Ready[Any] = Ready()
+"""The empty Ready, which ends every drain loop. It is one object for all, and not to be filled."""

@@ -13,7 +13,7 @@ from zkcore.zab.history import History
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Message, PeerId, Vote
 from zkcore.zab.quorum import EnsembleConfig
-from zkcore.zab.ready import Event, Ready, SaveEpochs, Write
+from zkcore.zab.ready import NOTHING, Event, Ready, SaveEpochs, Write
 from zkcore.zxid import Zxid
 
 __all__ = ["Elected", "Left", "Outbox", "Outcome", "State"]
@@ -96,9 +96,10 @@ class Outbox:
         self._behind.clear()
 
     def take(self) -> Ready[Event]:
+        """The Ready as filled so far, or NOTHING; the next begins."""
         ready = self._ready
         if not ready:
-            return Ready()
+            return NOTHING
         self._ready = Ready()
         self._behind.clear()
         return ready
