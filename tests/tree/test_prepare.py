@@ -360,6 +360,17 @@ def test_a_session_serves_before_its_creation_is_applied() -> None:
     assert dict(alone.tree.sessions) == {1: 4000}
 
 
+def test_a_session_lives_for_the_leader_from_its_creation_in_flight_to_its_end_in_flight() -> None:
+    alone = Alone()
+    seen = [alone.preparer.is_live(2)]
+    for request in (CreateSession(4000), CloseSession()):
+        alone.propose(request, session=2)
+        seen.append(alone.preparer.is_live(2))
+        alone.commit()
+        seen.append(alone.preparer.is_live(2))
+    assert seen == [False, True, True, False, False]
+
+
 def test_an_ephemeral_created_again_in_flight_is_closed_with_its_session() -> None:
     alone = Alone(1, 2)
     alone.do(Create("/e", mode=EPHEMERAL), session=2)
