@@ -126,6 +126,8 @@ def _znodes(body: bytes, reader: _Reader, *, sessions: int) -> Iterator[_Znode]:
             path = _part(body, at + 4, length).decode()
             at += 4 + length
             (length,) = _LENGTH.unpack_from(body, at)
+            if length < -1:
+                raise StorageCorruptError(f"a length of {length}")
             null = length == -1
             size = STAT_SIZE if null else length + STAT_SIZE
             yield path, _part(body, at + 4, size), null

@@ -49,7 +49,17 @@ from zkcore.tree.requests import (
     Request,
     SetData,
 )
-from zkcore.tree.znode import STAT_SIZE, Persisted, ZnodeStat, data_of, make_record, make_stat, persisted_of, read_stat
+from zkcore.tree.znode import (
+    STAT_SIZE,
+    Persisted,
+    ZnodeStat,
+    data_of,
+    make_record,
+    make_stat,
+    owner_of,
+    persisted_of,
+    read_stat,
+)
 from zkcore.zxid import Zxid
 
 __all__ = ["SHARDS", "Frozen", "Tree"]
@@ -217,7 +227,7 @@ class Tree:
         children.remove(path)
         if not children:
             del self._children[parent]
-        owner = persisted_of(record).owner
+        owner = owner_of(record)
         if owner:
             mine = self._ephemerals[owner]
             mine.remove(path)
@@ -324,10 +334,18 @@ class Tree:
         tree._ephemerals = {}
         families: dict[str, list[str]] = {}
         for path, record, null in znodes:
-            tree._put(path, record, null=null)
+            index = crc32(path.encode()) & 255
+            tree._shards[index][path] = record
+            if null:
+                tree._nulls[index].add(path)
             if path != "/":
-                families.setdefault(parent_of(path), []).append(path)
-            owner = persisted_of(record).owner
+                parent = parent_of(path)
+                siblings = families.get(parent)
+                if siblings is None:
+                    families[parent] = [path]
+                else:
+                    siblings.append(path)
+            owner = owner_of(record)
             if owner:
                 tree._ephemerals.setdefault(owner, set()).add(path)
         tree._children = {parent: SortedList(children) for parent, children in families.items()}

@@ -19,7 +19,10 @@ from typing import Any, NamedTuple
 
 from zkcore.jute.records import Stat
 
-__all__ = ["STAT_SIZE", "CreateMode", "Persisted", "ZnodeStat", "data_of", "int32", "make_record", "persisted_of"]
+__all__ = [
+    "STAT_SIZE", "CreateMode", "Persisted", "ZnodeStat", "data_of", "int32", "make_record", "make_stat", "owner_of",
+    "persisted_of", "read_stat",
+]  # fmt: skip
 
 
 class CreateMode(IntEnum):
@@ -49,8 +52,10 @@ class Persisted(NamedTuple):
 
 
 _PERSISTED = Struct(">5q3iq")
+_OWNER = Struct(">q")
 STAT_SIZE = _PERSISTED.size
 
+# For those who apply every transaction: the same without a Persisted between.
 make_stat = _PERSISTED.pack
 read_stat = _PERSISTED.unpack_from
 
@@ -68,6 +73,12 @@ def data_of(record: bytes) -> bytes:
 def persisted_of(record: bytes) -> Persisted:
     """What a record says besides the data."""
     return Persisted._make(read_stat(record, len(record) - STAT_SIZE))
+
+
+def owner_of(record: bytes) -> int:
+    """The session of an ephemeral znode, 0 for any other."""
+    owner: int = _OWNER.unpack_from(record, len(record) - _OWNER.size)[0]
+    return owner
 
 
 def int32(value: int) -> int:
