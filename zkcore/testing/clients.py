@@ -36,14 +36,18 @@ class Client:
         self.node: PeerId | None = None
         self.ready = False  # the session exists and is served at `node`
         self.next_xid = 1
+        self.first_xid = 1  # of the requests on the present connection
         self.waiting: deque[tuple[int, Request[Any], Zxid]] = deque()  # xid, request, what was answered before it
         self.seen: Zxid = 0
+        self.closing = False  # it asked for the end of its session
+        self.alive_until = 0  # the virtual time up to which a confirmed heartbeat says the session cannot expire
         self.watches: dict[str, Zxid | None] = {}  # path -> the mzxid it was set on, None where there was no znode
 
     def leave(self) -> None:
         """The session is not served at `node` any more; what waits may be applied or not."""
         self.node = None
         self.ready = False
+        self.first_xid = self.next_xid
         self.waiting.clear()
         self.watches.clear()
 
@@ -51,8 +55,9 @@ class Client:
         """The session is over. The next one begins with nothing seen."""
         self.leave()
         self.session = None
-        self.next_xid = 1
-        self.seen = 0
+        self.next_xid = self.first_xid = 1
+        self.seen = self.alive_until = 0
+        self.closing = False
 
 
 class Reference:
@@ -69,13 +74,17 @@ class Reference:
         self._attached: list[tuple[int, int, Zxid]] = []  # session, its first xid from then on, applied by then
         self._count = 0
 
-    def catch_up(self) -> None:
-        """Apply what was committed since the last time."""
+    def catch_up(self) -> list[int]:
+        """Apply what was committed since the last time. Returns the sessions that were closed by it."""
         committed = self._oracle.committed
+        closed: list[int] = []
         while self._count < len(committed):
             zxid = committed[self._count]
             self._count += 1
+            sessions = len(self.tree.sessions)
             applied = self.tree.apply(zxid, self._oracle.born[zxid])
+            if len(self.tree.sessions) < sessions:
+                closed.append(applied.session)
             if applied.cxid:
                 if (applied.session, applied.cxid) in self._applied:
                     self._oracle.fail("X17", f"a request is applied twice: {applied}")
@@ -83,6 +92,7 @@ class Reference:
             for kind, path in applied.changes:
                 data = None if kind is EventType.NODE_DELETED else self.tree.read(GetData(path)).data
                 self._history.setdefault(path, []).append((zxid, data))
+        return closed
 
     # --- requests
 
@@ -92,6 +102,9 @@ class Reference:
 
     def replied(self, client: Client, xid: int, result: object, error: ZkcoreError | None) -> None:
         """Judge the answer to the oldest request of `client`."""
+        if xid < client.first_xid:
+            self._oracle.fail("X18", f"client {client.number} gets an answer to {xid}, asked on a connection before")
+            return
         if not client.waiting or client.waiting[0][0] != xid:
             self._oracle.fail("X17", f"client {client.number} gets an answer to {xid} out of order")
         self.catch_up()

@@ -16,7 +16,7 @@ from zkcore.replica.answers import Attached, Detached, Replied, SessionEnded, To
 from zkcore.replica.replica import Replica
 from zkcore.testing.clients import Client, Reference
 from zkcore.testing.load import Machine
-from zkcore.testing.trace import random_stream
+from zkcore.testing.trace import NANOSECONDS, random_stream
 from zkcore.tree.requests import CloseSession, Create, Delete, Exists, GetData, Request, SetData
 from zkcore.tree.snapshot import dump
 from zkcore.tree.tree import Tree
@@ -36,6 +36,8 @@ __all__ = ["Replicas"]
 _PATHS = ("/a", "/b", "/a/x", "/a/y", "/b/x")
 _EPOCH_MS = 1_600_000_000_000
 _HOUR_MS = 3_600_000
+_SLOWEST = 0.8 * 1_000_000
+"""Nanoseconds of a millisecond of session timeout, by the fastest clock that a plan gives to a node."""
 
 
 class _Machine:
@@ -138,9 +140,10 @@ class Replicas:
             replica.detach(client.session)
             client.leave()
         elif act < 0.15:
-            replica.touch(client.session, 0)
+            replica.touch(client.session, node.now)
         else:
             request = self._draw_request(rng)
+            client.closing = client.closing or isinstance(request, CloseSession)
             xid = replica.submit(client.session, request, node.machine.now_ms)
             self._judge(node).submitted(client, xid, request)
 
@@ -148,7 +151,7 @@ class Replicas:
         """A client without a replica comes here, or one that has heard nothing of its own for a while."""
         coming = [client for client in self._clients if client.node != node.me]
         homeless = [client for client in coming if client.node is None]
-        if not coming or (not homeless and rng.random() < 0.5):
+        if not coming or (not homeless and rng.random() > 0.1):
             return
         client = rng.choice(homeless or coming)
         client.leave()
@@ -188,10 +191,9 @@ class Replicas:
 
     def tell(self, node: Node, event: Event) -> None:
         judge = self._judge(node)
-        if isinstance(event, Delivered):
-            return
-        if isinstance(event, Restored):
-            judge.catch_up()
+        if isinstance(event, Delivered | Restored):
+            for closed in judge.catch_up():
+                self._check_lease(node, self._by_session[closed], closed)
             return
         session = getattr(event, "session", None)
         client = self._by_session.get(session) if session is not None else None
@@ -209,8 +211,16 @@ class Replicas:
             client.ready = True
         elif isinstance(event, Detached):
             client.leave()
-        elif isinstance(event, SessionEnded) or (isinstance(event, Touched) and not event.alive):
+        elif isinstance(event, Touched) and event.alive:
+            client.alive_until = max(client.alive_until, event.token + int(self._timeout_ms * _SLOWEST))
+        elif isinstance(event, SessionEnded | Touched):
             client.end()
+
+    def _check_lease(self, node: Node, client: Client, closed: int) -> None:
+        """A session of `client` was closed just now. A heartbeat that was confirmed, it may count on."""
+        if client.session == closed and not client.closing and node.now < client.alive_until:
+            early = (client.alive_until - node.now) / NANOSECONDS
+            node.oracle.fail("X18", f"the session of client {client.number} expires {early:.3f} s too early")
 
     # --- the end
 
