@@ -1,0 +1,57 @@
+# Two commands are all one needs: `make test` and `make demo`. Both need Python >= 3.11 and make, and nothing else:
+# what they use goes into .venv, beside this file.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: help venv test demo check cov sim wheel clean
+
+help:
+	@echo "make test    run the tests"
+	@echo "make demo    watch three replicas, five workers, a crash and a late holder"
+	@echo "make check   ruff and mypy --strict"
+	@echo "make cov     the tests once more, with the branches they miss"
+	@echo "make sim     simulate 300 ensembles under faults (SEEDS=300 FIRST_SEED=0 JOBS=2)"
+	@echo "make wheel   build the source archive and the wheel into dist/"
+	@echo "make clean   remove .venv and what tools left behind"
+
+venv: $(STAMP)
+
+# The stamp is younger than pyproject.toml as long as what is installed is what it asks for.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "zkcore needs Python 3.11 or later; say which with: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "$(PYTHON) makes no environments; Debian has python3-venv for that" >&2; exit 1; }
+	$(RUN) -m pip install --quiet --editable '.[test]'
+	@touch $(STAMP)
+
+test: venv
+	$(RUN) -m pytest -q
+
+demo: venv
+	$(RUN) examples/demo.py
+
+check: venv
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+# What simulates and what parses a command line is left out: it is there to test the rest.
+cov: venv
+	$(RUN) -m coverage run -m pytest -q
+	$(RUN) -m coverage report --omit='zkcore/testing/*,zkcore/cli/*,zkcore/__main__.py' --fail-under=90
+
+SEEDS ?= 300
+FIRST_SEED ?= 0
+JOBS ?= 2
+
+sim: venv
+	$(RUN) -m zkcore sim run --seeds $(SEEDS) --first-seed $(FIRST_SEED) --jobs $(JOBS)
+
+wheel: venv
+	$(RUN) -m build --outdir dist .
+
+clean:
+	rm -rf $(VENV) dist build .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis
