@@ -176,8 +176,8 @@ class EmbeddedPort:
         """See `zkcore.client.port.Port.request`."""
         if self._serves:
             assert self._host is not None
-            if not op.writes and not self._unanswered and self._host.replica.can_read(self.session.id):
-                answer = self._host.read(self.session.id, op)
+            if not op.writes and not self._unanswered:
+                answer = self._host.replica.read(self.session.id, op)
                 if watch is not None:
                     self._watchers.add(op, watch)
                 return answer

@@ -24,7 +24,7 @@ from zkcore.replica.answers import Answer, Attached, Detached, Replied, SessionE
 from zkcore.replica.replica import Replica
 from zkcore.transport.transport import Inbox, Transport
 from zkcore.tree.applied import WatchEvent
-from zkcore.tree.requests import Request, T
+from zkcore.tree.requests import Request
 from zkcore.zab.messages import Message, PeerId
 from zkcore.zab.ready import NOTHING, Delivered, Event, PeerRejected, Ready, Write
 from zkcore.zxid import Zxid
@@ -253,10 +253,6 @@ class Host:
     def touch(self, session: int, token: int) -> None:
         """A heartbeat. Dropped as `submit`."""
         self._queue((_TOUCH, session, token))
-
-    def read(self, session: int, request: Request[T]) -> T:
-        """See `Replica.read`."""
-        return self.replica.read(session, request)
 
     def _queue(self, item: tuple[Any, ...]) -> None:
         self._inbox.queue.append(item)

@@ -325,6 +325,9 @@ class Replica:
     # --- forwarded
 
     def _on_forward(self, sender: PeerId, data: bytes) -> None:
+        if sender not in self.ensemble.voters:
+            self._answers.append(PeerRejected(sender, "it is not a member of the ensemble"))
+            return
         try:
             message = unpack(data)
             if isinstance(message, Submit | Claim):

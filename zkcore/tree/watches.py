@@ -76,11 +76,11 @@ class Watches:
         Raises as `Tree.read`.
         """
         answer = tree.read(request)
-        if isinstance(request, GetData | Exists):
-            if request.watch:
+        if getattr(request, "watch", False):
+            if isinstance(request, GetData | Exists):
                 self._data.add(request.path, session)
-        elif isinstance(request, GetChildren | GetChildren2) and request.watch:
-            self._child.add(request.path, session)
+            elif isinstance(request, GetChildren | GetChildren2):
+                self._child.add(request.path, session)
         return answer
 
     def trigger(self, applied: Applied) -> list[tuple[int, WatchEvent]]:

@@ -201,6 +201,9 @@ class Peer:
         state = self._state
         if state.out.is_closing(sender):
             return
+        if sender == state.me or sender not in state.config.voters:
+            state.out.tell(PeerRejected(sender, "it is not a member of the ensemble"))
+            return
         if sender not in state.out.linked:
             return  # of a link that is gone, or that an earlier Peer of this node had
         kind = type(message)

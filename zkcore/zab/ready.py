@@ -16,8 +16,7 @@ from zkcore.zxid import Zxid, format_zxid
 
 __all__ = [
     "NOTHING", "Append", "Compact", "Delivered", "Entry", "Event", "InstallSnapshot", "LogReader", "PeerRejected",
-    "Ready",
-    "Restored", "RoleChanged", "SaveEpochs", "Saved", "SnapshotChunk", "SnapshotRef", "Truncate", "Write",
+    "Ready", "Restored", "RoleChanged", "SaveEpochs", "Saved", "SnapshotChunk", "SnapshotRef", "Truncate", "Write",
 ]  # fmt: skip
 
 
