@@ -196,6 +196,10 @@ def test_null_reads_as_empty_where_a_field_knows_no_null(kind: type, empty: obje
     assert decode(kind, length(-1)) == empty
 
 
+def test_null_within_a_vector_reads_as_empty_too() -> None:
+    assert decode(Texts, length(2) + length(-1) + length(1) + b"a") == Texts(("", "a"))
+
+
 def test_the_longest_buffer_allowed_is_read() -> None:
     assert decode(Raw, length(MAX_LENGTH) + bytes(MAX_LENGTH)) == Raw(bytes(MAX_LENGTH))
 

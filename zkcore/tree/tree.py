@@ -279,10 +279,7 @@ class Tree:
         return Children(self._get_children(GetChildren(request.path)), self._stat(request.path))
 
     def _stat(self, path: str) -> Stat:
-        record = self._find(path)
-        if record is None:
-            raise _missing(path)
-        return ZnodeStat(record, len(self._children.get(path, ())))
+        return ZnodeStat(self._shards[crc32(path.encode()) & 255][path], self.child_count(path))
 
     # --- for those who prepare and serve -----------------------------------------------------------------------------
 
