@@ -1,0 +1,1 @@
+"""ZooKeeper's records as bytes, and back: see `codec.py` first."""

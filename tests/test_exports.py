@@ -1,0 +1,236 @@
+"""What the world may import: pinned by name, documented, and the same in blocking code."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+import zkcore
+import zkcore.sync
+from zkcore import errors
+
+EXPORTED = [
+    "BadArgumentsError",
+    "BadVersionError",
+    "Client",
+    "ConfigurationError",
+    "ConnectionLostError",
+    "EmbeddedClient",
+    "EnsembleConfig",
+    "EventType",
+    "FrameTooLargeError",
+    "Inbox",
+    "InvalidACLError",
+    "InvariantViolation",
+    "Lease",
+    "LeaseLostError",
+    "Limits",
+    "LocalCluster",
+    "LocalNetwork",
+    "Lock",
+    "LockNotHeldError",
+    "LockTimeoutError",
+    "MalformedFrameError",
+    "MemoryStorage",
+    "NoChildrenForEphemeralsError",
+    "NoNodeError",
+    "Node",
+    "NodeData",
+    "NodeExistsError",
+    "NotEmptyError",
+    "NotLeadingError",
+    "OperationTimeoutError",
+    "OutcomeUnknownError",
+    "PeerStatus",
+    "Port",
+    "ProtocolError",
+    "RecipeError",
+    "Replica",
+    "RequestError",
+    "Role",
+    "SessionClosedError",
+    "SessionError",
+    "SessionExpiredError",
+    "SessionMovedError",
+    "SessionState",
+    "Signal",
+    "Stat",
+    "Storage",
+    "StorageCorruptError",
+    "StorageError",
+    "StorageFailedError",
+    "StorageFullError",
+    "ThrottledError",
+    "Transport",
+    "UnimplementedError",
+    "UnsupportedError",
+    "VersionMismatchError",
+    "WatchEvent",
+    "ZkcoreError",
+    "local_cluster",
+]
+
+EXPORTED_BLOCKING = ["Client", "Lease", "LocalCluster", "Lock", "SessionState", "local_cluster"]
+
+MIRRORED = {
+    "Client": zkcore.EmbeddedClient,
+    "Lease": zkcore.Lease,
+    "LocalCluster": zkcore.LocalCluster,
+    "Lock": zkcore.Lock,
+}
+"""The blocking classes, and those they are faces of."""
+
+OWN = {"Client": {"unblocked"}, "Lease": {"fencing_token", "path"}, "Lock": {"path"}}
+"""What only the blocking face has as a property: the way from a client to the recipes, and what its namesake has as a
+plain attribute."""
+
+ABSENT = {
+    "Client": {"abandon", "port"},
+    "Lease": {"end"},
+    "LocalCluster": {"add_listener", "nodes"},
+}
+"""What blocking code has no use for, or may not touch from its own thread."""
+
+OWN_PARAMETERS = {("Lock", "acquire"): {"blocking", "timeout"}}
+"""Where the blocking face has the signature of a class of the standard library: threading.Lock, here."""
+
+
+def error_classes() -> Iterator[type[zkcore.ZkcoreError]]:
+    for _, member in inspect.getmembers(errors, inspect.isclass):
+        if issubclass(member, zkcore.ZkcoreError):
+            yield member
+
+
+def public_members(owner: type) -> dict[str, object]:
+    """Methods and properties that zkcore itself gives to `owner`, inherited ones included."""
+    return {
+        name: inspect.getattr_static(owner, name)
+        for kind in reversed(owner.__mro__)
+        if kind.__module__.startswith("zkcore")
+        for name, member in vars(kind).items()
+        if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property))
+    }
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("module", "names"), [(zkcore, EXPORTED), (zkcore.sync, EXPORTED_BLOCKING)])
+def test_the_exported_names_are_these_and_no_others(module: ModuleType, names: list[str]) -> None:
+    assert module.__all__ == sorted(names)
+    for name in names:
+        assert hasattr(module, name), name
+
+
+def test_every_module_exports_what_it_says() -> None:
+    for found in pkgutil.walk_packages(zkcore.__path__, "zkcore."):
+        if found.name != "zkcore.__main__":
+            module = pkgutil.resolve_name(found.name)
+            for name in getattr(module, "__all__", ()):
+                assert hasattr(module, name), f"{found.name} has no {name}"
+
+
+def test_the_version_is_a_release() -> None:
+    assert all(part.isdigit() for part in zkcore.__version__.split("."))
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(set(EXPORTED) | set(EXPORTED_BLOCKING)))
+def test_what_is_exported_is_documented(name: str) -> None:
+    for module in (zkcore, zkcore.sync):
+        exported = getattr(module, name, None)
+        if inspect.isclass(exported) or inspect.isfunction(exported):
+            assert (exported.__doc__ or "").strip(), f"{module.__name__}.{name}"
+
+
+@pytest.mark.parametrize("name", [name for name in EXPORTED if inspect.isclass(getattr(zkcore, name))])
+def test_public_methods_are_documented(name: str) -> None:
+    """Those of protocols that say it all by their name and type (`Signal.set`) need no words."""
+    exported = getattr(zkcore, name)
+    if getattr(exported, "_is_protocol", False):
+        return
+    silent = [method for method, member in public_members(exported).items() if not (member.__doc__ or "").strip()]
+    assert silent == []
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_error_is_exported() -> None:
+    names = {kind.__name__ for kind in error_classes()}
+    assert names <= set(EXPORTED)
+    assert {name for name in EXPORTED if name.endswith("Error")} <= names
+
+
+@pytest.mark.parametrize("kind", list(error_classes()), ids=lambda kind: kind.__name__)
+def test_an_error_says_its_code_whether_it_was_applied_and_whether_to_try_again(
+    kind: type[zkcore.ZkcoreError],
+) -> None:
+    assert kind.code is None or (isinstance(kind.code, int) and -128 <= kind.code < 0)
+    assert kind.applied in ("no", "unknown")
+    assert (kind.applied == "unknown") == issubclass(kind, zkcore.OutcomeUnknownError)
+    assert isinstance(kind.retryable, bool)
+
+
+def test_no_two_errors_share_a_code() -> None:
+    codes = [kind.code for kind in error_classes() if "code" in vars(kind) and kind.code is not None]
+    assert sorted(codes) == sorted(set(codes))
+    assert set(codes) == set(errors.BY_CODE)
+
+
+# --- the blocking face ------------------------------------------------------------------------------------------------
+
+
+def test_every_blocking_class_has_a_namesake() -> None:
+    classes = {name for name in EXPORTED_BLOCKING if inspect.isclass(getattr(zkcore.sync, name))}
+    shared = {name for name in classes if getattr(zkcore.sync, name) is getattr(zkcore, name)}
+    assert classes - shared == MIRRORED.keys()
+    assert shared == {"SessionState"}
+
+
+@pytest.mark.parametrize("name", MIRRORED)
+def test_a_blocking_class_has_what_its_namesake_has(name: str) -> None:
+    face, inner = public_members(getattr(zkcore.sync, name)), public_members(MIRRORED[name])
+    assert face.keys() - inner.keys() == OWN.get(name, set())
+    assert inner.keys() - face.keys() == ABSENT.get(name, set())
+    for member in face.keys() & inner.keys():
+        assert isinstance(face[member], property) == isinstance(inner[member], property), member
+
+
+@pytest.mark.parametrize("name", MIRRORED)
+def test_blocking_methods_take_what_their_namesakes_take(name: str) -> None:
+    face, inner = public_members(getattr(zkcore.sync, name)), public_members(MIRRORED[name])
+    for member in face.keys() & inner.keys():
+        if inspect.isfunction(face[member]):
+            assert signature_of(name, member, face[member]) == signature_of(name, member, inner[member]), member
+
+
+def signature_of(owner: str, name: str, method: object) -> list[tuple[str, object, object, str]]:
+    """Name, kind, default and type of each parameter, but for those that a blocking face has of its own."""
+    assert inspect.isfunction(method)
+    own = OWN_PARAMETERS.get((owner, name), set())
+    parameters = inspect.signature(method).parameters.values()
+    return [(each.name, each.kind, each.default, str(each.annotation)) for each in parameters if each.name not in own]
+
+
+def test_the_function_that_makes_clusters_takes_the_same() -> None:
+    assert inspect.signature(zkcore.sync.local_cluster).parameters == inspect.signature(zkcore.local_cluster).parameters
+
+
+def test_blocking_classes_can_be_entered_as_their_namesakes_can() -> None:
+    for name, inner in MIRRORED.items():
+        face = getattr(zkcore.sync, name)
+        assert hasattr(face, "__enter__") == hasattr(inner, "__aenter__"), name
+        assert hasattr(face, "__exit__") == hasattr(inner, "__aexit__"), name
+
+
+def test_nothing_blocking_is_a_coroutine() -> None:
+    for name in MIRRORED:
+        for method, member in public_members(getattr(zkcore.sync, name)).items():
+            assert not inspect.iscoroutinefunction(member), f"{name}.{method}"
