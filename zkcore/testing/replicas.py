@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from zkcore.errors import ZkcoreError
+from zkcore.errors import SessionClosedError, ZkcoreError
 from zkcore.replica.answers import Attached, Detached, Replied, SessionEnded, Touched, WatchFired
 from zkcore.replica.replica import Replica
 from zkcore.testing.clients import Client, Reference
@@ -139,13 +139,17 @@ class Replicas:
         if act < 0.05:
             replica.detach(client.session)
             client.leave()
-        elif act < 0.15:
-            replica.touch(client.session, node.now)
-        else:
-            request = self._draw_request(rng)
-            client.closing = client.closing or isinstance(request, CloseSession)
-            xid = replica.submit(client.session, request, node.machine.now_ms)
-            self._judge(node).submitted(client, xid, request)
+            return
+        try:
+            if act < 0.15:
+                replica.touch(client.session, node.now)
+            else:
+                request = self._draw_request(rng)
+                xid = replica.submit(client.session, request, node.machine.now_ms)
+                client.closing = client.closing or isinstance(request, CloseSession)
+                self._judge(node).submitted(client, xid, request)
+        except SessionClosedError:
+            pass  # it was detached by what was fed just before; the client is about to be told
 
     def _come(self, node: Node, machine: _Machine, rng: Random) -> None:
         """A client without a replica comes here, or one that has heard nothing of its own for a while."""
