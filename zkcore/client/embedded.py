@@ -301,7 +301,9 @@ class EmbeddedPort:
         self._serve()
         assert self._host is not None
         while self._waiting:
-            self._submit(self._host, self._waiting.popleft())
+            waiting = self._waiting.popleft()
+            if not waiting.future.done():  # nobody waits for what was cancelled meanwhile, and it was never sent
+                self._submit(self._host, waiting)
 
     def on_watch(self, event: WatchEvent) -> None:
         self._watchers.fire(event)

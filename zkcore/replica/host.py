@@ -309,7 +309,7 @@ class Host:
             elif kind is _LOST:
                 self._feed_lost(item[1])
             elif kind is _TOUCH:
-                replica.touch(item[1], item[2])
+                replica.touch(item[1], item[2], now)
             elif kind is _DETACH:
                 replica.detach(item[1])
             elif kind is _OPEN:

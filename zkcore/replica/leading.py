@@ -57,7 +57,8 @@ class Leading:
         self._owners.pop(session, None)
 
     def touch(self, session: int) -> bool:
-        """The session gave a sign of life. Whether it counts: a session whose end is on its way cannot be saved."""
+        """The session gave a sign of life. Whether it counts: a session whose end is on its way cannot be saved. To
+        say so to anybody takes more: a leader that was deposed without knowing may believe it, too (`Replica`)."""
         alive = self._preparer.is_live(session)
         if alive:
             self._tracker.touch(session)

@@ -30,6 +30,7 @@ from zkcore.errors import (
     BY_CODE,
     BadArgumentsError,
     ConnectionLostError,
+    NotLeadingError,
     ProtocolError,
     RequestError,
     SessionClosedError,
@@ -61,7 +62,17 @@ from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Forward, Message, PeerId, Role
 from zkcore.zab.peer import Peer, PeerStatus
 from zkcore.zab.quorum import EnsembleConfig
-from zkcore.zab.ready import NOTHING, Delivered, Event, PeerRejected, Ready, Restored, RoleChanged, SnapshotRef
+from zkcore.zab.ready import (
+    NOTHING,
+    Delivered,
+    Event,
+    PeerRejected,
+    ReadReady,
+    Ready,
+    Restored,
+    RoleChanged,
+    SnapshotRef,
+)
 from zkcore.zxid import Zxid, format_zxid
 
 __all__ = ["Replica"]
@@ -219,11 +230,12 @@ class Replica:
         self._connections.pop(session, None)
         self._watches.drop_session(session)
 
-    def touch(self, session: int, token: int) -> None:
-        """The client is alive. Touched is the answer, once the leader knows."""
+    def touch(self, session: int, token: int, now: int) -> None:
+        """The client is alive. Touched is the answer, once the leader knows and is known to lead."""
+        self._begin_input(now)
         self._connection(session)
         if self._leading is not None:
-            self._answers.append(Touched(session, token, self._leading.touch(session)))
+            self._confirm(self.me, TouchReply(session, token, self._leading.touch(session)))
         else:
             self._to_leader(Touch(session, token))
 
@@ -262,6 +274,8 @@ class Replica:
                     self._on_role_changed(event)
                 elif isinstance(event, Restored):
                     self._restore(event.snapshot)
+                elif isinstance(event, ReadReady):
+                    self._answer_origin(*event.token)
         if self._attaching:
             self._finish_attaching()
         if self._sends or self._answers:
@@ -315,12 +329,26 @@ class Replica:
             return
         payloads, answers = leading.prepare(first, self._now_ms, last=self.peer.last_logged)
         for origin, answer in answers:
-            if origin == self.me:
-                self._on_leader_says(answer)
+            if isinstance(answer, Claimed):
+                self._confirm(origin, answer)
             else:
-                self._sends.append((origin, Forward(pack(answer))))
+                self._answer_origin(origin, answer)
         if payloads:
-            self.peer.propose(first, payloads)
+            try:
+                self.peer.propose(first, payloads)
+            except NotLeadingError:
+                pass  # the epoch has no zxids left: the role has just ended, and every session is being detached
+
+    def _confirm(self, origin: PeerId, answer: Claimed | TouchReply) -> None:
+        """Answer only as the leader that a quorum still follows. One that was deposed without knowing it would
+        promise time that the next leader, which began to count the session's silence long ago, does not give."""
+        self.peer.read_index((origin, answer))
+
+    def _answer_origin(self, origin: PeerId, answer: Forwarded) -> None:
+        if origin == self.me:
+            self._on_leader_says(answer)
+        else:
+            self._sends.append((origin, Forward(pack(answer))))
 
     # --- forwarded
 
@@ -335,7 +363,7 @@ class Replica:
             elif isinstance(message, Touch):
                 if self._leading is not None:
                     alive = self._leading.touch(message.session)
-                    self._sends.append((sender, Forward(pack(TouchReply(message.session, message.token, alive)))))
+                    self._confirm(sender, TouchReply(message.session, message.token, alive))
             elif sender == self._leader:
                 self._on_leader_says(message)
         except ProtocolError as error:

@@ -197,10 +197,10 @@ class _Failure:
 class MemoryStorage:
     """A `Storage` that lives as long as the process.
 
-    It keeps the snapshot at the base of the log, the one saved last, and the one before that (protocol.md 1.7, D11). Its own
-    promises hold or InvariantViolation is raised: records follow one another without a gap, only what is in the log is
-    truncated or compacted to, only a whole snapshot is installed, epochs never go back. To append costs one
-    `list.extend`; to find a record, a bisection over the epochs of the log.
+    It keeps the snapshot at the base of the log, the one saved last, and the one before that (protocol.md 1.7, D11).
+    Its own promises hold or InvariantViolation is raised: records follow one another without a gap, only what is in
+    the log is truncated or compacted to, only a whole snapshot is installed, epochs never go back. To append costs
+    one `list.extend`; to find a record, a bisection over the epochs of the log.
 
     The methods after `save_snapshot` are faults, for tests and simulation: `save_prefix` is a crash inside `save`,
     `fail` and `reopen` a broken disk and its repair, `fill` a full one, `wipe` a lost one, `lose` an old backup.
@@ -367,8 +367,8 @@ class MemoryStorage:
         self._prune_snapshots()
 
     def _prune_snapshots(self) -> None:
-        """Keep the base's and the two saved last. Last in time, not in zxid: a node that lost its newest state in a crash
-        delivers again, and its next snapshot is older than those that nobody will ask for any more."""
+        """Keep the base's and the two saved last. Last in time, not in zxid: a node that lost its newest state in a
+        crash delivers again, and its next snapshot is older than those that nobody will ask for any more."""
         with self._snapshots_lock:
             kept = {*list(self._snapshots)[-2:], self._log.base}
             self._snapshots = {zxid: data for zxid, data in self._snapshots.items() if zxid in kept}

@@ -45,7 +45,8 @@ from zkcore.zab.messages import (
     UpToDate,
     Vote,
 )
-from zkcore.zab.ready import Append, PeerRejected, SnapshotRef
+from zkcore.zab.reads import ReadRounds
+from zkcore.zab.ready import Append, PeerRejected, ReadDropped, SnapshotRef
 from zkcore.zab.state import Left, Outcome, State
 from zkcore.zab.sync_plan import LogSummary, plan_sync
 from zkcore.zxid import MAX_EPOCH, Zxid, counter_of, epoch_of, format_zxid, make_zxid
@@ -117,6 +118,7 @@ class Leader:
         self._gone: set[PeerId] = set()
         self._ping_in = limits.ping_ticks
         self._ping_round = 0
+        self._reads = ReadRounds(state.me, state.config)
         self._committed_sent: Zxid = 0
         self.handlers: dict[type, Callable[[PeerId, Any], Complaint]] = {
             Ack: self._on_ack,
@@ -203,8 +205,12 @@ class Leader:
             message = Commit(committed)
             for peer in self._forwarding:
                 self._state.out.early(peer, message)
+        if self._reads.needs_round:
+            self._ping()
 
     def leave(self) -> None:
+        for token in self._reads.drop():
+            self._state.out.tell(ReadDropped(token))
         for peer in self._learners:
             self._state.out.close(peer)
 
@@ -433,10 +439,24 @@ class Leader:
             state.committed = agreed
 
     def _on_ping(self, sender: PeerId, message: Ping) -> Complaint:
-        return None if sender in self._learners else "PING of a stranger"
+        if sender not in self._learners or message.round > self._ping_round:
+            return "PING of a stranger, or of a round that never was"
+        self._reads.answer(sender, message.round)
+        self._tell_reads()
+        return None
+
+    def read_index(self, token: Any) -> None:
+        """See `Peer.read_index`."""
+        self._reads.ask(token)
+
+    def _tell_reads(self) -> None:
+        for ready in self._reads.take_ready():
+            self._state.out.tell(ready)
 
     def _ping(self) -> None:
         self._ping_in = self._state.limits.ping_ticks
         self._ping_round += 1
         for peer in self._forwarding:
             self._state.out.early(peer, Ping(self._ping_round))
+        self._reads.begin(self._ping_round, self._state.committed)
+        self._tell_reads()  # a single voter needs nobody's answer

@@ -30,7 +30,7 @@ The Peer never raises on what a remote peer sent: it tells `PeerRejected` and br
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from attrs import frozen
 
@@ -49,6 +49,7 @@ from zkcore.zab.ready import (
     Event,
     LogReader,
     PeerRejected,
+    ReadDropped,
     Ready,
     Restored,
     RoleChanged,
@@ -256,6 +257,15 @@ class Peer:
         if payloads and not self._role.propose(first, tuple(payloads)):
             self._change_roles()
             raise NotLeadingError(None)
+
+    def read_index(self, token: Any) -> None:
+        """Ask for proof that this node leads at this moment. ReadReady(token, zxid) answers once a quorum has
+        confirmed it (see reads.py), ReadDropped(token) where it does not lead, or stops before."""
+        self._begin_input()
+        if self._serving and isinstance(self._role, Leader):
+            self._role.read_index(token)
+        else:
+            self._state.out.tell(ReadDropped(token))
 
     def compact(self, snapshot: SnapshotRef) -> None:
         """The storage holds `snapshot`: the log up to it may go. Ignored where it is gone already.

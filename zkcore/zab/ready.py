@@ -16,7 +16,8 @@ from zkcore.zxid import Zxid, format_zxid
 
 __all__ = [
     "NOTHING", "Append", "Compact", "Delivered", "Entry", "Event", "InstallSnapshot", "LogReader", "PeerRejected",
-    "Ready", "Restored", "RoleChanged", "SaveEpochs", "Saved", "SnapshotChunk", "SnapshotRef", "Truncate", "Write",
+    "ReadDropped", "ReadReady", "Ready", "Restored", "RoleChanged", "SaveEpochs", "Saved", "SnapshotChunk",
+    "SnapshotRef", "Truncate", "Write",
 ]  # fmt: skip
 
 
@@ -192,7 +193,29 @@ class PeerRejected:
         return f"rejected {self.peer}: {self.why}"
 
 
-Event: TypeAlias = Delivered | Restored | RoleChanged | PeerRejected
+@frozen
+class ReadReady:
+    """The answer to `Peer.read_index(token)`: when it was asked this node led, and nothing beyond `zxid` was committed.
+    A state that has `zxid` applied is fit for a linearizable read."""
+
+    token: Any
+    zxid: Zxid
+
+    def __str__(self) -> str:
+        return f"read index {format_zxid(self.zxid)}"
+
+
+@frozen
+class ReadDropped:
+    """`Peer.read_index(token)` has no answer here: this node does not lead, or stopped before it could be sure."""
+
+    token: Any
+
+    def __str__(self) -> str:
+        return "read index dropped"
+
+
+Event: TypeAlias = Delivered | Restored | RoleChanged | PeerRejected | ReadReady | ReadDropped
 
 
 # --- the batch -------------------------------------------------------------------------------------------------------
