@@ -145,7 +145,7 @@ class Replicas:
             return
         try:
             if act < 0.15:
-                replica.touch(client.session, node.now, node.now)
+                replica.touch(client.session, node.now, node.machine.now_ms)
             else:
                 request = self._draw_request(rng)
                 xid = replica.submit(client.session, request, node.machine.now_ms)
@@ -246,7 +246,9 @@ class Replicas:
         """Where it is as far as the reference's, the tree of `node` is equal to it; look at one in `every`."""
         tree, reference = _replica(node).tree, self._judge(node).tree
         self._looks += 1
-        if self._looks % every == 0 and tree.last_zxid == reference.last_zxid and _bytes_of(tree) != _bytes_of(reference):
+        if self._looks % every or tree.last_zxid != reference.last_zxid:
+            return
+        if _bytes_of(tree) != _bytes_of(reference):
             node.oracle.fail("X14", f"the tree of node {node.me} is not what the committed transactions make")
 
 
