@@ -19,7 +19,7 @@ def test_run_counts_what_it_ran(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_violation_is_replayed_event_for_event(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["sim", "run", "--seeds", "20", "--mutant", "ack-before-durable", "--json"]) == 1
+    assert main(["sim", "run", "--seeds", "20", "--drive", "peers", "--mutant", "ack-before-durable", "--json"]) == 1
     failure = json.loads(capsys.readouterr().out)["failure"]
     words = failure["replay"].split()
     assert words[:3] == ["python", "-m", "zkcore"]
@@ -45,7 +45,7 @@ def test_the_violation_is_told_in_words_with_the_seed(capsys: pytest.CaptureFixt
 
 
 def test_workers_find_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["sim", "run", "--seeds", "30", "--mutant", "trunc-skipped", "--json"]
+    arguments = ["sim", "run", "--seeds", "30", "--drive", "peers", "--mutant", "trunc-skipped", "--json"]
     main(arguments)
     alone = json.loads(capsys.readouterr().out)
     main([*arguments, "--jobs", "2"])

@@ -56,8 +56,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
             help="plant this bug first, to see whether it is found: " + ", ".join(sorted(MUTANTS)),
         )  # fmt: skip
         parser.add_argument(
-            "--drive", choices=sorted(PROGRAMS), default="peers",
-            help="what runs on the nodes: the core alone, or replicas with clients on them (default: %(default)s)",
+            "--drive", choices=sorted(PROGRAMS), default="replicas",
+            help="what runs on the nodes: replicas with clients on them, or the core alone (default: %(default)s)",
         )  # fmt: skip
         parser.add_argument(
             "--without", action="append", default=[], metavar="INVARIANT", help="do not check this one; may be repeated"
@@ -160,7 +160,7 @@ def _collect(results: Iterator[tuple[list[Report], float]], totals: _Totals) -> 
 
 def _replay_command(seed: int, chosen: argparse.Namespace) -> str:
     words = ["python", "-m", "zkcore", "sim", "replay", "--seed", str(seed)]
-    if chosen.drive != "peers":
+    if chosen.drive != "replicas":
         words += ["--drive", chosen.drive]
     if chosen.mutant is not None:
         words += ["--mutant", chosen.mutant]

@@ -44,7 +44,8 @@ class Program(Protocol):
     """What runs on every node of a world."""
 
     def start(self, node: Node, saved: Saved) -> Machine:
-        """A machine for a new incarnation of `node`, with an empty application state."""
+        """A machine for a new incarnation of `node`: `node.survivor` where the storage failed and the process did not,
+        else one with an empty application state."""
 
     def peer(self, machine: Machine) -> Peer:
         """The Peer inside `machine`."""
@@ -63,6 +64,9 @@ class Program(Protocol):
 
     def snapshot(self, node: Node) -> bytes:
         """The state of `node` as a snapshot."""
+
+    def idle(self) -> bool:
+        """Whether nobody waits for an answer."""
 
     def check(self, nodes: Iterable[Node]) -> None:
         """The end: all nodes are up and agree. Raises Violation."""
@@ -122,6 +126,9 @@ class BarePeers:
 
     def snapshot(self, node: Node) -> bytes:
         return _HEADER.pack(*self._states[node.me]) + bytes(self._filler)
+
+    def idle(self) -> bool:
+        return True
 
     def check(self, nodes: Iterable[Node]) -> None:
         """Every state was checked when it was reached."""

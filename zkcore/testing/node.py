@@ -91,6 +91,7 @@ class Node:
         self.disk = disk
         self.oracle = world.oracle
         self.machine: Machine | None = None
+        self.survivor: Machine | None = None  # what is left of the machine when its storage refused a save
         self.paused = False
         self.trouble: tuple[Target, Trouble] | None = None
         self.slow_until = 0
@@ -136,6 +137,7 @@ class Node:
         saved = self.disk.load()
         self.oracle.started(self.me, saved)
         self.machine = world.program.start(self, saved)
+        self.survivor = None
         self._life += 1
         self._ticked_at = self.stalled_at = world.now
         self._wake_at = 0
@@ -319,8 +321,9 @@ class Node:
         world, ready = self._world, self._saving
         assert ready is not None
         if self.trouble is not None and self.trouble[0].fits(ready.writes):
-            trouble = self.trouble[1]
+            trouble, machine = self.trouble[1], self.machine
             self.crash()
+            self.survivor = None if trouble is Trouble.CRASH else machine
             world.befell(self, trouble)
             return
         self._saving = None
@@ -343,8 +346,10 @@ class Node:
 
     def _take_snapshot(self) -> None:
         """Save the state as of now; the log before it may go a little later, or after a crash never."""
-        world = self._world
+        world, peer = self._world, self.peer
         ref = SnapshotRef(world.program.position(self))
+        if peer is None or peer.status().last_delivered < ref.zxid:
+            return  # the state outlived a failure of the storage, and the new Peer has not come as far yet
         self.disk.save_snapshot(ref, world.program.snapshot(self))
         world.trace.say(world.now, f"{self.me} took {ref}")
         self._since_snapshot = 0

@@ -164,10 +164,10 @@ class World:
         raise Violation("L2", f"{late}: {states}; committed is {format_zxid(last)}")
 
     def _settled(self) -> bool:
-        """One established leader, everybody established with it, all logs alike, and all of it delivered."""
+        """One established leader, everybody established with it, all logs alike and delivered, nobody waiting."""
         peers = [node.peer for node in self.nodes.values()]
         leaders = [peer for peer in peers if peer is not None and peer.role is Role.LEADING]
-        if len(leaders) != 1:
+        if len(leaders) != 1 or not self.program.idle():
             return False
         leader, committed = leaders[0], self.oracle.committed
         last = committed[-1] if committed else 0
