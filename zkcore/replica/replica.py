@@ -226,9 +226,9 @@ class Replica:
             self._to_leader(Claim(session))
 
     def detach(self, session: int) -> None:
-        """The client has gone; its session is left to expire, or to be attached elsewhere."""
-        self._connections.pop(session, None)
-        self._watches.drop_session(session)
+        """The client has gone, and is told nothing more; its session is left to expire, or to be attached again."""
+        self._answers = [answer for answer in self._answers if getattr(answer, "session", None) != session]
+        self._forget(session)
 
     def touch(self, session: int, token: int, now: int) -> None:
         """The client is alive. Touched is the answer, once the leader knows and is known to lead."""
@@ -474,12 +474,16 @@ class Replica:
         if connection is not None:
             self._end(connection)
 
+    def _forget(self, session: int) -> None:
+        self._connections.pop(session, None)
+        self._watches.drop_session(session)
+
     def _end(self, connection: _Connection) -> None:
-        self.detach(connection.session)
+        self._forget(connection.session)
         self._answers.append(SessionEnded(connection.session))
 
     def _detach(self, connection: _Connection, why: str) -> None:
-        self.detach(connection.session)
+        self._forget(connection.session)
         self._answers.append(Detached(connection.session, why))
 
     def _finish_attaching(self) -> None:
