@@ -212,6 +212,7 @@ class Dialogue:
         self.hears(leader, LeaderInfo(epoch))
         self.hears(leader, Diff(last), NewLeader(epoch))
         self.hears(leader, UpToDate(last if committed is None else committed))
+        self.catch_up()
         assert self.peer.established
         return self
 
@@ -243,5 +244,11 @@ class Dialogue:
         self.promise(*followers)
         for follower in followers:
             self.hears(follower, Ack(Z(self.peer.epoch, 0)))
+        self.catch_up()
         assert self.peer.next_zxid is not None
         return self
+
+    def catch_up(self) -> None:
+        """With a small budget of delivery: until all that is committed is delivered."""
+        while (status := self.peer.status()).last_delivered < min(status.last_committed, status.last_logged):
+            self.ticks(1)
