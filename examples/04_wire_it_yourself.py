@@ -73,7 +73,7 @@ class Host:
             for to, message in ready.messages:
                 self.send(me, to, message)
             for peer in ready.closes:
-                if (me, peer) in self.links:
+                if (me, peer) in self.links:  # else it is broken already, and the report is on its way
                     self.cut(me, peer)
                     self.link(me, peer)
 

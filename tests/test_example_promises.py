@@ -1,0 +1,160 @@
+"""What the examples promise beyond running: that they print what their docstrings say, and that the host in
+`04_wire_it_yourself.py`, which others are to copy, keeps the laws of links."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import zkcore
+from zkcore.replica.answers import Detached
+from zkcore.tree.requests import Create, GetData, SetData
+from zkcore.zab.messages import Forward
+from zkcore.zab.ready import Event, Ready
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def promised(example: Path) -> str:
+    """The indented block after `prints::`."""
+    found = re.search(r"prints::\n\n((?:    .*\n)+)", example.read_text(encoding="utf-8"))
+    assert found is not None
+    return textwrap.dedent(found[1])
+
+
+@pytest.mark.parametrize("name", ["02_blocking", "03_failover", "04_wire_it_yourself"])
+def test_an_example_prints_what_its_docstring_says(name: str) -> None:
+    example = EXAMPLES / f"{name}.py"
+    done = subprocess.run([sys.executable, example], capture_output=True, encoding="utf-8", timeout=60, check=True)
+    assert done.stdout == promised(example)
+
+
+# --- the host
+
+
+@pytest.fixture
+def host() -> Any:
+    return runpy.run_path(str(EXAMPLES / "04_wire_it_yourself.py"))["Host"]()
+
+
+def begin(host: Any) -> tuple[int, int]:
+    """An established leader, and a session there that wrote once."""
+    leader: int = host.leader()
+    session: int = host.replicas[leader].open(10_000, host.now)
+    host.answer(session, 0)
+    host.ask(leader, session, Create("/word", b"one"))
+    return leader, session
+
+
+def words(host: Any, session: int) -> list[bytes]:
+    return [replica.read(session, GetData("/word")).data for replica in host.replicas.values()]
+
+
+def test_what_is_said_between_a_break_and_its_report_is_not_sent(host: Any) -> None:
+    """It would travel on the next link, to a conversation that has not begun."""
+    host.step()
+    host.cut(1, 2)
+    host.link(1, 2)
+    waiting = len(host.queues[2])
+    host.send(1, 2, Forward(b"too late"))
+    assert len(host.queues[2]) == waiting
+
+    host.step()
+    host.send(1, 2, Forward(b"in time"))
+    assert len(host.queues[2]) == 1
+
+
+class Closing:
+    """A replica that twice in one turn wants its link to `peer` broken, and notes what it is told of it."""
+
+    def __init__(self, peer: int) -> None:
+        self.heard: list[str] = []
+        self.ready = [Ready[Event](), Ready[Event](closes=[peer]), Ready[Event](closes=[peer])]
+
+    def drain(self) -> Ready[Event]:
+        return self.ready.pop() if self.ready else Ready()
+
+    def report_linked(self, peer: int) -> None:
+        self.heard.append("linked")
+
+    def report_lost(self, peer: int) -> None:
+        self.heard.append("lost")
+
+
+def test_a_link_that_is_broken_already_does_not_break_again(host: Any) -> None:
+    host.step()
+    one = host.replicas[1] = Closing(2)
+    for _ in range(2):
+        host.turn(1)
+    assert one.heard == ["lost", "linked"]
+
+
+def test_what_the_tree_refuses_is_raised(host: Any) -> None:
+    leader, session = begin(host)
+    with pytest.raises(zkcore.NodeExistsError):
+        host.ask(leader, session, Create("/word"))
+
+
+def test_a_replica_cut_off_alone_catches_up_once_healed(host: Any) -> None:
+    leader, session = begin(host)
+    behind, other = (me for me in host.replicas if me != leader)
+    host.cut(leader, behind)
+    host.cut(other, behind)
+    host.ask(leader, session, SetData("/word", b"two"))
+    assert host.replicas[behind].tree.last_zxid < host.replicas[leader].tree.last_zxid
+
+    host.link(leader, behind)
+    host.link(other, behind)
+    host.run_until(lambda: words(host, session) == [b"two"] * 3)
+
+
+def test_a_leader_cut_off_from_one_follower_goes_on_with_the_other(host: Any) -> None:
+    leader, session = begin(host)
+    cut_off = next(me for me in host.replicas if me != leader)
+    host.cut(leader, cut_off)
+    for number in range(50):
+        host.ask(leader, session, SetData("/word", b"%d" % number))
+        host.step()
+    assert host.leader() == leader
+
+    host.link(leader, cut_off)
+    host.run_until(lambda: words(host, session) == [b"49"] * 3)
+
+
+def test_a_write_cut_off_with_its_leader_is_never_applied(host: Any) -> None:
+    leader, session = begin(host)
+    others = {me for me in host.replicas if me != leader}
+    for other in others:
+        host.cut(leader, other)
+    host.replicas[leader].submit(session, SetData("/word", b"lost"), host.now)
+    new = host.leader(among=others)
+    host.run_until(lambda: any(isinstance(event, Detached) for event in host.events))
+
+    for other in others:
+        host.link(leader, other)
+    host.run_until(lambda: host.replicas[leader].leader == new)
+    assert words(host, session) == [b"one"] * 3
+
+
+@pytest.mark.parametrize("pause", [1, 7, 30, 150, 250])
+def test_links_that_come_and_go_lose_nothing_that_was_answered(host: Any, pause: int) -> None:
+    """Every link in turn breaks and comes back, `pause` ticks later; whoever leads then takes a session and a write."""
+    begin(host)
+    session = 0
+    for number, (a, b) in enumerate([(1, 2), (2, 3), (1, 3)] * 2):
+        for change in (host.cut, host.link):
+            change(a, b)
+            for _ in range(pause):
+                host.step()
+        leader = host.leader()
+        session = host.replicas[leader].open(10_000, host.now)
+        host.answer(session, 0)
+        host.ask(leader, session, SetData("/word", b"%d" % number, version=number))
+    host.run_until(lambda: words(host, session) == [b"5"] * 3)
