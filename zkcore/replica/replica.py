@@ -218,6 +218,7 @@ class Replica:
                 f"replica {self.me} has applied {format_zxid(self.tree.last_zxid)} and the session has seen "
                 f"{format_zxid(last_zxid)}; try another replica, or this one a little later"
             )
+        self.detach(session)  # where the client was here before and went without a word, its watches still are
         connection = self._connections[session] = _Connection(session, next_xid, attached_from=None)
         self._attaching.append(connection)
         if self._leading is not None:

@@ -175,7 +175,7 @@ class History:
                     after = part.last
         for run in list(self._tail):
             if run.last > after:
-                if run.first > upto:
+                if run.first > upto or after >= upto:
                     return
                 yield run.within(after, upto)
 
