@@ -59,10 +59,7 @@ class Leading:
     def touch(self, session: int) -> bool:
         """The session gave a sign of life. Whether it counts: a session whose end is on its way cannot be saved. To
         say so to anybody takes more: a leader that was deposed without knowing may believe it, too (`Replica`)."""
-        alive = self._preparer.is_live(session)
-        if alive:
-            self._tracker.touch(session)
-        return alive
+        return self._preparer.is_live(session) and self._tracker.touch(session)
 
     def tick(self, ticks: int) -> None:
         """Let time pass. Sessions that were silent for their whole timeout are closed, in a transaction like any."""

@@ -188,8 +188,9 @@ class Replica:
         return SnapshotRef(self.tree.last_zxid), dump(self.tree)
 
     def compact(self, snapshot: SnapshotRef) -> None:
-        """See `Peer.compact`."""
-        self.peer.compact(snapshot)
+        """See `Peer.compact`. Ignored for a state that only the Peer before the last `recover` had delivered."""
+        if snapshot.zxid <= self.peer.last_delivered:
+            self.peer.compact(snapshot)
 
     # --- inputs from clients
 

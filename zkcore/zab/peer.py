@@ -169,6 +169,10 @@ class Peer:
     def last_committed(self) -> Zxid:
         return self._state.committed
 
+    @property
+    def last_delivered(self) -> Zxid:
+        return self._state.delivered
+
     def status(self) -> PeerStatus:
         """A value for people and monitors."""
         state = self._state
