@@ -23,23 +23,24 @@ KNOWN: dict[str, tuple[int, ...]] = {
     "newleader-acked-early": EARLY,
     "epoch-not-durable": EARLY,
     "commit-without-quorum": EARLY,
-    "deliver-before-durable": (4, 5, 9, 12, 14),
-    "trunc-skipped": (4, 8, 11, 14, 16),
-    "current-epoch-before-history": (41, 103, 242, 294, 340),
+    "deliver-before-durable": (4, 9, 10, 12, 14),
+    "trunc-skipped": (4, 8, 10, 11, 14),
+    "current-epoch-before-history": (242, 294, 340, 484, 491),
     "duplicate-proposal-accepted": EARLY,
-    "stale-leader-serves": (6, 8, 9, 14, 15),
+    "stale-leader-serves": (4, 6, 8, 9, 14),
     "recency-unchecked": (6, 9, 10, 16, 21),
     "promise-given-again": (1, 4, 5, 11, 16),
     "established-alone": EARLY,
     "forward-when-acked": EARLY,
+    "read-unconfirmed": (9, 14, 20, 23, 30),
 }
 
 WITHOUT_N6: dict[str, tuple[int, ...]] = {
     "ack-before-durable": (0, 6, 10, 14, 17),
     "newleader-acked-early": (3, 14, 17, 25, 28),
     "epoch-not-durable": (1, 4, 5, 8, 9),
-    "deliver-before-durable": (4, 5, 9, 12, 14),
-    "trunc-skipped": (4, 8, 11, 14, 16),
+    "deliver-before-durable": (4, 9, 10, 12, 14),
+    "trunc-skipped": (4, 8, 10, 11, 14),
 }
 
 

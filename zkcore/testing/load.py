@@ -17,8 +17,8 @@ from zkcore.testing.checkers import chain
 from zkcore.zab.messages import PeerId
 from zkcore.zab.peer import Peer
 from zkcore.zab.quorum import EnsembleConfig
-from zkcore.zab.ready import Delivered, Event, Ready, Restored, Saved, SnapshotRef
-from zkcore.zxid import Zxid
+from zkcore.zab.ready import Delivered, Event, ReadDropped, ReadReady, Ready, Restored, Saved, SnapshotRef
+from zkcore.zxid import Zxid, format_zxid
 
 if TYPE_CHECKING:
     from zkcore.testing.faults import Plan
@@ -84,9 +84,12 @@ class BarePeers:
         self._batch = plan.batch
         self._filler = plan.snapshot_filler  # makes a snapshot large enough to be sent in pieces
         self._states: dict[PeerId, tuple[Zxid, int]] = {}
+        self._asked: dict[PeerId, set[int]] = {}  # read-index questions without an answer
+        self._questions: list[Zxid] = []  # what was committed when each was asked
 
     def start(self, node: Node, saved: Saved) -> Machine:
         self._states[node.me] = (0, 0)
+        self._asked[node.me] = set()
         return Peer(node.me, self._config, saved, node.disk.storage, self._limits)
 
     def peer(self, machine: Machine) -> Peer:
@@ -103,14 +106,28 @@ class BarePeers:
         first = node.machine.next_zxid
         if first is None:
             return
+        if rng.random() < 0.2:
+            self._ask(node, node.machine)
         payloads = [rng.randbytes(8 + rng.randrange(24)) for _ in range(1 + rng.randrange(self._batch))]
         try:
             node.machine.propose(first, payloads)
         except NotLeadingError:
             pass  # the counter of the epoch is used up; the leader stepped down instead
 
+    def _ask(self, node: Node, peer: Peer) -> None:
+        """Ask for proof of leadership. The token is the number of the question."""
+        committed = node.oracle.committed
+        self._asked[node.me].add(len(self._questions))
+        peer.read_index(len(self._questions))
+        self._questions.append(committed[-1] if committed else 0)
+
     def tell(self, node: Node, event: Event) -> None:
-        if isinstance(event, Delivered):
+        if isinstance(event, ReadReady | ReadDropped):
+            self._asked[node.me].remove(event.token)
+            if isinstance(event, ReadReady) and event.zxid < self._questions[event.token]:
+                then = format_zxid(self._questions[event.token])
+                node.oracle.fail("X17", f"node {node.me} {event}, and {then} was committed when it was asked")
+        elif isinstance(event, Delivered):
             zxid, digest = self._states[node.me]
             for zxid, payload in enumerate(event.payloads, event.first):
                 digest = chain(digest, zxid, payload)
@@ -128,7 +145,7 @@ class BarePeers:
         return _HEADER.pack(*self._states[node.me]) + bytes(self._filler)
 
     def idle(self) -> bool:
-        return True
+        return not any(self._asked.values())
 
     def check(self, nodes: Iterable[Node]) -> None:
         """Every state was checked when it was reached."""

@@ -18,7 +18,8 @@ from zkcore.zab.leader import Leader
 from zkcore.zab.learner import Learner
 from zkcore.zab.messages import Ack, AckEpoch, LeaderInfo, NewLeader, PeerId, Proposal, Vote
 from zkcore.zab.quorum import EnsembleConfig
-from zkcore.zab.ready import Append, SaveEpochs, Truncate, Write
+from zkcore.zab.reads import ReadRounds
+from zkcore.zab.ready import Append, ReadReady, SaveEpochs, Truncate, Write
 from zkcore.zab.state import Outbox, State
 from zkcore.zxid import Zxid, make_zxid
 
@@ -172,6 +173,15 @@ def _then_forwarded(real: Callable[..., Any]) -> Callable[..., Any]:
     return on_ack
 
 
+def _read_unconfirmed(_: Callable[..., Any]) -> Callable[..., Any]:
+    def take_ready(self: ReadRounds) -> list[ReadReady]:
+        ready = [ReadReady(token, done.committed) for done in self._under_way for token in done.tokens]
+        self._under_way.clear()
+        return ready
+
+    return take_ready
+
+
 MUTANTS: dict[str, tuple[str, tuple[Patch, ...]]] = {
     "ack-before-durable": (
         "a follower acknowledges proposals before they are on its disk",
@@ -224,6 +234,10 @@ MUTANTS: dict[str, tuple[str, tuple[Patch, ...]]] = {
     "forward-when-acked": (
         "a follower misses what is proposed between NEWLEADER and its acknowledgement (ambiguity 1 of the paper)",
         ((Leader, "_send_history", _forward_when_acked), (Leader, "_on_ack", _then_forwarded)),
+    ),
+    "read-unconfirmed": (
+        "a leader answers a linearizable read without asking whether it still leads",
+        ((ReadRounds, "take_ready", _read_unconfirmed),),
     ),
 }
 """What each planted bug does, and where."""
