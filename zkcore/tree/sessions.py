@@ -16,8 +16,9 @@ __all__ = ["SessionIds", "SessionTracker"]
 class SessionTracker:
     """Expiry of sessions, in ticks.
 
-    A session expires when more than its timeout has passed since it was last touched: never before, and at most one
-    tick after (a touch falls somewhere inside a tick, so one tick more than the timeout must be counted).
+    A session expires when more than its timeout has passed since it was last touched, and never before. A touch falls
+    somewhere inside a tick, so one tick more than the timeout must be counted. And where many ticks are told at once,
+    after a stall, a touch since the `tick` before may have come at the end of them: it counts from there.
 
     Touching is one dict entry. The heap of what is due lags behind: an entry that comes up too early, because its
     session was touched meanwhile, goes back with the time that is right by then.
@@ -27,6 +28,7 @@ class SessionTracker:
         self._now = 0
         self._timeouts: dict[int, int] = {}
         self._deadlines: dict[int, int] = {}
+        self._touched: dict[int, None] = {}  # since the last tick; a set in the order of touching
         # The one heap entry per session that counts; others are left over from sessions removed and added again.
         self._scheduled: dict[int, int] = {}
         self._heap: list[tuple[int, int]] = []
@@ -42,16 +44,16 @@ class SessionTracker:
         if timeout_ticks < 1:
             raise ValueError(f"a session needs a timeout of at least one tick, not {timeout_ticks}")
         self._timeouts[session] = timeout_ticks
+        self._touched[session] = None
         deadline = self._deadlines[session] = self._now + timeout_ticks + 1
         if deadline < self._scheduled.get(session, deadline + 1):
             self._schedule(session, deadline)
 
     def touch(self, session: int) -> bool:
         """`session` was heard of. Says whether it is known here: one that expired is not."""
-        timeout = self._timeouts.get(session)
-        if timeout is None:
+        if session not in self._timeouts:
             return False
-        self._deadlines[session] = self._now + timeout + 1
+        self._touched[session] = None
         return True
 
     def remove(self, session: int) -> None:
@@ -64,6 +66,10 @@ class SessionTracker:
         """`ticks` have passed. Gives the sessions that expired with them, the longest overdue first, and forgets them:
         whoever asks must see to it that they are closed."""
         self._now += ticks
+        for session in self._touched:
+            if session in self._timeouts:
+                self._deadlines[session] = self._now + self._timeouts[session] + 1
+        self._touched.clear()
         expired: list[int] = []
         while self._next_deadline(self._now) <= self._now:
             session = heappop(self._heap)[1]
@@ -73,7 +79,8 @@ class SessionTracker:
 
     @property
     def ticks_until_due(self) -> int | None:
-        """After how many ticks the next session expires unless it is touched; None where there is no session."""
+        """After how many ticks the next session expires unless it is touched, or fewer where one was touched since the
+        last tick; None where there is no session."""
         deadline = self._next_deadline(None)
         return None if deadline == _NEVER else int(deadline - self._now)
 
