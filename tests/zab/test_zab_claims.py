@@ -6,6 +6,8 @@ write stands in `writes`, and what needs it stands in `messages` of the same Rea
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from dialogue import Dialogue, Z, batch, lines_of, script, stored
 
@@ -565,6 +567,52 @@ def test_1_9_ticks_until_due_never_lets_a_timer_pass() -> None:
             single = [slow.ticks() for _ in range(due)]
             assert set(single[:-1]) <= {""}
             assert single[-1] == leapt
+
+
+# --- 1.13: read-index
+
+
+def answers(ready: str) -> list[str]:
+    return [line.removeprefix("event     ") for line in ready.splitlines() if "read index" in line]
+
+
+def test_1_13_a_question_is_answered_by_a_quorum_that_was_asked_after_it() -> None:
+    d = Dialogue(5, voters=FIVE, linked=(1, 2, 3, 4)).lead(1, 2, 3)
+    d.proposes(b"x")
+    for follower in (1, 2):
+        d.hears(follower, Ack(Z(1, 1)))
+    d.ticks(LIMITS.ping_ticks)
+    d.peer.read_index("q")
+    assert d.drain() == "\n".join(f"early     {to}  PING 2" for to in (1, 2, 3))
+    assert answers(d.hears(1, Ping(1)) + d.hears(2, Ping(1)) + d.hears(3, Ping(1))) == []  # asked before
+    assert answers(d.hears(1, Ping(2))) == []
+    assert answers(d.hears(1, Ping(2))) == []  # the same voter again
+    assert answers(d.hears(2, Ping(2))) == ["read index 0x1_00000001"]
+    assert answers(d.hears(3, Ping(2))) == []
+
+
+def test_1_13_all_questions_of_a_batch_share_a_round_and_none_is_lost_with_the_leader() -> None:
+    d = Dialogue(3, linked=(1, 2)).lead()
+    d.peer.read_index("one")
+    d.peer.read_index("two")
+    assert d.drain().count("PING 1") == 2
+    d.peer.read_index("three")
+    d.peer.tick(LIMITS.sync_limit_ticks + 1)
+    assert answers(d.drain()) == ["read index dropped"] * 3
+
+
+@pytest.mark.parametrize("make", [lambda: Dialogue(1), lambda: Dialogue(1).join(3), lambda: Dialogue(1).stand()])
+def test_1_13_only_a_leader_that_serves_can_answer(make: Callable[[], Dialogue]) -> None:
+    d = make()
+    d.peer.read_index("q")
+    assert answers(d.drain()) == ["read index dropped"]
+
+
+def test_1_13_a_voter_alone_needs_nobody() -> None:
+    d = Dialogue(1, voters=(1,), linked=())
+    d.proposes(b"x")
+    d.peer.read_index("q")
+    assert d.drain() == "event     read index 0x1_00000001"
 
 
 # --- same inputs, same outputs

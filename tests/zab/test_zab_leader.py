@@ -351,6 +351,7 @@ ANYTHING: dict[str, ZabMessage] = {
 @pytest.mark.parametrize("name", ANYTHING)
 def test_what_a_learner_may_say_in_each_stage(phase: str, name: str) -> None:
     d = in_phase(phase)
+    d.ticks(LIMITS.ping_ticks)  # the first round of PINGs
     d.hears(1, ALLOWED[phase].get(name, ANYTHING[name]))
     assert d.rejected == ([] if name in ALLOWED[phase] else [1])
     assert d.peer.role is Role.LEADING
@@ -369,6 +370,7 @@ def test_what_a_learner_may_say_in_each_stage(phase: str, name: str) -> None:
         pytest.param("ACTIVE", Ack(Z(1, 3)), id="ACK that does not go on"),
         pytest.param("ACTIVE", Ack(Z(1, 9)), id="ACK of what lies in a gap of the log"),
         pytest.param("ACTIVE", Ack(Z(2, 3)), id="ACK of what was never proposed"),
+        pytest.param("ACTIVE", Ping(1), id="PING of a round that never was"),
     ],
 )
 def test_what_contradicts_the_conversation_is_rejected(phase: str, message: ZabMessage) -> None:
