@@ -105,6 +105,7 @@ class Demo:
         self.ledger = Ledger()
         self.facts = Facts()
         self.holder = self.paused = ""  # workers
+        self.has_paused = False
         self.kill_at, self.restart_at, self.pause_at = (
             round(len(lines) * part) for part in (KILL_AT, RESTART_AT, PAUSE_AT)
         )
@@ -180,11 +181,11 @@ class Worker:
         demo.facts.started += 1
         if number == demo.restart_at and demo.facts.killed not in demo.cluster.nodes:
             demo.restart()
-        if number == demo.pause_at and demo.paused:
+        if number == demo.pause_at and demo.has_paused:
             self.say(f"{self.name} has the lock now, and begins with line {number + 1} again", "green")
         await asyncio.sleep(WORK_SECONDS / len(demo.lines))
         result = process(demo.lines[number])
-        if number == demo.pause_at and not demo.paused:
+        if number == demo.pause_at and not demo.has_paused:
             await self.pause(zk, lease)
         try:
             demo.ledger.write(number, result, token=lease.fencing_token)
@@ -197,11 +198,12 @@ class Worker:
     async def pause(self, zk: zkcore.EmbeddedClient, lease: zkcore.Lease) -> None:
         """What a long garbage collection, a closed laptop or a stopped virtual machine does to a process: no heartbeat,
         no thought. It lasts as many times the session's timeout as it takes until somebody else has written."""
-        self.demo.paused = self.name
+        self.demo.paused, self.demo.has_paused = self.name, True
         self.say(f"{self.name} is paused while it holds the lock, token {format_zxid(lease.fencing_token)}", "red")
         zk.port.freeze()
         while self.demo.ledger.highest <= lease.fencing_token:
             await asyncio.sleep(SESSION_SECONDS)
+        self.demo.paused = ""
         self.say(f"{self.name} wakes up, and goes on as if nothing had happened", "yellow")
 
     async def record(self, zk: zkcore.Client, number: int, result: str) -> None:
@@ -227,7 +229,7 @@ class Worker:
 
 
 COLOURS = {"": "", "bold": "\x1b[1m", "dim": "\x1b[2m", "red": "\x1b[31m", "green": "\x1b[32m", "yellow": "\x1b[33m"}
-WIDTH, LOG_LINES = 78, 12
+WIDTH, LOG_LINES = 78, 13
 
 
 class Screen:
@@ -295,7 +297,7 @@ class Screen:
         return self.paint(f"{me} {f'{status.role.name.lower()}, epoch {status.current_epoch}':18}", colour)
 
     def worker(self, demo: Demo, name: str) -> str:
-        return self.paint(name, "green" if name == demo.holder else "red" if name == demo.paused else "dim")
+        return self.paint(name, "red" if name == demo.paused else "green" if name == demo.holder else "dim")
 
     def bar(self, done: int, total: int) -> str:
         filled = 48 * done // total

@@ -1,14 +1,16 @@
-"""What the examples promise beyond running: that they print what their docstrings say, and that the host in
-`04_wire_it_yourself.py`, which others are to copy, keeps the laws of links."""
+"""What the examples promise beyond running: that they print what their docstrings say, that the host in
+`04_wire_it_yourself.py`, which others are to copy, keeps the laws of links, and that the demo can fail."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import runpy
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -158,3 +160,71 @@ def test_links_that_come_and_go_lose_nothing_that_was_answered(host: Any, pause:
         host.answer(session, 0)
         host.ask(leader, session, SetData("/word", b"%d" % number, version=number))
     host.run_until(lambda: words(host, session) == [b"5"] * 3)
+
+
+# --- the demo
+
+
+@pytest.fixture
+def demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """The demo, in a hurry, on a file of its own."""
+    spec = importlib.util.spec_from_file_location("demo", EXAMPLES / "demo.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "demo", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "WORK_SECONDS", 0.2)
+    monkeypatch.setattr(module, "SESSION_SECONDS", 0.5)
+    lines = tmp_path / "lines.txt"
+    lines.write_text("".join(f"this is line {number}\n\n" for number in range(20)), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["demo.py", str(lines)])
+    return module
+
+
+def test_the_demo_holds(demo: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert demo.main() == 0
+    printed = capsys.readouterr().out
+    assert printed.count("  held") == 6
+    assert "BROKEN" not in printed
+    assert "60 of 60" in printed
+
+
+def test_the_demo_fails_where_the_resource_does_not_look_at_tokens(
+    demo: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(ledger: Any, number: int, result: str, *, token: int) -> None:
+        ledger.highest = token
+        ledger.results[number] = result
+        ledger.accepted.append(token)
+
+    monkeypatch.setattr(demo.Ledger, "write", write)
+    assert demo.main() == 1
+    broken = [line for line in capsys.readouterr().out.splitlines() if line.endswith("BROKEN")]
+    assert [line.split("  ")[1] for line in broken] == [
+        "lines whose result is in the ledger, once and correct",
+        "tokens higher than the one before, at the ledger",
+        "writes of the expired holder that the ledger refused",
+    ]
+
+
+def test_the_demo_fails_where_a_result_is_not_that_of_its_line(
+    demo: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wrong(results: dict[str, bytes]) -> dict[str, bytes]:
+        return results | {"line-000007": b"something else"}
+
+    read_back = demo.read_back
+
+    async def read_wrongly(played: Any) -> dict[int, dict[str, bytes]]:
+        return {me: wrong(results) for me, results in (await read_back(played)).items()}
+
+    monkeypatch.setattr(demo, "read_back", read_wrongly)
+    assert demo.main() == 1
+    assert "57 of 60  BROKEN" in capsys.readouterr().out
+
+
+def test_a_file_that_is_too_short_is_refused(demo: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(sys.argv[1]).write_text("a line\n", encoding="utf-8")
+    assert demo.main() == 2
+    assert "has 1 lines" in capsys.readouterr().err
