@@ -160,3 +160,18 @@ def test_every_type_of_message_is_heard_or_rejected_in_every_role(role: str, dat
         d = ROLES[role]()
         d.hears(data.draw(peers), data.draw(MESSAGES[kind]))
         check(d, 0)
+
+
+def test_no_peer_can_use_up_the_epochs() -> None:
+    d = leader_of_3()
+    d.follow(2)
+    d.hears(2, LeaderInfo(0xFFFFFFFE))
+    d.lost(2)
+    d.linked(2)
+    if d.peer.role is not Role.LOOKING:  # it was not answered yet, as far as it is concerned: it waits in vain
+        d.ticks(LIMITS.init_limit_ticks + 1)
+        d.lost(2)
+        d.linked(2)
+    d.stand()
+    d.hears(1, FollowerInfo(3))
+    check(d, 0)
