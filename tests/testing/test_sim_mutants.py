@@ -7,10 +7,15 @@ The seeds are those that found the bug when this was written, out of all from 0 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from zkcore.testing.checkers import Violation
+from zkcore.testing.faults import Plan
+from zkcore.testing.load import BarePeers, Program
 from zkcore.testing.mutants import MUTANTS, planted
+from zkcore.testing.replicas import Replicas
 from zkcore.testing.world import simulate
 from zkcore.zab import election
 from zkcore.zab.learner import Learner
@@ -35,6 +40,15 @@ KNOWN: dict[str, tuple[int, ...]] = {
     "read-unconfirmed": (9, 14, 20, 23, 30),
 }
 
+WITH_CLIENTS: dict[str, tuple[int, ...]] = {
+    "watches-lost": (2, 7, 9, 10, 12),
+    "attached-at-once": (0, 2, 4, 6, 7),
+    "moved-accepted": (4, 5, 7, 10, 12),
+    "timeouts-run-on": (1, 2, 4, 5, 7),
+    "read-unconfirmed": (91, 100, 120, 126, 251),
+}
+"""These are looked for in replicas with clients on them, the others in the core alone."""
+
 WITHOUT_N6: dict[str, tuple[int, ...]] = {
     "ack-before-durable": (0, 6, 10, 14, 17),
     "newleader-acked-early": (3, 14, 17, 25, 28),
@@ -44,28 +58,41 @@ WITHOUT_N6: dict[str, tuple[int, ...]] = {
 }
 
 
-def first_violation(name: str, seeds: tuple[int, ...], without: frozenset[str] = frozenset()) -> Violation | None:
+def first_violation(
+    name: str,
+    seeds: tuple[int, ...],
+    *,
+    without: frozenset[str] = frozenset(),
+    make_program: Callable[[Plan], Program] = BarePeers,
+) -> Violation | None:
     with planted(name):
         for seed in seeds:
-            violation = simulate(seed, without=without).violation
+            violation = simulate(seed, without=without, make_program=make_program).violation
             if violation is not None:
                 return violation
     return None
 
 
 def test_every_planted_bug_has_seeds() -> None:
-    assert KNOWN.keys() == MUTANTS.keys()
+    assert KNOWN.keys() | WITH_CLIENTS.keys() == MUTANTS.keys()
 
 
-@pytest.mark.parametrize("name", sorted(MUTANTS))
+@pytest.mark.parametrize("name", sorted(KNOWN))
 def test_a_planted_bug_is_found(name: str) -> None:
     assert first_violation(name, KNOWN[name]) is not None
+
+
+@pytest.mark.parametrize("name", sorted(WITH_CLIENTS))
+def test_a_planted_bug_is_found_by_what_clients_are_told(name: str) -> None:
+    violation = first_violation(name, WITH_CLIENTS[name], make_program=Replicas)
+    assert violation is not None
+    assert violation.invariant in ("X17", "X18")
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_N6))
 def test_a_broken_promise_is_found_by_what_it_leads_to(name: str) -> None:
     """The same with the check of promises switched off: the invariants of the state have teeth of their own."""
-    violation = first_violation(name, WITHOUT_N6[name], frozenset({"N6"}))
+    violation = first_violation(name, WITHOUT_N6[name], without=frozenset({"N6"}))
     assert violation is not None
     assert violation.invariant != "N6"
 

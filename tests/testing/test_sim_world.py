@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from attrs import evolve
 
 from zkcore.testing.checkers import Violation
 from zkcore.testing.faults import CLASSES, Plan, draw_plan
+from zkcore.testing.load import BarePeers, Program
+from zkcore.testing.replicas import Replicas
 from zkcore.testing.trace import NANOSECONDS
 from zkcore.testing.world import World, simulate
 from zkcore.zab.messages import Role
@@ -28,9 +31,10 @@ def quiet(voters: int) -> Plan:
 
 
 @pytest.mark.parametrize("first", SAMPLE[::10])
-def test_no_invariant_breaks(first: int) -> None:
+@pytest.mark.parametrize("program", [Replicas, BarePeers])
+def test_no_invariant_breaks(first: int, program: Callable[[Plan], Program]) -> None:
     for seed in range(first, first + 10):
-        report = simulate(seed)
+        report = simulate(seed, make_program=program)
         assert report.violation is None, f"sim replay --seed {seed}: {report.violation}"
 
 
@@ -45,7 +49,8 @@ def test_every_class_of_fault_strikes_in_the_sample() -> None:
 
 def test_a_seed_is_one_world() -> None:
     for seed in (3, 7):
-        once, again, kept = simulate(seed), simulate(seed), simulate(seed, keep_trace=True)
+        once, again = simulate(seed, make_program=Replicas), simulate(seed, make_program=Replicas)
+        kept = simulate(seed, make_program=Replicas, keep_trace=True)
         assert once == again
         assert once.digest == kept.digest
         assert kept.lines
@@ -53,8 +58,11 @@ def test_a_seed_is_one_world() -> None:
 
 
 def test_the_hash_seed_changes_nothing() -> None:
-    program = "from zkcore.testing.world import simulate; print([simulate(seed).digest for seed in (4, 14)])"
-    expected = str([simulate(seed).digest for seed in (4, 14)])
+    program = (
+        "from zkcore.testing.replicas import Replicas; from zkcore.testing.world import simulate; "
+        "print([simulate(seed, make_program=Replicas).digest for seed in (4, 14)])"
+    )
+    expected = str([simulate(seed, make_program=Replicas).digest for seed in (4, 14)])
     for hash_seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         run = subprocess.run(
@@ -64,8 +72,11 @@ def test_the_hash_seed_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("voters", [1, 2, 3, 5])
-def test_without_faults_there_is_one_epoch_and_everything_commits(voters: int) -> None:
-    world = World(1, plan=quiet(voters))
+@pytest.mark.parametrize("program", [Replicas, BarePeers])
+def test_without_faults_there_is_one_epoch_and_all_is_committed(
+    voters: int, program: Callable[[Plan], Program]
+) -> None:
+    world = World(1, plan=quiet(voters), make_program=program)
     world.run()
     assert world.oracle.tag == 1
     assert len(world.oracle.committed) > 20

@@ -63,7 +63,7 @@ def draw_plan(seed: int) -> Plan:
             deliver_bytes=rng.choice((40, 400)) if small else 1 << 20,
             read_bytes=rng.choice((1, 60, 600)) if small else 1 << 20,
             tail_bytes=rng.choice((1, 100, 1000)) if small else 1 << 20,
-            snapshot_chunk_bytes=rng.choice((7, 64, 4096)),
+            snapshot_chunk_bytes=rng.choice((40, 400, 4096)),
             last_counter=rng.choice((5, 40)) if rng.random() < 0.1 else 0xFFF00000,
         ),
         chaos_ns=rng.randrange(10, 31) * NANOSECONDS,

@@ -12,6 +12,12 @@ from typing import Any
 
 from attrs import evolve
 
+from zkcore.replica.forward import Claim
+from zkcore.replica.leading import Leading
+from zkcore.replica.replica import Replica
+from zkcore.tree.applied import Applied, WatchEvent
+from zkcore.tree.tree import Tree
+from zkcore.tree.watches import Watches
 from zkcore.zab import election
 from zkcore.zab.history import History
 from zkcore.zab.leader import Leader
@@ -182,6 +188,40 @@ def _read_unconfirmed(_: Callable[..., Any]) -> Callable[..., Any]:
     return take_ready
 
 
+def _watches_lost(_: Callable[..., Any]) -> Callable[..., Any]:
+    def trigger(self: Watches, applied: Applied) -> list[tuple[int, WatchEvent]]:
+        return []
+
+    return trigger
+
+
+def _attached_at_once(real: Callable[..., Any]) -> Callable[..., Any]:
+    def finish_attaching(self: Replica) -> None:
+        for connection in self._attaching:
+            connection.attached_from = 0
+        real(self)
+
+    return finish_attaching
+
+
+def _moved_accepted(real: Callable[..., Any]) -> Callable[..., Any]:
+    def arrive(self: Leading, origin: PeerId, session: int, xid: int, request: Any) -> None:
+        if not isinstance(request, Claim):
+            self._owners.pop(session, None)
+        real(self, origin, session, xid, request)
+
+    return arrive
+
+
+def _timeouts_run_on(real: Callable[..., Any]) -> Callable[..., Any]:
+    def init(self: Leading, me: PeerId, tree: Tree, *, tick_ms: int) -> None:
+        real(self, me, tree, tick_ms=tick_ms)
+        for session in tree.sessions:
+            self._tracker.add(session, 1)
+
+    return init
+
+
 MUTANTS: dict[str, tuple[str, tuple[Patch, ...]]] = {
     "ack-before-durable": (
         "a follower acknowledges proposals before they are on its disk",
@@ -238,6 +278,22 @@ MUTANTS: dict[str, tuple[str, tuple[Patch, ...]]] = {
     "read-unconfirmed": (
         "a leader answers a linearizable read without asking whether it still leads",
         ((ReadRounds, "take_ready", _read_unconfirmed),),
+    ),
+    "watches-lost": (
+        "changes do not set watches off (only replicas have them)",
+        ((Watches, "trigger", _watches_lost),),
+    ),
+    "attached-at-once": (
+        "a session is attached before what it requested elsewhere is decided (only replicas have sessions)",
+        ((Replica, "_finish_attaching", _attached_at_once),),
+    ),
+    "moved-accepted": (
+        "a leader takes requests from where a session no longer is (only replicas have sessions)",
+        ((Leading, "arrive", _moved_accepted),),
+    ),
+    "timeouts-run-on": (
+        "a new leader does not give the sessions it finds their full timeout (only replicas have sessions)",
+        ((Leading, "__init__", _timeouts_run_on),),
     ),
 }
 """What each planted bug does, and where."""
