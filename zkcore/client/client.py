@@ -43,7 +43,8 @@ class Client:
     wait less.
 
     A `watch` is called once when what was read changes, with the WatchEvent, or with None where the session was
-    suspended and nothing is watched any more: read again either way. """
+    suspended and nothing is watched any more: read again either way.
+    """
 
     def __init__(self, port: Port) -> None:
         self.port = port

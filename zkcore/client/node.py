@@ -1,7 +1,8 @@
 """Nodes on asyncio, and a whole cluster of them in one process.
 
 A Node is one replica wired to the storage and the transport of the host application. `local_cluster` wires several to
-each other, in memory: the quickest way to try zkcore, and to test code that uses it. """
+each other, in memory: the quickest way to try zkcore, and to test code that uses it.
+"""
 
 from __future__ import annotations
 

@@ -88,7 +88,8 @@ class Port(Protocol):
         it is never called. Requests are executed in the order in which they are made.
 
         Raises RequestError (not applied), OutcomeUnknownError (perhaps applied; of a request that was under way when
-        the session was suspended), SessionExpiredError or SessionClosedError (not applied). """
+        the session was suspended), SessionExpiredError or SessionClosedError (not applied).
+        """
 
     async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
         """The first of `signals` that is set, at once if one is; None after `timeout` seconds."""

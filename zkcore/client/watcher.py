@@ -1,7 +1,8 @@
 """Which watchers wait for what: the client's side of the replica's watches.
 
 The replica knows that a session watches a path; the session knows whom to call. Several watchers of one path share
-one watch. """
+one watch.
+"""
 
 from __future__ import annotations
 

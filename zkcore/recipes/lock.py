@@ -57,7 +57,8 @@ class Lock:
 
     Guaranteed: of all leases on `path` whose `check` does not raise, at most one is held at a time, as far as clocks
     run at rates that differ by less than one per cent; contenders get the lock in the order of their arrival; a later
-    lease has a higher fencing token, always. """
+    lease has a higher fencing token, always.
+    """
 
     def __init__(self, client: Client, path: str, *, identifier: str | None = None) -> None:
         validate(path)

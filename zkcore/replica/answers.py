@@ -1,7 +1,8 @@
 """What a Replica tells its host beside the Peer's own events: answers, watch events, and the fate of sessions.
 
 They stand among the events of a Ready, in the order in which a client must learn of them: a watch event comes before
-any answer that shows the change. """
+any answer that shows the change.
+"""
 
 from __future__ import annotations
 

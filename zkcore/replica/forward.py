@@ -59,9 +59,11 @@ class TouchReply:
 @record
 @frozen
 class Claim:
-    """To the leader: the sender serves the session from now on, and nobody else (ZooKeeper's revalidation)."""
+    """To the leader: the sender serves the session from now on, and nobody else (ZooKeeper's revalidation). `nonce`
+    tells one claim of the sender from the next."""
 
     session: Long
+    nonce: Long
 
 
 @record
@@ -71,6 +73,7 @@ class Claimed:
     `zxid` or will never be."""
 
     session: Long
+    nonce: Long
     alive: Boolean
     zxid: Long
 

@@ -6,7 +6,8 @@ runs on a thread the queue simply grows: the next turn is the next batch.
 
 Hosts that share an event loop share a Pump, which takes turns among them in one callback: a proposal, its
 acknowledgements and its commit then need no trip through the loop's queue. Requests never pump by themselves: all
-that is ready in one pass of the loop is one batch. """
+that is ready in one pass of the loop is one batch.
+"""
 
 from __future__ import annotations
 
@@ -168,7 +169,8 @@ class Host:
     """Runs one replica on an asyncio event loop.
 
     `connect` makes the transport, given the inbox it is to fill. With `save_on_thread` a save does not stop the loop.
-    All methods but the inbox's belong to the loop that `start` was called on. """
+    All methods but the inbox's belong to the loop that `start` was called on.
+    """
 
     def __init__(
         self,

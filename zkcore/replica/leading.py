@@ -2,7 +2,8 @@
 decides which sessions have fallen silent.
 
 All of it is thrown away when the leadership ends. The next leader begins with the sessions its tree holds and gives
-each a full new timeout: anything shorter could end a session whose holder still counts on a confirmed heartbeat. """
+each a full new timeout: anything shorter could end a session whose holder still counts on a confirmed heartbeat.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 from zkcore.errors import SessionMovedError
 from zkcore.replica.forward import Claim, Claimed, Forwarded, Refused
 from zkcore.tree.prepare import Preparer
-from zkcore.tree.requests import CloseSession, CreateSession, Request
+from zkcore.tree.requests import CloseSession, Request
 from zkcore.tree.sessions import SessionTracker
 from zkcore.tree.tree import Tree
 from zkcore.zab.messages import PeerId
@@ -23,25 +24,24 @@ _MOVED = SessionMovedError.code
 
 
 class _Arrived(NamedTuple):
-    """A request, and the replica it came from; a Claim stands among them, since their order matters."""
+    """A request, and the replica it came from, None for the leader's own; a Claim stands among them, since their order
+    matters."""
 
-    origin: PeerId
+    origin: PeerId | None
     session: int
     xid: int
     request: Request[Any] | Claim
 
 
 class Leading:
-    """`me` is this replica, `tree` its tree with all the initial history of the epoch, `tick_ms` the length of a
-    tick."""
+    """`tree` is the replica's, with all the initial history of the epoch; `tick_ms` the length of a tick."""
 
-    def __init__(self, me: PeerId, tree: Tree, *, tick_ms: int) -> None:
-        self._me = me
+    def __init__(self, tree: Tree, *, tick_ms: int) -> None:
         self._tree = tree
         self._tick_ms = tick_ms
         self._preparer = Preparer(tree)
         self._tracker = SessionTracker()
-        self._owners: dict[int, PeerId] = {}
+        self._owners: dict[int, PeerId] = {}  # of the sessions that were claimed; the others have had one place only
         self._arrived: list[_Arrived] = []
         for session, timeout_ms in tree.sessions.items():
             self.on_session_created(session, timeout_ms)
@@ -64,7 +64,7 @@ class Leading:
     def tick(self, ticks: int) -> None:
         """Let time pass. Sessions that were silent for their whole timeout are closed, in a transaction like any."""
         for session in self._tracker.tick(ticks):
-            self._arrived.append(_Arrived(self._owners.get(session, self._me), session, 0, CloseSession()))
+            self._arrived.append(_Arrived(None, session, 0, CloseSession()))
 
     @property
     def ticks_until_due(self) -> int | None:
@@ -73,7 +73,8 @@ class Leading:
     # --- requests
 
     def arrive(self, origin: PeerId, session: int, xid: int, request: Request[Any] | Claim) -> None:
-        """A request for the next batch."""
+        """A request for the next batch; as good a sign of life as a touch."""
+        self._tracker.touch(session)
         self._arrived.append(_Arrived(origin, session, xid, request))
 
     @property
@@ -90,14 +91,14 @@ class Leading:
         zxid = first
         for origin, session, xid, request in self._arrived:
             if isinstance(request, Claim):
+                assert origin is not None
                 alive = self.touch(session)
-                self._owners[session] = origin
-                answers.append((origin, Claimed(session, alive, zxid - 1 if payloads else last)))
-            elif self._owners.setdefault(session, origin) != origin:
+                if alive:
+                    self._owners[session] = origin
+                answers.append((origin, Claimed(session, request.nonce, alive, zxid - 1 if payloads else last)))
+            elif origin is not None and self._owners.get(session, origin) != origin:
                 answers.append((origin, Refused(session, xid, _MOVED)))
             else:
-                if type(request) is not CreateSession:
-                    self._tracker.touch(session)
                 payloads.append(self._preparer.prepare(zxid, now_ms, session, xid, request))
                 zxid += 1
         self._arrived.clear()

@@ -22,9 +22,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
-from attrs import Factory, define
+from attrs import Factory, define, frozen
 
 from zkcore.errors import (
     BY_CODE,
@@ -75,12 +75,29 @@ from zkcore.zab.ready import (
 )
 from zkcore.zxid import Zxid, format_zxid
 
-__all__ = ["Replica"]
+__all__ = ["MAX_TIMEOUT_MS", "MAX_XID", "Replica", "following_xid"]
+
+MAX_TIMEOUT_MS = 0x7FFFFFFF
+"""A session's timeout is a 32-bit number of milliseconds: almost 25 days."""
 
 _SNAPSHOT_PIECE = 1 << 20
 _CREATE_SESSION = CreateSession.opcode
 _CLOSE_SESSION = CloseSession.opcode
-_MAX_XID = 0x7FFFFFFF
+
+MAX_XID = 0x7FFFFFFF
+
+
+def following_xid(xid: int) -> int:
+    """The number of the request after number `xid`: they count from 1, and begin again after the largest 32-bit one."""
+    return xid + 1 if xid < MAX_XID else 1
+
+
+@frozen
+class _Refusal:
+    """Stands in the queue of a connection for a request that will get no transaction, until its turn to be answered."""
+
+    error: ZkcoreError
+    writes: ClassVar[bool] = False
 
 
 @define(eq=False)
@@ -89,8 +106,11 @@ class _Connection:
 
     session: int
     next_xid: int
-    unanswered: deque[tuple[int, Request[Any]]] = Factory(deque)
-    attached_from: Zxid | None = 0
+    unanswered: deque[tuple[int, Request[Any] | _Refusal]] = Factory(deque)
+    attached: bool = True
+    claim: int = 0
+    """The nonce of the claim by which it is being attached."""
+    attached_from: Zxid | None = None
     """Attached once this much is applied; None while the leader has not answered the claim."""
 
 
@@ -111,6 +131,7 @@ class Replica:
         self._watches = Watches()
         self._ids = SessionIds(me)
         self._now_ms = 0
+        self._claims = 0
         self._connections: dict[int, _Connection] = {}
         self._attaching: list[_Connection] = []
         self._leading: Leading | None = None
@@ -175,10 +196,12 @@ class Replica:
 
     def report_linked(self, peer: PeerId) -> None:
         """See `Peer.report_linked`."""
+        self._check_idle()
         self.peer.report_linked(peer)
 
     def report_lost(self, peer: PeerId) -> None:
         """See `Peer.report_lost`."""
+        self._check_idle()
         self._sends = [pair for pair in self._sends if pair[0] != peer]
         self.peer.report_lost(peer)
 
@@ -189,6 +212,7 @@ class Replica:
 
     def compact(self, snapshot: SnapshotRef) -> None:
         """See `Peer.compact`. Ignored for a state that only the Peer before the last `recover` had delivered."""
+        self._check_idle()
         if snapshot.zxid <= self.peer.last_delivered:
             self.peer.compact(snapshot)
 
@@ -199,8 +223,8 @@ class Replica:
         when it exists. Raises ConnectionLostError where this replica has no leader, BadArgumentsError for the
         timeout."""
         self._begin_input(now)
-        if timeout_ms <= 0:
-            raise BadArgumentsError(f"a session timeout of {timeout_ms} ms; it must be positive")
+        if not 0 < timeout_ms <= MAX_TIMEOUT_MS:
+            raise BadArgumentsError(f"a session timeout of {timeout_ms} ms; it must be between 1 and {MAX_TIMEOUT_MS}")
         self._check_serving()
         session = self._ids.next(now)
         connection = self._connections[session] = _Connection(session, 0)
@@ -211,8 +235,12 @@ class Replica:
         """Serve a session that another replica served, or this one before. Attached or SessionEnded is the answer.
 
         `last_zxid` is the newest state the client has seen and `next_xid` a number above those of all its requests so
-        far. Raises ConnectionLostError where this replica has no leader, or has not yet applied `last_zxid`. """
+        far. Raises ConnectionLostError where this replica has no leader, or has not yet applied `last_zxid`, and
+        BadArgumentsError for a `next_xid` that is none.
+        """
         self._begin_input(now)
+        if not 0 < next_xid <= MAX_XID:
+            raise BadArgumentsError(f"the number of a request is between 1 and {MAX_XID}, not {next_xid}")
         self._check_serving()
         if self.tree.last_zxid < last_zxid:
             raise ConnectionLostError(
@@ -220,15 +248,19 @@ class Replica:
                 f"{format_zxid(last_zxid)}; try another replica, or this one a little later"
             )
         self.detach(session)  # where the client was here before and went without a word, its watches still are
-        connection = self._connections[session] = _Connection(session, next_xid, attached_from=None)
+        self._claims += 1
+        connection = _Connection(session, next_xid, attached=False, claim=self._claims)
+        self._connections[session] = connection
         self._attaching.append(connection)
+        claim = Claim(session, self._claims)
         if self._leading is not None:
-            self._leading.arrive(self.me, session, 0, Claim(session))
+            self._leading.arrive(self.me, session, 0, claim)
         else:
-            self._to_leader(Claim(session))
+            self._to_leader(claim)
 
     def detach(self, session: int) -> None:
         """The client has gone, and is told nothing more; its session is left to expire, or to be attached again."""
+        self._check_idle()
         self._answers = [answer for answer in self._answers if getattr(answer, "session", None) != session]
         self._forget(session)
 
@@ -244,7 +276,8 @@ class Replica:
     def submit(self, session: int, request: Request[Any], now: int) -> int:
         """A request of a session served here; its xid, which Replied carries. Replies come in the order of requests.
 
-        Raises SessionClosedError where the session is not served here.
+        A request that cannot be written down at all (a number beyond its field) is answered with BadArgumentsError.
+        Raises SessionClosedError where the session is not served here, or not attached yet.
         """
         self._begin_input(now)
         return self._submit(self._connection(session), request)
@@ -252,7 +285,7 @@ class Replica:
     def can_read(self, session: int) -> bool:
         """Whether a read of the session may be answered at once: none of its requests is under way."""
         connection = self._connections.get(session)
-        return connection is not None and connection.attached_from is not None and not connection.unanswered
+        return connection is not None and connection.attached and not connection.unanswered
 
     def read(self, session: int, request: Request[T]) -> T:
         """The answer to a read, at once; `can_read` says whether that is in order. Not an input: it may be called
@@ -292,9 +325,12 @@ class Replica:
 
     # --- requests
 
-    def _begin_input(self, now: int) -> None:
+    def _check_idle(self) -> None:
         if self._busy:
             raise RuntimeError("a Ready is out: act on it and call drain() until it is empty before the next input")
+
+    def _begin_input(self, now: int) -> None:
+        self._check_idle()
         self._now_ms = now
 
     def _check_serving(self) -> None:
@@ -303,21 +339,25 @@ class Replica:
 
     def _connection(self, session: int) -> _Connection:
         connection = self._connections.get(session)
-        if connection is None:
+        if connection is None or not connection.attached:
             raise SessionClosedError(f"session {session:#x} is not served by replica {self.me}; attach it first")
         return connection
 
     def _submit(self, connection: _Connection, request: Request[Any]) -> int:
         xid = connection.next_xid
-        connection.next_xid = xid + 1 if xid < _MAX_XID else 1
-        connection.unanswered.append((xid, request))
-        if not request.writes:
-            if len(connection.unanswered) == 1:
-                self._answer_reads(connection)
-        elif self._leading is not None:
-            self._leading.arrive(self.me, connection.session, xid, request)
-        else:
-            self._to_leader(Submit(connection.session, xid, *encode_request(request)))
+        connection.next_xid = following_xid(xid)
+        entry: Request[Any] | _Refusal = request
+        if request.writes:
+            if self._leading is not None:
+                self._leading.arrive(self.me, connection.session, xid, request)
+            else:
+                try:
+                    self._to_leader(Submit(connection.session, xid, *encode_request(request)))
+                except BadArgumentsError as error:
+                    entry = _Refusal(error)
+        connection.unanswered.append((xid, entry))
+        if not entry.writes and len(connection.unanswered) == 1:
+            self._answer_reads(connection)
         return xid
 
     def _to_leader(self, message: Forwarded) -> None:
@@ -355,8 +395,7 @@ class Replica:
     # --- forwarded
 
     def _on_forward(self, sender: PeerId, data: bytes) -> None:
-        if sender not in self.ensemble.voters:
-            self._answers.append(PeerRejected(sender, "it is not a member of the ensemble"))
+        if not self.peer.hears(sender):
             return
         try:
             message = unpack(data)
@@ -369,7 +408,7 @@ class Replica:
             elif sender == self._leader:
                 self._on_leader_says(message)
         except ProtocolError as error:
-            self._answers.append(PeerRejected(sender, str(error)))
+            self.peer.reject(sender, str(error))
 
     def _on_arrival(self, sender: PeerId, message: Submit | Claim) -> None:
         """A follower may be established a moment before its leader has delivered all it must: keep what it sends until
@@ -396,17 +435,20 @@ class Replica:
             self._answers.append(Touched(message.session, message.token, message.alive))
         elif isinstance(message, Refused):
             self._on_refused(connection, message)
-        elif isinstance(message, Claimed) and connection.attached_from is None:
+        elif isinstance(message, Claimed) and connection.claim == message.nonce and not connection.attached:
             connection.attached_from = message.zxid
             if not message.alive:
                 self._end(connection)
 
     def _on_refused(self, connection: _Connection, message: Refused) -> None:
-        if message.code == SessionMovedError.code:
-            self._detach(connection, "the session is served elsewhere now")
-        elif connection.unanswered and connection.unanswered[0][0] == message.xid:
-            self._reply(connection, None, BY_CODE.get(message.code, RequestError)())
-            self._answer_reads(connection)
+        for index, (xid, _) in enumerate(connection.unanswered):
+            if xid == message.xid:
+                if message.code == SessionMovedError.code:
+                    self._detach(connection, "the session is served elsewhere now")
+                else:
+                    connection.unanswered[index] = xid, _Refusal(BY_CODE.get(message.code, RequestError)())
+                    self._answer_reads(connection)
+                return
 
     # --- what is committed
 
@@ -433,6 +475,7 @@ class Replica:
         if not unanswered or unanswered[0][0] != applied.cxid:
             return  # a request from a connection that this session had before
         request = unanswered[0][1]
+        assert not isinstance(request, _Refusal)
         try:
             result = self.tree.result(request, applied)
         except ZkcoreError as error:
@@ -444,10 +487,12 @@ class Replica:
 
     def _answer_reads(self, connection: _Connection) -> None:
         """The reads that waited for the writes before them."""
-        while connection.unanswered and not connection.unanswered[0][1].writes:
+        while connection.unanswered and not (request := connection.unanswered[0][1]).writes:
             try:
-                result = self.read(connection.session, connection.unanswered[0][1])
-            except RequestError as error:
+                if isinstance(request, _Refusal):
+                    raise request.error
+                result = self.read(connection.session, request)
+            except ZkcoreError as error:
                 self._reply(connection, None, error)
             else:
                 self._reply(connection, result, None)
@@ -494,6 +539,7 @@ class Replica:
             if self._connections.get(connection.session) is not connection:
                 continue
             if connection.attached_from is not None and connection.attached_from <= self.tree.last_zxid:
+                connection.attached = True
                 self._answers.append(Attached(connection.session))
             else:
                 still.append(connection)
@@ -505,7 +551,7 @@ class Replica:
             return
         self._leader = event.leader
         if event.role is Role.LEADING:
-            self._leading = Leading(self.me, self.tree, tick_ms=self.limits.tick_ms)
+            self._leading = Leading(self.tree, tick_ms=self.limits.tick_ms)
             for sender, message in self._early_arrivals:
                 self._on_arrival(sender, message)
             self._early_arrivals.clear()

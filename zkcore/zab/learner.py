@@ -10,7 +10,8 @@ its old epoch, so nobody takes it for more than it is (protocol.md 1.3; the reve
 and 4785).
 
 Nothing learnt before UPTODATE counts as committed: a leader that is not established may yet vanish together with what
-it sent (protocol.md 1.7). """
+it sent (protocol.md 1.7).
+"""
 
 from __future__ import annotations
 

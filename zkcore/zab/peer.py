@@ -96,7 +96,8 @@ class Peer:
     """A voter. See the module for the contract.
 
     `saved` is what `Storage.load` returned, `log` the same storage. Raises ConfigurationError where `me` is not a
-    voter, and InvariantViolation where the epochs in `saved` contradict each other. """
+    voter, and InvariantViolation where the epochs in `saved` contradict each other.
+    """
 
     def __init__(
         self, me: PeerId, config: EnsembleConfig, saved: Saved, log: LogReader, limits: Limits | None = None
@@ -224,6 +225,16 @@ class Peer:
         if complaint is not None:
             self._reject(sender, complaint)
         self._change_roles()
+
+    def hears(self, peer: PeerId) -> bool:
+        """Whether what comes from `peer` counts: it is a voter, and its link is up and not being closed."""
+        out = self._state.out
+        return peer in out.linked and not out.is_closing(peer) and peer in self._state.config.voters
+
+    def reject(self, peer: PeerId, why: str) -> None:
+        """`peer` sent something of the host's own that makes no sense: tell PeerRejected and break the link."""
+        self._begin_input()
+        self._reject(peer, why)
 
     def report_linked(self, peer: PeerId) -> None:
         """A fresh link to `peer` is up. It is told the last vote, and a leader not heard yet FOLLOWERINFO."""

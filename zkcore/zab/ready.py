@@ -47,7 +47,8 @@ class Saved:
 
     `base` is the zxid just before the first record of the log: 0, or that of the snapshot the log continues. `last`
     is the zxid of the last record, or the base where there is none. `epoch_ends` is the last zxid of every epoch in
-    the log, ascending, beginning with the base's epoch unless the base is 0. """
+    the log, ascending, beginning with the base's epoch unless the base is 0.
+    """
 
     accepted_epoch: int = 0
     current_epoch: int = 0
