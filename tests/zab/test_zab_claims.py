@@ -128,6 +128,7 @@ def test_1_3_an_interrupted_synchronisation_is_undone_at_the_start(sync: str) ->
     undone = 0
     for storage in interrupted:
         saved = storage.load()
+        before = [entry.zxid for entry in storage.entries(saved.base, 1 << 40)]
         assert saved.current_epoch == 2
         d = Dialogue(1, storage=storage)
         first = d.readies[0].writes if d.readies and d.readies[0].writes else []
@@ -137,6 +138,7 @@ def test_1_3_an_interrupted_synchronisation_is_undone_at_the_start(sync: str) ->
         assert after.current_epoch == 2, "the epoch is never raised to fit the log (ZOOKEEPER-4643)"
         if any(str(write).startswith("TRUNCATE") for write in first):
             assert saved.last >> 32 > 2, "only what is beyond the current epoch is cut"
+        assert d.log() == [zxid for zxid in before if zxid >> 32 <= 2], "what has its epoch may be committed, and stays"
         assert set(d.log()) <= leader
         assert d.peer.last_logged == after.last
     assert undone > 0

@@ -176,6 +176,17 @@ def test_the_history_is_on_a_quorum_only_when_this_node_has_it_saved_too() -> No
         d.peer.receive(1, Ack(Z(2, 0)))
 
 
+def test_who_was_lost_before_the_epoch_was_established_does_not_establish_it() -> None:
+    d = Dialogue(5, voters=(1, 2, 3, 4, 5), linked=(1, 2, 3, 4)).stand()
+    d.promise(1, 2, 3)
+    d.hears(1, Ack(Z(1, 0)))
+    d.lost(1)
+    d.hears(2, Ack(Z(1, 0)))
+    assert not d.peer.established
+    d.hears(3, Ack(Z(1, 0)))
+    assert d.peer.established
+
+
 def test_who_acknowledges_later_is_brought_up_to_what_is_committed_by_then() -> None:
     d = leading((1, 3))
     d.proposes(b"x")

@@ -158,6 +158,18 @@ def test_a_change_of_role_drops_messages_but_nothing_else() -> None:
         event     delivered 0x1_00000001..0x1_00000001""")
 
 
+def test_a_change_of_role_drops_what_the_old_role_had_to_say_to_anybody() -> None:
+    d = leading()
+    d.peer.receive(2, Vote(Role.LOOKING, 2, 0, 0, 1))  # would be told that 3 leads
+    d.peer.propose(Z(1, 1), [b"x"])
+    d.peer.tick(Limits().sync_limit_ticks + 1)
+    assert d.drain() == script("""
+        event     LOOKING epoch=1: no quorum was heard for 200 ticks
+        write     APPEND 0x1_00000001..0x1_00000001
+        close     1
+        close     2""")
+
+
 def test_a_leader_that_leaves_closes_the_link_of_every_learner() -> None:
     d = Dialogue(5, voters=(1, 2, 3, 4, 5), linked=(1, 2, 3, 4)).lead(1, 2)
     d.hears(4, FollowerInfo(1))
