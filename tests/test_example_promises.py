@@ -1,14 +1,11 @@
-"""What the examples promise beyond running: that they print what their docstrings say, that the host in
-`04_wire_it_yourself.py`, which others are to copy, keeps the laws of links, and that the demo can fail."""
+"""What two examples promise beyond what they print: the host in `04_wire_it_yourself.py`, which others are to copy,
+keeps the laws of links; and the demo fails where a promise is broken."""
 
 from __future__ import annotations
 
 import importlib.util
-import re
 import runpy
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,20 +19,6 @@ from zkcore.zab.messages import Forward
 from zkcore.zab.ready import Event, Ready
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-def promised(example: Path) -> str:
-    """The indented block after `prints::`."""
-    found = re.search(r"prints::\n\n((?:    .*\n)+)", example.read_text(encoding="utf-8"))
-    assert found is not None
-    return textwrap.dedent(found[1])
-
-
-@pytest.mark.parametrize("name", ["02_blocking", "03_failover", "04_wire_it_yourself"])
-def test_an_example_prints_what_its_docstring_says(name: str) -> None:
-    example = EXAMPLES / f"{name}.py"
-    done = subprocess.run([sys.executable, example], capture_output=True, encoding="utf-8", timeout=60, check=True)
-    assert done.stdout == promised(example)
 
 
 # --- the host
