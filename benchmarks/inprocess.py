@@ -7,7 +7,8 @@ PySyncObj (the `bench` extra) runs as three objects in one process, too, at its 
 tuning (`appendEntriesPeriod=0.01`). Rounds alternate between the systems, so that a noisy minute hits all of them.
 Throughput is a median of rounds, latencies are those of the median round; CPU microseconds for each operation stand
 beside both, because they depend less on what else the machine is doing. The calibration loop tells how fast the
-machine was at the time. """
+machine was at the time.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from typing import Self
 from zkcore.client.client import Client
 from zkcore.client.embedded import EmbeddedPort
 from zkcore.errors import BadArgumentsError, ConfigurationError, SessionClosedError
-from zkcore.replica.host import Host, HostListener, Pump
+from zkcore.replica.host import Host, HostListener
+from zkcore.replica.pump import Pump
 from zkcore.replica.replica import Replica
 from zkcore.storage.storage import MemoryStorage, Storage
 from zkcore.transport.transport import Inbox, LocalNetwork, Transport

@@ -13,29 +13,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from enum import IntEnum, auto
-from typing import Any, Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from zkcore.errors import ConnectionLostError, SessionClosedError, StorageError, StorageFullError, ZkcoreError
+from zkcore.errors import ConnectionLostError, SessionClosedError, StorageError, StorageFullError
 from zkcore.replica.answers import Answer, Attached, Detached, Replied, SessionEnded, Touched, WatchFired
+from zkcore.replica.pump import HostInbox, Input, Pump
 from zkcore.replica.replica import Replica
+from zkcore.replica.served import NOBODY, Served
 from zkcore.transport.transport import Inbox, Transport
-from zkcore.tree.applied import WatchEvent
 from zkcore.tree.requests import Request
 from zkcore.zab.messages import Message, PeerId
-from zkcore.zab.ready import NOTHING, Delivered, Event, PeerRejected, Ready, Write
+from zkcore.zab.ready import NOTHING, Delivered, Event, PeerRejected, ReadDropped, ReadReady, Ready
 from zkcore.zxid import Zxid
 
-__all__ = ["Host", "HostListener", "Pump", "Served"]
+__all__ = ["Host", "HostListener"]
 
 _log = logging.getLogger("zkcore.node")
-
-_MAX_ROUNDS = 64
-"""Turns the pump gives before it lets the event loop do something else."""
 
 _SOON_SECONDS = 0.1
 """While requests flow, ticks are at most this late."""
@@ -44,125 +40,12 @@ _REOPEN_SECONDS = 1.0
 """How long a node with a full storage waits before it tries again."""
 
 
-class Served(Protocol):
-    """A client as its host sees it. Called on the host's event loop; must return at once and never raise."""
-
-    def on_opened(self, session: int) -> None:
-        """The session has this id; the next `on_replied` says whether it exists."""
-
-    def on_replied(self, result: object, error: ZkcoreError | None) -> None:
-        """The answer to the oldest request that has none yet."""
-
-    def on_watch(self, event: WatchEvent) -> None:
-        """A watch went off."""
-
-    def on_touched(self, token: int, alive: bool) -> None:
-        """The leader's answer to `touch`."""
-
-    def on_attached(self) -> None:
-        """The session is served here now."""
-
-    def on_detached(self, why: str) -> None:
-        """The session is not served here (any more)."""
-
-    def on_ended(self) -> None:
-        """The session is over."""
-
-
 HostListener = Callable[["Host", Event], None]
-"""Gets the events of the core that are not Delivered: role changes, rejected peers, restored snapshots."""
-
-
-class _Input(IntEnum):
-    RECEIVE = auto()
-    LINKED = auto()
-    LOST = auto()
-    SUBMIT = auto()
-    TOUCH = auto()
-    OPEN = auto()
-    ATTACH = auto()
-    DETACH = auto()
+"""Gets the core's RoleChanged, PeerRejected and Restored events."""
 
 
 # As plain globals they cost no attribute look-up on the hot path.
-_RECEIVE, _LINKED, _LOST, _SUBMIT, _TOUCH, _OPEN, _ATTACH, _DETACH = _Input
-
-
-class Pump:
-    """Gives turns to the hosts of one event loop, in one callback for all of them."""
-
-    def __init__(self) -> None:
-        self._hosts: list[Host] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = 0
-        self._scheduled = False
-
-    def add(self, host: Host) -> None:
-        """Called on the event loop that is to run the host."""
-        loop = asyncio.get_running_loop()
-        if self._loop not in (None, loop):
-            raise RuntimeError("the hosts of one pump must run on one event loop; give each loop a pump of its own")
-        self._loop = loop
-        self._thread = threading.get_ident()
-        self._hosts.append(host)
-
-    def remove(self, host: Host) -> None:
-        self._hosts.remove(host)
-
-    def wake(self) -> None:
-        """There is something to do. May be called from any thread."""
-        if self._scheduled or self._loop is None:
-            return
-        if threading.get_ident() == self._thread:
-            self._scheduled = True
-            self._loop.call_soon(self._run)
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake_here)
-
-    def _wake_here(self) -> None:
-        if not self._scheduled and self._loop is not None:
-            self._scheduled = True
-            self._loop.call_soon(self._run)
-
-    def _run(self) -> None:
-        for _ in range(_MAX_ROUNDS):
-            idle = True
-            for host in tuple(self._hosts):
-                if host.has_work:
-                    idle = False
-                    host.turn()
-            if idle:
-                self._scheduled = False
-                # Another thread may have queued something since the last look.
-                if any(host.has_work for host in self._hosts):
-                    self.wake()
-                return
-        assert self._loop is not None
-        self._loop.call_soon(self._run)
-
-
-class _HostInbox:
-    """The Inbox of a Host: puts what arrives into the queue. Every method may be called from any thread."""
-
-    def __init__(self, pump: Pump) -> None:
-        self._pump = pump
-        self.queue: deque[tuple[Any, ...]] = deque()
-        self.lock = threading.RLock()
-        self.losing: dict[PeerId, int] = {}  # losses queued that the Peer has not been fed yet, by peer
-
-    def receive(self, sender: PeerId, message: Message) -> None:
-        self.queue.append((_RECEIVE, sender, message))
-        self._pump.wake()
-
-    def report_linked(self, peer: PeerId) -> None:
-        self.queue.append((_LINKED, peer))
-        self._pump.wake()
-
-    def report_lost(self, peer: PeerId) -> None:
-        with self.lock:
-            self.losing[peer] = self.losing.get(peer, 0) + 1
-            self.queue.append((_LOST, peer))
-        self._pump.wake()
+_RECEIVE, _LINKED, _LOST, _SUBMIT, _TOUCH, _OPEN, _ATTACH, _DETACH = Input
 
 
 class Host:
@@ -184,15 +67,17 @@ class Host:
         self.replica = replica
         self.listeners: list[HostListener] = []
         self._pump = pump if pump is not None else Pump()
-        self._inbox = _HostInbox(self._pump)
+        self._inbox = HostInbox(self._pump)
         self._connect = connect
         self._transport: Transport | None = None
-        self._save_on_thread = save_on_thread
         self._snapshot_every = snapshot_every
         self._since_snapshot = 0
         self._clients: dict[int, Served] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._saving = False
+        self._saver = ThreadPoolExecutor(1, f"zkcore-{replica.me}") if save_on_thread else None
+        self._saving: asyncio.Future[None] | None = None
+        self._saved = True  # something was, since the storage was opened
+        self._reopening: asyncio.TimerHandle | None = None
         self._down = False  # the storage failed, and the replica waits to be opened again, or for ever
         self.failure: Exception | None = None
         self._ticked_at = 0.0
@@ -224,10 +109,19 @@ class Host:
         self._transport = None
         self._down = True
         self._pump.remove(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._reopening):
+            if timer is not None:
+                timer.cancel()
+        if self._saver is not None:
+            self._saver.shutdown(wait=False)
+        self._turn_away()
         for session in list(self._clients):
             self._take(session).on_detached("the node was stopped")
+
+    async def wait_saved(self) -> None:
+        """Until a save that was under way at `stop` has ended: only then may the storage be opened by another."""
+        if self._saving is not None:
+            await asyncio.wait([self._saving])
 
     @property
     def running(self) -> bool:
@@ -245,7 +139,6 @@ class Host:
 
     def detach(self, session: int) -> None:
         """The client goes away; its session lives on."""
-        self._clients.pop(session, None)
         self._queue((_DETACH, session))
 
     def submit(self, session: int, request: Request[Any]) -> None:
@@ -265,11 +158,11 @@ class Host:
     @property
     def has_work(self) -> bool:
         """Whether a turn would do anything."""
-        return bool(self._inbox.queue) and not self._saving
+        return bool(self._inbox.queue) and self._saving is None
 
     def turn(self) -> None:
         """Feed everything that has gathered, let time pass, and drain."""
-        if self._saving or self._loop is None:
+        if self._saving is not None or self._loop is None:
             return
         if self._down:
             self._turn_away()
@@ -303,7 +196,7 @@ class Host:
             # After a stall time in which nobody could be heard must not count against them.
             replica.tick(min(passed, replica.limits.sync_limit_ticks // 2), now)
 
-    def _feed(self, kind: _Input, item: tuple[Any, ...], now: int) -> None:
+    def _feed(self, kind: Input, item: tuple[Any, ...], now: int) -> None:
         replica = self.replica
         try:
             if kind is _LINKED:
@@ -313,6 +206,7 @@ class Host:
             elif kind is _TOUCH:
                 replica.touch(item[1], item[2], now)
             elif kind is _DETACH:
+                self._clients.pop(item[1], None)
                 replica.detach(item[1])
             elif kind is _OPEN:
                 session = replica.open(item[2], now)
@@ -345,11 +239,14 @@ class Host:
                 self._send(to, message)
             if ready.events:
                 self._tell(ready.events)
+                if self._transport is None:
+                    return  # somebody who was told something stopped this host
             if ready.writes:
-                if self._save_on_thread:
-                    self._save_elsewhere(ready)
+                if self._saver is not None:
+                    self._save_elsewhere(ready, self._saver)
                     return
                 replica.storage.save(ready.writes)
+                self._saved = True
             self._finish(ready)
         if self._since_snapshot >= self._snapshot_every:
             self._snapshot()
@@ -373,21 +270,20 @@ class Host:
             if to not in inbox.losing and self._transport is not None:
                 self._transport.send(to, message)
 
-    def _save_elsewhere(self, ready: Ready[Event | Answer]) -> None:
+    def _save_elsewhere(self, ready: Ready[Event | Answer], saver: ThreadPoolExecutor) -> None:
+        """On a thread of this host's own: the application may fill the loop's with calls that wait for this very
+        save."""
         assert self._loop is not None
-        self._saving = True
-        saving = self._loop.run_in_executor(None, self._save, ready.writes)
-        saving.add_done_callback(lambda _: self._on_saved(ready, saving))
-
-    def _save(self, writes: Sequence[Write]) -> None:
-        self.replica.storage.save(writes)
+        self._saving = self._loop.run_in_executor(saver, self.replica.storage.save, ready.writes)
+        self._saving.add_done_callback(lambda saving: self._on_saved(ready, saving))
 
     def _on_saved(self, ready: Ready[Event | Answer], saving: asyncio.Future[None]) -> None:
-        self._saving = False
+        self._saving = None
         if self._transport is None:
             return
         try:
             saving.result()
+            self._saved = True
             self._finish(ready)
             self._drain()
         except StorageError as error:
@@ -429,9 +325,7 @@ class Host:
         for event in events:
             kind = type(event)
             if kind is Replied:
-                client = self._clients.get(event.session)  # type: ignore[union-attr]
-                if client is not None:
-                    client.on_replied(event.result, event.error)  # type: ignore[union-attr]
+                self._clients.get(event.session, NOBODY).on_replied(event.result, event.error)  # type: ignore[union-attr]
             elif kind is Delivered:
                 self._since_snapshot += len(event.payloads)  # type: ignore[union-attr]
             else:
@@ -443,14 +337,14 @@ class Host:
         elif isinstance(event, SessionEnded):
             self._take(event.session).on_ended()
         elif isinstance(event, WatchFired | Touched | Attached):
-            client = self._clients.get(event.session, _NOBODY)
+            client = self._clients.get(event.session, NOBODY)
             if isinstance(event, WatchFired):
                 client.on_watch(event.event)
             elif isinstance(event, Touched):
                 client.on_touched(event.token, event.alive)
             else:
                 client.on_attached()
-        elif not isinstance(event, Replied):
+        elif not isinstance(event, Replied | Delivered | ReadReady | ReadDropped):
             self._tell_listeners(event)
 
     def _tell_listeners(self, event: Event) -> None:
@@ -463,7 +357,7 @@ class Host:
                 _log.exception("a listener of node %s failed on %s", self.replica.me, event)
 
     def _take(self, session: int) -> Served:
-        return self._clients.pop(session, _NOBODY)
+        return self._clients.pop(session, NOBODY)
 
     # --- storage
 
@@ -478,22 +372,24 @@ class Host:
             self.replica.compact(ref)
 
     def _on_storage_error(self, error: StorageError) -> None:
-        """The Peer is void, with everything it had not saved. A full storage may have room again a little later; one
-        that failed is opened anew once, and if it stays broken the node stays down."""
-        _log.error("node %s: %s", self.replica.me, error)
+        """The Peer is void, with everything it had not saved. A storage that failed is opened anew, and if then
+        nothing can be saved the node stays down; a full one may have room again a little later."""
         self._go_down(error)
         assert self._loop is not None
-        delay = _REOPEN_SECONDS if isinstance(error, StorageFullError) else 0
-        self._loop.call_later(delay, self._reopen)
+        if isinstance(error, StorageFullError):
+            _log.error("node %s tries again in %s s: %s", self.replica.me, _REOPEN_SECONDS, error)
+            self._reopening = self._loop.call_later(_REOPEN_SECONDS, self._reopen)
+        elif self._saved:
+            _log.error("node %s opens its storage anew: %s", self.replica.me, error)
+            self._reopening = self._loop.call_later(0, self._reopen)
+        else:
+            _log.critical("node %s stays down: %s", self.replica.me, error)
 
     def _halt(self, error: Exception) -> None:
         """A broken invariant, or a bug: what is in memory cannot be trusted, so nothing more is done with it."""
         _log.critical("node %s halts: %s", self.replica.me, error, exc_info=error)
         self._go_down(error)
-        if self._transport is not None:
-            for peer in self.replica.ensemble.voters:
-                if peer != self.replica.me:
-                    self._transport.close(peer)
+        self._break_links()
 
     def _go_down(self, error: Exception) -> None:
         self._down = True
@@ -502,19 +398,21 @@ class Host:
             self._take(session).on_detached(f"the node failed: {error}")
 
     def _reopen(self) -> None:
-        if self._transport is None:
-            return
         try:
             self.replica.recover()
-        except StorageError as error:
-            self.failure = error
-            _log.error("node %s stays down: %s", self.replica.me, error)
+        except Exception as error:
+            self._halt(error)
             return
         self._down, self.failure = False, None
-        for peer in self.replica.ensemble.voters:
-            if peer != self.replica.me:
-                self._transport.close(peer)
+        self._saved = False
+        self._since_snapshot = 0
+        self._break_links()
         self.turn()
+
+    def _break_links(self) -> None:
+        for peer in self.replica.ensemble.voters:
+            if peer != self.replica.me and self._transport is not None:
+                self._transport.close(peer)
 
     def _turn_away(self) -> None:
         """Down: what peers say is lost (all links are broken before the replica is opened again), and clients must look
@@ -525,18 +423,3 @@ class Host:
                 self._count_lost(item[1])
             elif item[0] in (_OPEN, _ATTACH):
                 item[1].on_detached("the node is down")
-
-
-class _Nobody:
-    """Stands for a client that has gone."""
-
-    def on_opened(self, session: int) -> None: ...
-    def on_replied(self, result: object, error: ZkcoreError | None) -> None: ...
-    def on_watch(self, event: WatchEvent) -> None: ...
-    def on_touched(self, token: int, alive: bool) -> None: ...
-    def on_attached(self) -> None: ...
-    def on_detached(self, why: str) -> None: ...
-    def on_ended(self) -> None: ...
-
-
-_NOBODY = _Nobody()

@@ -20,11 +20,8 @@ once attached, a client knows by reading what became of its requests.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from typing import Any, ClassVar, cast
-
-from attrs import Factory, define, frozen
+from typing import Any, cast
 
 from zkcore.errors import (
     BY_CODE,
@@ -33,12 +30,10 @@ from zkcore.errors import (
     NotLeadingError,
     ProtocolError,
     RequestError,
-    SessionClosedError,
     SessionMovedError,
     UnimplementedError,
-    ZkcoreError,
 )
-from zkcore.replica.answers import Answer, Attached, Detached, Replied, SessionEnded, Touched, WatchFired
+from zkcore.replica.answers import Answer, Touched
 from zkcore.replica.forward import (
     Claim,
     Claimed,
@@ -51,13 +46,12 @@ from zkcore.replica.forward import (
     unpack,
 )
 from zkcore.replica.leading import Leading
+from zkcore.replica.serving import MAX_XID, Connection, Serving
 from zkcore.storage.storage import Storage
-from zkcore.tree.applied import Applied
 from zkcore.tree.requests import CloseSession, CreateSession, Request, T, decode_request, encode_request
 from zkcore.tree.sessions import SessionIds
 from zkcore.tree.snapshot import dump, restore
 from zkcore.tree.tree import Tree
-from zkcore.tree.watches import Watches
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Forward, Message, PeerId, Role
 from zkcore.zab.peer import Peer, PeerStatus
@@ -66,7 +60,6 @@ from zkcore.zab.ready import (
     NOTHING,
     Delivered,
     Event,
-    PeerRejected,
     ReadReady,
     Ready,
     Restored,
@@ -75,7 +68,7 @@ from zkcore.zab.ready import (
 )
 from zkcore.zxid import Zxid, format_zxid
 
-__all__ = ["MAX_TIMEOUT_MS", "MAX_XID", "Replica", "following_xid"]
+__all__ = ["MAX_TIMEOUT_MS", "Replica"]
 
 MAX_TIMEOUT_MS = 0x7FFFFFFF
 """A session's timeout is a 32-bit number of milliseconds: almost 25 days."""
@@ -83,35 +76,6 @@ MAX_TIMEOUT_MS = 0x7FFFFFFF
 _SNAPSHOT_PIECE = 1 << 20
 _CREATE_SESSION = CreateSession.opcode
 _CLOSE_SESSION = CloseSession.opcode
-
-MAX_XID = 0x7FFFFFFF
-
-
-def following_xid(xid: int) -> int:
-    """The number of the request after number `xid`: they count from 1, and begin again after the largest 32-bit one."""
-    return xid + 1 if xid < MAX_XID else 1
-
-
-@frozen
-class _Refusal:
-    """Stands in the queue of a connection for a request that will get no transaction, until its turn to be answered."""
-
-    error: ZkcoreError
-    writes: ClassVar[bool] = False
-
-
-@define(eq=False)
-class _Connection:
-    """One session served here: its requests that are not answered yet, in order."""
-
-    session: int
-    next_xid: int
-    unanswered: deque[tuple[int, Request[Any] | _Refusal]] = Factory(deque)
-    attached: bool = True
-    claim: int = 0
-    """The nonce of the claim by which it is being attached."""
-    attached_from: Zxid | None = None
-    """Attached once this much is applied; None while the leader has not answered the claim."""
 
 
 class Replica:
@@ -127,17 +91,13 @@ class Replica:
         self.ensemble = ensemble
         self.limits = limits if limits is not None else Limits()
         self.storage = storage
-        self.tree = Tree()
-        self._watches = Watches()
+        self._serving = Serving()
         self._ids = SessionIds(me)
         self._now_ms = 0
         self._claims = 0
-        self._connections: dict[int, _Connection] = {}
-        self._attaching: list[_Connection] = []
         self._leading: Leading | None = None
-        self._early_arrivals: list[tuple[PeerId, Submit | Claim]] = []
+        self._early_arrivals: list[tuple[PeerId, int, int, Request[Any] | Claim]] = []
         self._leader: PeerId | None = None
-        self._answers: list[Answer | PeerRejected] = []
         self._sends: list[tuple[PeerId, Forward]] = []
         self._busy = self._peer_busy = False
         self.peer = Peer(me, ensemble, storage.load(), storage, self.limits)
@@ -150,6 +110,11 @@ class Replica:
         self._busy = self._peer_busy = False
 
     # --- what it is
+
+    @property
+    def tree(self) -> Tree:
+        """The state. Look, but do not touch."""
+        return self._serving.tree
 
     @property
     def serving(self) -> bool:
@@ -227,8 +192,7 @@ class Replica:
             raise BadArgumentsError(f"a session timeout of {timeout_ms} ms; it must be between 1 and {MAX_TIMEOUT_MS}")
         self._check_serving()
         session = self._ids.next(now)
-        connection = self._connections[session] = _Connection(session, 0)
-        self._submit(connection, CreateSession(timeout_ms))
+        self._submit(self._serving.open(session), CreateSession(timeout_ms))
         return session
 
     def attach(self, session: int, *, last_zxid: Zxid, next_xid: int, now: int) -> None:
@@ -247,11 +211,8 @@ class Replica:
                 f"replica {self.me} has applied {format_zxid(self.tree.last_zxid)} and the session has seen "
                 f"{format_zxid(last_zxid)}; try another replica, or this one a little later"
             )
-        self.detach(session)  # where the client was here before and went without a word, its watches still are
         self._claims += 1
-        connection = _Connection(session, next_xid, attached=False, claim=self._claims)
-        self._connections[session] = connection
-        self._attaching.append(connection)
+        self._serving.begin_attach(session, next_xid, self._claims)
         claim = Claim(session, self._claims)
         if self._leading is not None:
             self._leading.arrive(self.me, session, 0, claim)
@@ -261,13 +222,12 @@ class Replica:
     def detach(self, session: int) -> None:
         """The client has gone, and is told nothing more; its session is left to expire, or to be attached again."""
         self._check_idle()
-        self._answers = [answer for answer in self._answers if getattr(answer, "session", None) != session]
-        self._forget(session)
+        self._serving.drop(session)
 
     def touch(self, session: int, token: int, now: int) -> None:
         """The client is alive. Touched is the answer, once the leader knows and is known to lead."""
         self._begin_input(now)
-        self._connection(session)
+        self._serving.get(session)
         if self._leading is not None:
             self._confirm(self.me, TouchReply(session, token, self._leading.touch(session)))
         else:
@@ -280,17 +240,17 @@ class Replica:
         Raises SessionClosedError where the session is not served here, or not attached yet.
         """
         self._begin_input(now)
-        return self._submit(self._connection(session), request)
+        return self._submit(self._serving.get(session), request)
 
     def can_read(self, session: int) -> bool:
         """Whether a read of the session may be answered at once: none of its requests is under way."""
-        connection = self._connections.get(session)
+        connection = self._serving.find(session)
         return connection is not None and connection.attached and not connection.unanswered
 
     def read(self, session: int, request: Request[T]) -> T:
         """The answer to a read, at once; `can_read` says whether that is in order. Not an input: it may be called
         while a Ready is out. Raises RequestError."""
-        return self._watches.read(self.tree, request, session=session)
+        return self._serving.read(session, request)
 
     # --- output
 
@@ -311,15 +271,15 @@ class Replica:
                     self._restore(event.snapshot)
                 elif isinstance(event, ReadReady):
                     self._answer_origin(*event.token)
-        if self._attaching:
-            self._finish_attaching()
-        if self._sends or self._answers:
+        self._serving.finish_attaching()
+        answers = self._serving.answers
+        if self._sends or answers:
             if ready is NOTHING:
                 ready = Ready()
             ready.early.extend(self._sends)
             self._sends.clear()
-            ready.events.extend(self._answers)
-            self._answers.clear()
+            ready.events.extend(answers)
+            answers.clear()
         self._busy = ready is not NOTHING
         return ready
 
@@ -337,16 +297,8 @@ class Replica:
         if self._leader is None:
             raise ConnectionLostError(f"replica {self.me} has no leader at the moment; try again, or another replica")
 
-    def _connection(self, session: int) -> _Connection:
-        connection = self._connections.get(session)
-        if connection is None or not connection.attached:
-            raise SessionClosedError(f"session {session:#x} is not served by replica {self.me}; attach it first")
-        return connection
-
-    def _submit(self, connection: _Connection, request: Request[Any]) -> int:
-        xid = connection.next_xid
-        connection.next_xid = following_xid(xid)
-        entry: Request[Any] | _Refusal = request
+    def _submit(self, connection: Connection, request: Request[Any]) -> int:
+        xid = self._serving.enqueue(connection, request)
         if request.writes:
             if self._leading is not None:
                 self._leading.arrive(self.me, connection.session, xid, request)
@@ -354,10 +306,7 @@ class Replica:
                 try:
                     self._to_leader(Submit(connection.session, xid, *encode_request(request)))
                 except BadArgumentsError as error:
-                    entry = _Refusal(error)
-        connection.unanswered.append((xid, entry))
-        if not entry.writes and len(connection.unanswered) == 1:
-            self._answer_reads(connection)
+                    self._serving.refuse(connection, xid, error)
         return xid
 
     def _to_leader(self, message: Forwarded) -> None:
@@ -399,8 +348,10 @@ class Replica:
             return
         try:
             message = unpack(data)
-            if isinstance(message, Submit | Claim):
-                self._on_arrival(sender, message)
+            if isinstance(message, Submit):
+                self._on_submit(sender, message)
+            elif isinstance(message, Claim):
+                self._on_arrival(sender, message.session, 0, message)
             elif isinstance(message, Touch):
                 if self._leading is not None:
                     alive = self._leading.touch(message.session)
@@ -410,101 +361,58 @@ class Replica:
         except ProtocolError as error:
             self.peer.reject(sender, str(error))
 
-    def _on_arrival(self, sender: PeerId, message: Submit | Claim) -> None:
+    def _on_submit(self, sender: PeerId, message: Submit) -> None:
+        try:
+            request = decode_request(message.opcode, message.body)
+        except UnimplementedError as error:
+            self._answer_origin(sender, Refused(message.session, message.xid, error.code))
+        else:
+            self._on_arrival(sender, message.session, message.xid, request)
+
+    def _on_arrival(self, sender: PeerId, session: int, xid: int, request: Request[Any] | Claim) -> None:
         """A follower may be established a moment before its leader has delivered all it must: keep what it sends until
         then. What reaches a replica that does not lead is dropped; the link it came on is about to break."""
-        if self._leading is None:
-            if self.peer.role is Role.LEADING:
-                self._early_arrivals.append((sender, message))
-        elif isinstance(message, Claim):
-            self._leading.arrive(sender, message.session, 0, message)
-        else:
-            try:
-                request = decode_request(message.opcode, message.body)
-            except UnimplementedError as error:
-                refusal = Refused(message.session, message.xid, error.code)
-                self._sends.append((sender, Forward(pack(refusal))))
-            else:
-                self._leading.arrive(sender, message.session, message.xid, request)
+        if self._leading is not None:
+            self._leading.arrive(sender, session, xid, request)
+        elif self.peer.role is Role.LEADING:
+            self._early_arrivals.append((sender, session, xid, request))
 
     def _on_leader_says(self, message: Forwarded) -> None:
-        connection = self._connections.get(message.session)
+        connection = self._serving.find(message.session)
         if connection is None:
             return
         if isinstance(message, TouchReply):
-            self._answers.append(Touched(message.session, message.token, message.alive))
+            self._serving.answers.append(Touched(message.session, message.token, message.alive))
+        elif isinstance(message, Refused) and message.code == SessionMovedError.code:
+            if any(xid == message.xid for xid, _ in connection.unanswered):
+                self._serving.detach(connection, "the session is served elsewhere now")
         elif isinstance(message, Refused):
-            self._on_refused(connection, message)
+            self._serving.refuse(connection, message.xid, BY_CODE.get(message.code, RequestError)())
         elif isinstance(message, Claimed) and connection.claim == message.nonce and not connection.attached:
-            connection.attached_from = message.zxid
-            if not message.alive:
-                self._end(connection)
-
-    def _on_refused(self, connection: _Connection, message: Refused) -> None:
-        for index, (xid, _) in enumerate(connection.unanswered):
-            if xid == message.xid:
-                if message.code == SessionMovedError.code:
-                    self._detach(connection, "the session is served elsewhere now")
-                else:
-                    connection.unanswered[index] = xid, _Refusal(BY_CODE.get(message.code, RequestError)())
-                    self._answer_reads(connection)
-                return
+            self._serving.on_claimed(connection, message.zxid, alive=message.alive)
 
     # --- what is committed
 
     def _apply(self, first: Zxid, payloads: tuple[bytes, ...]) -> None:
-        tree, watches, connections, leading = self.tree, self._watches, self._connections, self._leading
+        tree, serving, leading = self.tree, self._serving, self._leading
         known = tree.last_zxid  # a new Peer delivers again what the one before had delivered
         zxid = first
         for payload in payloads:
             if zxid > known:
                 applied = tree.apply(zxid, payload)
-                for session, event in watches.trigger(applied):
-                    self._answers.append(WatchFired(session, event))
-                connection = connections.get(applied.session)
-                if connection is not None:
-                    self._answer(connection, applied)
+                serving.on_applied(applied)
                 if applied.type == _CREATE_SESSION and leading is not None and applied.session in tree.sessions:
                     leading.on_session_created(applied.session, tree.sessions[applied.session])
                 elif applied.type == _CLOSE_SESSION:
-                    self._on_session_closed(applied.session)
+                    serving.on_session_closed(applied.session)
+                    if leading is not None:
+                        leading.on_session_closed(applied.session)
             zxid += 1
-
-    def _answer(self, connection: _Connection, applied: Applied) -> None:
-        unanswered = connection.unanswered
-        if not unanswered or unanswered[0][0] != applied.cxid:
-            return  # a request from a connection that this session had before
-        request = unanswered[0][1]
-        assert not isinstance(request, _Refusal)
-        try:
-            result = self.tree.result(request, applied)
-        except ZkcoreError as error:
-            self._reply(connection, None, error)
-        else:
-            self._reply(connection, result, None)
-        if unanswered:
-            self._answer_reads(connection)
-
-    def _answer_reads(self, connection: _Connection) -> None:
-        """The reads that waited for the writes before them."""
-        while connection.unanswered and not (request := connection.unanswered[0][1]).writes:
-            try:
-                if isinstance(request, _Refusal):
-                    raise request.error
-                result = self.read(connection.session, request)
-            except ZkcoreError as error:
-                self._reply(connection, None, error)
-            else:
-                self._reply(connection, result, None)
-
-    def _reply(self, connection: _Connection, result: object, error: ZkcoreError | None) -> None:
-        xid, _ = connection.unanswered.popleft()
-        self._answers.append(Replied(connection.session, xid, result, error))
 
     def _restore(self, snapshot: SnapshotRef) -> None:
         if snapshot.zxid <= self.tree.last_zxid:
             return
-        self.tree = restore(self._pieces(snapshot))
+        self._serving.tree = restore(self._pieces(snapshot))
 
     def _pieces(self, snapshot: SnapshotRef) -> Iterator[bytes]:
         offset = 0
@@ -512,38 +420,7 @@ class Replica:
             yield piece
             offset += len(piece)
 
-    # --- sessions and roles
-
-    def _on_session_closed(self, session: int) -> None:
-        if self._leading is not None:
-            self._leading.on_session_closed(session)
-        connection = self._connections.get(session)
-        if connection is not None:
-            self._end(connection)
-
-    def _forget(self, session: int) -> None:
-        self._connections.pop(session, None)
-        self._watches.drop_session(session)
-
-    def _end(self, connection: _Connection) -> None:
-        self._forget(connection.session)
-        self._answers.append(SessionEnded(connection.session))
-
-    def _detach(self, connection: _Connection, why: str) -> None:
-        self._forget(connection.session)
-        self._answers.append(Detached(connection.session, why))
-
-    def _finish_attaching(self) -> None:
-        still: list[_Connection] = []
-        for connection in self._attaching:
-            if self._connections.get(connection.session) is not connection:
-                continue
-            if connection.attached_from is not None and connection.attached_from <= self.tree.last_zxid:
-                connection.attached = True
-                self._answers.append(Attached(connection.session))
-            else:
-                still.append(connection)
-        self._attaching = still
+    # --- roles
 
     def _on_role_changed(self, event: RoleChanged) -> None:
         if not event.established:
@@ -552,13 +429,12 @@ class Replica:
         self._leader = event.leader
         if event.role is Role.LEADING:
             self._leading = Leading(self.tree, tick_ms=self.limits.tick_ms)
-            for sender, message in self._early_arrivals:
-                self._on_arrival(sender, message)
+            for arrival in self._early_arrivals:
+                self._leading.arrive(*arrival)
             self._early_arrivals.clear()
 
     def _leave(self, why: str) -> None:
         self._leader = self._leading = None
         self._early_arrivals.clear()
         self._sends.clear()
-        for connection in list(self._connections.values()):
-            self._detach(connection, why)
+        self._serving.detach_all(why)

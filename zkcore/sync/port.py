@@ -3,7 +3,8 @@
 A recipe is a coroutine that awaits nothing but its Port. The methods of this Port block the calling thread instead of
 suspending, so such a coroutine runs from its beginning to its end in one `send(None)`: plain calls on the caller's
 thread, with no second implementation and no thread for each call. What it blocks on happens on the event loop of the
-cluster's own thread. """
+cluster's own thread.
+"""
 
 from __future__ import annotations
 

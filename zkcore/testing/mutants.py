@@ -14,7 +14,7 @@ from attrs import evolve
 
 from zkcore.replica.forward import Claim
 from zkcore.replica.leading import Leading
-from zkcore.replica.replica import Replica
+from zkcore.replica.serving import Serving
 from zkcore.tree.applied import Applied, WatchEvent
 from zkcore.tree.tree import Tree
 from zkcore.tree.watches import Watches
@@ -196,7 +196,7 @@ def _watches_lost(_: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _attached_at_once(real: Callable[..., Any]) -> Callable[..., Any]:
-    def finish_attaching(self: Replica) -> None:
+    def finish_attaching(self: Serving) -> None:
         for connection in self._attaching:
             connection.attached_from = 0
         real(self)
@@ -214,8 +214,8 @@ def _moved_accepted(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _timeouts_run_on(real: Callable[..., Any]) -> Callable[..., Any]:
-    def init(self: Leading, me: PeerId, tree: Tree, *, tick_ms: int) -> None:
-        real(self, me, tree, tick_ms=tick_ms)
+    def init(self: Leading, tree: Tree, *, tick_ms: int) -> None:
+        real(self, tree, tick_ms=tick_ms)
         for session in tree.sessions:
             self._tracker.add(session, 1)
 
@@ -285,7 +285,7 @@ MUTANTS: dict[str, tuple[str, tuple[Patch, ...]]] = {
     ),
     "attached-at-once": (
         "a session is attached before what it requested elsewhere is decided (only replicas have sessions)",
-        ((Replica, "_finish_attaching", _attached_at_once),),
+        ((Serving, "finish_attaching", _attached_at_once),),
     ),
     "moved-accepted": (
         "a leader takes requests from where a session no longer is (only replicas have sessions)",

@@ -1,0 +1,123 @@
+"""The Pump: turns for the hosts that share an event loop; and the queue in front of each.
+
+A proposal, its acknowledgements and its commit pass through several hosts. One callback that gives turns to whoever
+has work saves each of those steps a trip through the loop. Requests never pump by themselves: all that is ready in
+one pass of the loop is one batch. """
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from enum import IntEnum, auto
+from typing import Any, Protocol
+
+from zkcore.zab.messages import Message, PeerId
+
+__all__ = ["HostInbox", "Input", "Pump", "Pumped"]
+
+_MAX_ROUNDS = 64
+"""Turns the pump gives before it lets the event loop do something else."""
+
+
+class Pumped(Protocol):
+    """What a pump gives turns to."""
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a turn would do anything."""
+
+    def turn(self) -> None:
+        """Do it. Must not raise."""
+
+
+class Pump:
+    """Gives turns to the hosts of one event loop, in one callback for all of them."""
+
+    def __init__(self) -> None:
+        self._hosts: list[Pumped] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._scheduled = False
+
+    def add(self, host: Pumped) -> None:
+        """Called on the event loop that is to run the host."""
+        loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise RuntimeError("the hosts of one pump must run on one event loop; give each loop a pump of its own")
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._hosts.append(host)
+
+    def remove(self, host: Pumped) -> None:
+        self._hosts.remove(host)
+
+    def wake(self) -> None:
+        """There is something to do. May be called from any thread."""
+        if self._scheduled or self._loop is None:
+            return
+        if threading.get_ident() == self._thread:
+            self._scheduled = True
+            self._loop.call_soon(self._run)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake_here)
+
+    def _wake_here(self) -> None:
+        if not self._scheduled and self._loop is not None:
+            self._scheduled = True
+            self._loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        for _ in range(_MAX_ROUNDS):
+            idle = True
+            for host in tuple(self._hosts):
+                if host.has_work:
+                    idle = False
+                    host.turn()
+            if idle:
+                self._scheduled = False
+                # Another thread may have queued something since the last look.
+                if any(host.has_work for host in self._hosts):
+                    self.wake()
+                return
+        assert self._loop is not None
+        self._loop.call_soon(self._run)
+
+
+class Input(IntEnum):
+    """What stands in the queue of a host."""
+
+    RECEIVE = auto()
+    LINKED = auto()
+    LOST = auto()
+    SUBMIT = auto()
+    TOUCH = auto()
+    OPEN = auto()
+    ATTACH = auto()
+    DETACH = auto()
+
+
+class HostInbox:
+    """The Inbox of a Host: puts what arrives into the queue. Every method may be called from any thread."""
+
+    def __init__(self, pump: Pump) -> None:
+        self._pump = pump
+        self.queue: deque[tuple[Any, ...]] = deque()
+        self.lock = threading.RLock()
+        self.losing: dict[PeerId, int] = {}  # losses queued that the Peer has not been fed yet, by peer
+
+    def receive(self, sender: PeerId, message: Message) -> None:
+        self.queue.append((Input.RECEIVE, sender, message))
+        self._pump.wake()
+
+    def report_linked(self, peer: PeerId) -> None:
+        self.queue.append((Input.LINKED, peer))
+        self._pump.wake()
+
+    def report_lost(self, peer: PeerId) -> None:
+        with self.lock:
+            self.losing[peer] = self.losing.get(peer, 0) + 1
+            self.queue.append((Input.LOST, peer))
+        self._pump.wake()
+
+
