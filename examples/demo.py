@@ -361,7 +361,7 @@ def report(demo: Demo, found: dict[int, dict[str, bytes]]) -> bool:
 
 
 async def play(demo: Demo) -> bool:
-    async with asyncio.timeout(120), demo.cluster:
+    async with asyncio.timeout(30), demo.cluster:
         drawing = asyncio.create_task(demo.screen.draw_forever(demo))
         async with demo.cluster.client() as zk:
             await zk.ensure_path(RESULTS)
