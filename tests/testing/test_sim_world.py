@@ -57,6 +57,15 @@ def test_a_seed_is_one_world() -> None:
     assert simulate(3).digest != simulate(7).digest
 
 
+def test_a_world_over_the_wire_is_the_same_world() -> None:
+    """Messages that went through bytes and back are the messages that were sent."""
+    plans = [evolve(draw_plan(5), over_wire=over_wire) for over_wire in (False, True)]
+    worlds = [World(5, plan=plan, make_program=Replicas) for plan in plans]
+    for world in worlds:
+        world.run()
+    assert worlds[0].trace.digest == worlds[1].trace.digest
+
+
 def test_the_hash_seed_changes_nothing() -> None:
     program = (
         "from zkcore.testing.replicas import Replicas; from zkcore.testing.world import simulate; "

@@ -46,6 +46,7 @@ class Plan:
     tick_ns: tuple[int, ...]
     snapshot_every: int
     snapshot_filler: int
+    over_wire: bool
 
 
 def draw_plan(seed: int) -> Plan:
@@ -78,6 +79,7 @@ def draw_plan(seed: int) -> Plan:
         tick_ns=tuple(int(tick * rng.uniform(0.8, 1.25)) if skewed else tick for _ in range(size)),
         snapshot_every=rng.choice((3, 10, 40, 100)) if rng.random() < 0.5 else 0,
         snapshot_filler=rng.choice((0, 0, 100, 2000)),
+        over_wire=rng.random() < 0.05,
     )
 
 

@@ -20,6 +20,7 @@ from zkcore.testing.disk import Disk
 from zkcore.testing.load import Machine, Program
 from zkcore.testing.network import Clock, Network
 from zkcore.testing.trace import Trace
+from zkcore.transport.wire import decode, encode
 from zkcore.zab.messages import Message, PeerId
 from zkcore.zab.peer import Peer
 from zkcore.zab.ready import (
@@ -72,6 +73,8 @@ class Surroundings(Clock, Protocol):
     trace: Trace
     half_sync_ticks: int
     snapshot_every: int
+    over_wire: bool
+    """Whether every message is turned into bytes and back on its way, as a real transport does."""
 
     def save_ns(self, node: Node) -> int:
         """How long a save of `node` takes that begins now."""
@@ -282,7 +285,8 @@ class Node:
 
     def _send(self, to: PeerId, message: Message) -> None:
         world = self._world
-        if not self._lost.get(to) and world.network.send(self.me, to, message):
+        sent = decode(encode(message)) if world.over_wire else message
+        if not self._lost.get(to) and world.network.send(self.me, to, sent):
             if world.trace.lines is not None:
                 world.trace.say(world.now, f"{self.me} -> {to}  {message}")
             self.oracle.sent(self.me, to, message)

@@ -82,6 +82,7 @@ class World:
         self.program = make_program(plan)
         self.half_sync_ticks = plan.limits.sync_limit_ticks // 2
         self.snapshot_every = plan.snapshot_every
+        self.over_wire = plan.over_wire
         self.nodes: dict[PeerId, Node] = {}
         for me, tick_ns in zip(plan.voters, plan.tick_ns, strict=True):
             disk = Disk(MemoryStorage(), self._wrote_at(me))
