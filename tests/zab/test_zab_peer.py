@@ -244,6 +244,19 @@ def test_who_is_no_other_member_is_shown_the_door(stranger: int) -> None:
     assert d.hears(stranger, Vote(Role.LOOKING, 3, 0, 9, 1)) == ""
 
 
+def test_a_host_may_ask_whether_a_peer_counts_and_break_with_it_for_reasons_of_its_own() -> None:
+    d = leading()
+    d.linked(9)
+    assert [other for other in range(10) if d.peer.hears(other)] == [1, 2]
+    d.peer.reject(2, "it forwards nonsense")
+    assert not d.peer.hears(2)
+    assert d.drain() == script("""
+        event     rejected 2: it forwards nonsense
+        close     2""")
+    d.lost(1)
+    assert not d.peer.hears(1)
+
+
 # --- delivery
 
 
