@@ -18,23 +18,27 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
-from zkcore.client.port import SessionState, Signal, Watcher
+from zkcore.client.port import Port, SessionState, Signal, Watcher
+from zkcore.client.signals import AsyncSignal
 from zkcore.client.watcher import WatcherTable
 from zkcore.errors import (
     BadArgumentsError,
     ConnectionLostError,
+    OperationTimeoutError,
     SessionClosedError,
     SessionError,
     SessionExpiredError,
     ZkcoreError,
 )
 from zkcore.replica.host import Host
+from zkcore.replica.replica import MAX_TIMEOUT_MS
+from zkcore.replica.serving import following_xid
 from zkcore.tree.applied import WatchEvent
 from zkcore.tree.requests import CloseSession, Request
 from zkcore.zab.ready import Event
 from zkcore.zxid import Zxid
 
-__all__ = ["AsyncSignal", "EmbeddedPort"]
+__all__ = ["EmbeddedPort", "check_timeout"]
 
 _log = logging.getLogger("zkcore.session")
 
@@ -43,47 +47,19 @@ T = TypeVar("T")
 _RETRY_SECONDS = 0.02
 """How soon another replica is tried when none could serve the session. Role changes do not wait for it."""
 
+_PATIENCE = 0.3
+"""With less than this share of its timeout left a session is taken to another replica."""
+
 _CLOCK_MARGIN = 0.99
 """Clocks may differ in rate: a session is counted on for one per cent less than its timeout."""
 
 
-class AsyncSignal:
-    """A Signal of one event loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
-        self._loop = loop
-        self._thread = thread
-        self._is_set = False
-        self._waiters: list[asyncio.Future[Signal]] = []
-
-    def __repr__(self) -> str:
-        return f"<Signal {'set' if self._is_set else 'not set'}>"
-
-    def set(self) -> None:
-        """Set it and wake who waits. May be called from any thread."""
-        self._is_set = True
-        if threading.get_ident() == self._thread:
-            self._wake()
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake)
-
-    def clear(self) -> None:
-        self._is_set = False
-
-    def is_set(self) -> bool:
-        return self._is_set
-
-    def _wake(self) -> None:
-        if self._is_set:
-            for waiter in self._waiters:
-                if not waiter.done():
-                    waiter.set_result(self)
-
-    def add_waiter(self, waiter: asyncio.Future[Signal]) -> None:
-        self._waiters.append(waiter)
-
-    def remove_waiter(self, waiter: asyncio.Future[Signal]) -> None:
-        self._waiters.remove(waiter)
+def check_timeout(timeout: float) -> None:
+    """Raises BadArgumentsError for what cannot be the timeout of a session, in seconds."""
+    if not 1 <= timeout * 1000 <= MAX_TIMEOUT_MS:
+        raise BadArgumentsError(
+            f"a session timeout of {timeout} seconds; it must be between 0.001 and {MAX_TIMEOUT_MS // 1000}"
+        )
 
 
 class _Unanswered(NamedTuple):
@@ -109,13 +85,13 @@ class EmbeddedPort:
     """
 
     def __init__(self, hosts: Callable[[], Sequence[Host]], *, timeout: float) -> None:
-        if not timeout > 0:
-            raise BadArgumentsError(f"a session timeout of {timeout} seconds; it must be positive")
+        check_timeout(timeout)
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._hosts = hosts
         self._timeout = timeout
         self.rng = random.Random()
+        self._suspended = AsyncSignal(self._loop, self._thread)
         self.session = EmbeddedSession(AsyncSignal(self._loop, self._thread))
         self._host: Host | None = None  # where the session is served, or is being opened or attached
         self._opening: asyncio.Future[Any] | None = None
@@ -130,6 +106,7 @@ class EmbeddedPort:
         self._heartbeat = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._cleanups: set[asyncio.Task[Any]] = set()
+        self._avoided: Host | None = None
         self._frozen = False
         self._closing = False
 
@@ -152,8 +129,6 @@ class EmbeddedPort:
             self.session.state = SessionState.CLOSED
             return
         self._closing = True
-        for cleanup in list(self._cleanups):
-            cleanup.cancel()
         try:
             async with asyncio.timeout(self._timeout):
                 await self.request(CloseSession())
@@ -172,7 +147,7 @@ class EmbeddedPort:
 
     # --- the Port
 
-    async def request(self, op: Request[T], *, watch: Watcher | None = None) -> T:
+    async def request(self, op: Request[T], *, watch: Watcher | None = None, timeout: float | None = None) -> T:
         """See `zkcore.client.port.Port.request`."""
         if self._serves:
             assert self._host is not None
@@ -188,7 +163,17 @@ class EmbeddedPort:
         else:
             waiting = _Unanswered(self._loop.create_future(), op, watch)
             self._waiting.append(waiting)
-        return cast(T, await waiting.future)
+        if timeout is None:
+            return cast(T, await waiting.future)
+        try:
+            async with asyncio.timeout(timeout):
+                return cast(T, await waiting.future)
+        except TimeoutError as error:
+            raise OperationTimeoutError(f"no answer within {timeout:.3f} s; it may have happened or not") from error
+
+    def unwatch(self, path: str, watch: Watcher) -> None:
+        """See `zkcore.client.port.Port.unwatch`."""
+        self._watchers.remove(path, watch)
 
     async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
         """See `zkcore.client.port.Port.wait`."""
@@ -219,17 +204,21 @@ class EmbeddedPort:
         """See `zkcore.client.port.Port.wall`."""
         return time.time()
 
-    async def shield(self, cleanup: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def shield(self, cleanup: Callable[[Port], Coroutine[Any, Any, T]]) -> T:
         """See `zkcore.client.port.Port.shield`."""
+        return await asyncio.shield(self._start_cleanup(cleanup))
 
-        async def bounded() -> T:
-            async with asyncio.timeout(self._timeout):
-                return await cleanup()
+    async def tidy_up(self, cleanup: Callable[[Port], Coroutine[Any, Any, None]]) -> None:
+        """See `zkcore.client.port.Port.tidy_up`."""
+        done = self.signal()
+        self._start_cleanup(cleanup).add_done_callback(lambda _: done.set())
+        await self.wait(done, self._suspended)
 
-        task = self._loop.create_task(bounded())
+    def _start_cleanup(self, cleanup: Callable[[Port], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        task = self._loop.create_task(cleanup(self))
         self._cleanups.add(task)
         task.add_done_callback(self._on_cleaned_up)
-        return await asyncio.shield(task)
+        return task
 
     def _on_cleaned_up(self, task: asyncio.Task[Any]) -> None:
         self._cleanups.discard(task)
@@ -241,13 +230,14 @@ class EmbeddedPort:
     def _look_for_host(self) -> None:
         """Open or attach the session at the first host that can serve it; where there is none, listen and try again."""
         self._stop_timer("retry")
-        if self._host is not None or self.session.state in (SessionState.LOST, SessionState.CLOSED):
+        if self._host is not None or self._is_over:
             return
         for host in self._hosts():
             self._listen(host)
             serving = host.running and host.replica.serving and host.replica.tree.last_zxid >= self._last_zxid
-            if self._host is None and serving:
+            if self._host is None and serving and host is not self._avoided:
                 self._join(host)
+        self._avoided = None
         if self._host is None:
             self._start_timer("retry", _RETRY_SECONDS, self._look_for_host)
 
@@ -269,10 +259,18 @@ class EmbeddedPort:
 
     # --- what the host tells (`zkcore.replica.host.Served`)
 
+    @property
+    def _is_over(self) -> bool:
+        return self.session.state in (SessionState.LOST, SessionState.CLOSED)
+
     def on_opened(self, session: int) -> None:
         self.session.id = session
+        if self._is_over and self._host is not None:
+            self._host.detach(session)
 
     def on_replied(self, result: object, error: ZkcoreError | None) -> None:
+        if self._is_over:
+            return
         if self._opening is not None:
             self._on_open(error)
             return
@@ -298,9 +296,10 @@ class EmbeddedPort:
             opening.set_exception(error)
 
     def on_attached(self) -> None:
+        if self._is_over:
+            return
         self._serve()
-        assert self._host is not None
-        while self._waiting:
+        while self._waiting and self._host is not None:
             waiting = self._waiting.popleft()
             if not waiting.future.done():  # nobody waits for what was cancelled meanwhile, and it was never sent
                 self._submit(self._host, waiting)
@@ -318,7 +317,7 @@ class EmbeddedPort:
     def on_detached(self, why: str) -> None:
         """What was under way may be applied or not. A session whose very creation was under way is given up for a new
         one: if it was created all the same it will expire, with nothing to its name."""
-        if self.session.state in (SessionState.LOST, SessionState.CLOSED):
+        if self._is_over:
             return
         _log.info("session %#x is suspended: %s", self.session.id, why)
         self._leave_host()
@@ -326,19 +325,19 @@ class EmbeddedPort:
             self.session.id = 0
         else:
             self.session.state = SessionState.SUSPENDED
-        self._refuse(self._unanswered, ConnectionLostError(f"the answer was lost ({why}); it may have happened or not"))
+        self._refuse(self._unanswered, ConnectionLostError, f"the answer was lost ({why}); it may have happened or not")
         self._watchers.fire_all()
         self._start_timer("retry", 0.0, self._look_for_host)
 
     def on_ended(self) -> None:
         """After a session's last transaction nothing of it is applied: what is unanswered never will be."""
-        self._refuse(self._unanswered, SessionExpiredError(f"session {self.session.id:#x} has expired"))
+        self._refuse(self._unanswered, SessionExpiredError, f"session {self.session.id:#x} has expired")
         self._end(SessionState.CLOSED if self._closing else SessionState.LOST)
 
     # --- within
 
     def _submit(self, host: Host, unanswered: _Unanswered) -> None:
-        self._next_xid += 1
+        self._next_xid = following_xid(self._next_xid)
         self._unanswered.append(unanswered)
         host.submit(self.session.id, unanswered.request)
 
@@ -349,17 +348,19 @@ class EmbeddedPort:
             return SessionClosedError("the client is closed; open a new one")
         return SessionClosedError("the client is not started; await start() or use it as a context manager")
 
-    def _refuse(self, requests: deque[_Unanswered], error: ZkcoreError) -> None:
+    def _refuse(self, requests: deque[_Unanswered], kind: type[ZkcoreError], why: str) -> None:
         while requests:
             future = requests.popleft().future
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(kind(why))
 
     def _serve(self) -> None:
         self.session.state = SessionState.CONNECTED
+        self._suspended.clear()
         self._serves = True
         self._confirm(self._sent_at)
-        self._beat()
+        if not self._is_over:
+            self._beat()
 
     def _leave_host(self) -> None:
         if self._host is not None:
@@ -367,18 +368,34 @@ class EmbeddedPort:
             self._last_zxid = max(self._last_zxid, self._host.replica.tree.last_zxid)
         self._host = None
         self._serves = False
+        self._suspended.set()
         self._heartbeats.clear()
         self._stop_timer("beat")
 
     def _beat(self) -> None:
-        self._start_timer("beat", self._timeout / 3, self._beat)
-        if self._host is not None and self._serves and not self._frozen:
+        self._start_timer("beat", self._timeout / 4, self._beat)
+        if self._host is None or self._frozen:
+            return
+        if self.session.alive_until - self._loop.time() < self._timeout * _PATIENCE and len(self._hosts()) > 1:
+            self._move_on()
+        else:
             self._heartbeat += 1
             self._heartbeats[self._heartbeat] = self._loop.time()
             self._host.touch(self.session.id, self._heartbeat)
 
+    def _move_on(self) -> None:
+        """The host answers no heartbeats, without having lost its leader: its storage may be stuck. Try the others."""
+        silent = self._host
+        assert silent is not None
+        silent.detach(self.session.id)
+        self.on_detached("the replica was silent")
+        self._avoided = silent
+
     def _confirm(self, sent_at: float) -> None:
         """The leader heard of us no earlier than `sent_at`, and gives us the whole timeout from then on."""
+        if 0 < self.session.alive_until <= self._loop.time():
+            self._end(SessionState.LOST)  # too late: whoever looked has been told that it is lost
+            return
         until = sent_at + self._timeout * _CLOCK_MARGIN
         if until > self.session.alive_until:
             self.session.alive_until = until
@@ -389,19 +406,24 @@ class EmbeddedPort:
 
     def _end(self, state: SessionState) -> None:
         """For good: LOST or CLOSED."""
-        if self.session.state in (SessionState.LOST, SessionState.CLOSED):
+        if self._is_over:
             return
-        if self._host is not None and self.session.id:
-            self._host.detach(self.session.id)
+        host = self._host
+        if host is not None and self.session.id:
+            host.detach(self.session.id)
         self._leave_host()
+        if self._opening is not None:
+            self._host = host  # the answer is on its way, and shows which session to leave
         self.session.state = state
         for host in self._hosts():
             if self._on_host_event in host.listeners:
                 host.listeners.remove(self._on_host_event)
         for name in list(self._timers):
             self._stop_timer(name)
-        self._refuse(self._unanswered, ConnectionLostError("the session ended first; it may have happened or not"))
-        self._refuse(self._waiting, self._refusal())
+        if self._opening is not None and not self._opening.done():
+            self._opening.set_exception(self._refusal())
+        self._refuse(self._unanswered, ConnectionLostError, "the session ended first; it may have happened or not")
+        self._refuse(self._waiting, type(self._refusal()), str(self._refusal()))
         self.session.lost.set()
         self._watchers.fire_all()
 

@@ -11,9 +11,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
+from weakref import WeakSet
 
 from zkcore.client.client import Client
-from zkcore.client.embedded import EmbeddedPort
+from zkcore.client.embedded import EmbeddedPort, check_timeout
 from zkcore.errors import BadArgumentsError, ConfigurationError, SessionClosedError
 from zkcore.replica.host import Host, HostListener
 from zkcore.replica.pump import Pump
@@ -38,8 +39,7 @@ class EmbeddedClient(Client):
     """
 
     def __init__(self, hosts: Callable[[], Sequence[Host]], *, timeout: float = DEFAULT_SESSION_TIMEOUT) -> None:
-        if not timeout > 0:
-            raise BadArgumentsError(f"a session timeout of {timeout} seconds; it must be positive")
+        check_timeout(timeout)
         self._hosts = hosts
         self._timeout = timeout
         self._port: EmbeddedPort | None = None
@@ -120,7 +120,6 @@ class Node:
         self._host = Host(
             Replica(me, ensemble, storage, limits=limits), transport, pump=pump, save_on_thread=on_thread
         )
-        self._clients: list[EmbeddedClient] = []
 
     def __repr__(self) -> str:
         return f"<Node {self.status()}>"
@@ -163,6 +162,7 @@ class Node:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        await self._host.wait_saved()
 
 
 class LocalCluster:
@@ -182,7 +182,7 @@ class LocalCluster:
         self._storages = {me: MemoryStorage() for me in self.ensemble.voters}
         self._pump = Pump()
         self._nodes: dict[PeerId, Node] = {}
-        self._clients: list[EmbeddedClient] = []
+        self._clients: WeakSet[EmbeddedClient] = WeakSet()
         self._listeners: list[HostListener] = []
         self._closed = False
 
@@ -251,7 +251,7 @@ class LocalCluster:
         its node fails. `timeout` is the session's, in seconds."""
         self._check_open()
         client = EmbeddedClient(self._hosts, timeout=timeout)
-        self._clients.append(client)
+        self._clients.add(client)
         return client
 
     def _hosts(self) -> list[Host]:
@@ -266,9 +266,13 @@ class LocalCluster:
 
     async def start(self) -> Self:
         """Start all nodes and wait for a leader."""
-        for me in self.ensemble.voters:
-            self.start_node(me)
-        await self.wait_for_leader()
+        try:
+            for me in self.ensemble.voters:
+                self.start_node(me)
+            await self.wait_for_leader()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def close(self) -> None:

@@ -83,13 +83,19 @@ class Port(Protocol):
     @property
     def session(self) -> Session: ...
 
-    async def request(self, op: Request[T], *, watch: Watcher | None = None) -> T:
-        """The answer to `op`. `watch` is called when the watch that `op` asks for goes off; where the request fails
-        it is never called. Requests are executed in the order in which they are made.
+    async def request(self, op: Request[T], *, watch: Watcher | None = None, timeout: float | None = None) -> T:
+        """The answer to `op`. Requests are executed in the order in which they are made.
 
-        Raises RequestError (not applied), OutcomeUnknownError (perhaps applied; of a request that was under way when
-        the session was suspended), SessionExpiredError or SessionClosedError (not applied).
+        `watch` is called when the watch that `op` asks for goes off; where the request fails it is never called. It
+        is an argument because it must begin to wait in the order of answers: an event may follow its answer before
+        whoever awaits the answer runs, and would be missed.
+
+        Raises RequestError (not applied), OutcomeUnknownError (perhaps applied: the session was suspended while the
+        request was under way, or `timeout` seconds passed), SessionExpiredError or SessionClosedError (not applied).
         """
+
+    def unwatch(self, path: str, watch: Watcher) -> None:
+        """Nobody waits for this watch any more."""
 
     async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
         """The first of `signals` that is set, at once if one is; None after `timeout` seconds."""
@@ -103,6 +109,10 @@ class Port(Protocol):
     def wall(self) -> float:
         """Seconds since 1970: for schedules and names, never for safety."""
 
-    async def shield(self, cleanup: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run `cleanup` and give its result. It is awaited, but goes on without its caller if that is cancelled, for at
-        most the session's timeout: beyond, the end of the session cleans up."""
+    async def shield(self, cleanup: Callable[[Port], Coroutine[Any, Any, T]]) -> T:
+        """Run `cleanup` and give its result. It is awaited, but goes on without its caller if that is cancelled. It
+        gets a Port of its own to work with, and must end when the session does."""
+
+    async def tidy_up(self, cleanup: Callable[[Port], Coroutine[Any, Any, None]]) -> None:
+        """Run `cleanup` like `shield`, for a caller who does not need to know its end: while the session is suspended
+        it is not waited for."""

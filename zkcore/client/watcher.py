@@ -33,6 +33,14 @@ class WatcherTable:
         table = self._child if isinstance(request, GetChildren | GetChildren2) else self._data
         table.setdefault(request.path, []).append(watcher)  # type: ignore[attr-defined]
 
+    def remove(self, path: str, watcher: Watcher) -> None:
+        """`watcher` waits no more. The replica's watch stays until it goes off, for nobody."""
+        for table in (self._data, self._child):
+            if watcher in table.get(path, ()):
+                table[path].remove(watcher)
+                if not table[path]:
+                    del table[path]
+
     def fire(self, event: WatchEvent) -> None:
         """A watch went off."""
         if event.type in _DATA:

@@ -29,6 +29,7 @@ class Lease:
         self._port = port
         self._release = release
         self._ended = False
+        self._seen_lost = False
         self.path = path
         self.fencing_token = token
         """The zxid at which the contender's znode was created. Of two holds of one lock the later has the higher
@@ -47,7 +48,9 @@ class Lease:
     def remaining(self) -> float:
         """Seconds until the lease is lost unless another heartbeat is confirmed. Advisory: it can be released
         before."""
-        return 0.0 if self._ended else max(self._port.session.alive_until - self._port.now(), 0.0)
+        if self._ended or self.is_lost():
+            return 0.0
+        return self._port.session.alive_until - self._port.now()
 
     @property
     def released(self) -> bool:
@@ -55,9 +58,13 @@ class Lease:
         return self._ended
 
     def is_lost(self) -> bool:
-        """Whether it ended without being released."""
+        """Whether it ended without being released. What was lost once stays lost."""
+        if self._ended:
+            return False
         session = self._port.session
-        return not self._ended and (session.lost.is_set() or self._port.now() >= session.alive_until)
+        if session.lost.is_set() or self._port.now() >= session.alive_until:
+            self._seen_lost = True
+        return self._seen_lost
 
     def check(self) -> None:
         """Raises LeaseLostError unless the lease is still held, as far as anybody here can know."""

@@ -10,6 +10,7 @@ contender finds itself by it, and no orphan is left to hold a lock that nobody k
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from types import TracebackType
 
 from zkcore.client.client import Client
@@ -18,14 +19,16 @@ from zkcore.errors import (
     BadArgumentsError,
     LockNotHeldError,
     LockTimeoutError,
+    NodeExistsError,
     NoNodeError,
     OutcomeUnknownError,
     SessionError,
     SessionExpiredError,
 )
 from zkcore.recipes.lease import Lease
+from zkcore.tree.applied import WatchEvent
 from zkcore.tree.paths import validate
-from zkcore.tree.requests import Create, Delete, Exists
+from zkcore.tree.requests import Create, Delete, Exists, GetChildren
 from zkcore.tree.znode import CreateMode
 from zkcore.zxid import Zxid
 
@@ -33,14 +36,18 @@ __all__ = ["Lock"]
 
 _MARK = "-lock-"
 
+_GRACE_SECONDS = 0.1
+"""A request of an `acquire` with a timeout gets at least this long: not to wait is not the same as not to ask."""
 
-def _sequence(name: str) -> int:
-    """Where a contender stands in the queue. The digits alone decide: what stands before them is chance."""
-    return int(name.rpartition(_MARK)[2])
+_ENTERED: ContextVar[tuple[tuple[object, Lease], ...]] = ContextVar("zkcore_locks_entered", default=())
+"""Which lease which `with` of this task or thread holds: another may have the lock by the time this one ends."""
 
 
-def _is_contender(name: str) -> bool:
-    return _MARK in name and name.rpartition(_MARK)[2].lstrip("-").isdigit()
+def _sequence(name: str) -> int | None:
+    """Where a contender stands in the queue; None for a child that is no contender. The digits alone decide: what
+    stands before them is chance."""
+    nonce, mark, digits = name.rpartition(_MARK)
+    return int(digits) if nonce and mark and digits.isascii() and digits.isdigit() else None
 
 
 class Lock:
@@ -75,7 +82,7 @@ class Lock:
     @property
     def held(self) -> bool:
         """Whether this object holds the lock, as far as it can know. Local."""
-        return self._current() is not None
+        return any(not lease.is_lost() for lease in self._leases)
 
     async def acquire(self, *, timeout: float | None = None) -> bool:
         """Wait for the lock. False where it was not free within `timeout` seconds; None waits for ever, 0 not at all.
@@ -87,128 +94,189 @@ class Lock:
         return await self._acquire(timeout) is not None
 
     async def release(self) -> None:
-        """Give the lock to the next. Raises LockNotHeldError where this object does not hold it.
+        """Give the lock to the next. Raises LockNotHeldError where this object does not hold it, or has lost it.
 
         Cancelling it does not stop the release.
         """
-        lease = self._current()
+        lease = min(self._leases, key=Lease.is_lost, default=None)
         if lease is None:
-            raise LockNotHeldError(f"the lock {self.path} is not held; it may have been lost with the session")
+            raise LockNotHeldError(f"the lock {self.path} is not held")
+        lost = lease.is_lost()
         await lease.release()
+        if lost:
+            raise LockNotHeldError(f"the lock {self.path} was lost with the session, before it was released")
 
     async def locked(self) -> bool:
         """Whether anybody holds the lock, or waits for it."""
         try:
-            return any(map(_is_contender, await self._client.get_children(self.path)))
+            names = await self._client.get_children(self.path)
         except NoNodeError:
             return False
+        return any(_sequence(name) is not None for name in names)
 
     async def __aenter__(self) -> Lease:
         lease = await self._acquire(None)
         if lease is None:
             raise LockTimeoutError(f"the lock {self.path} was not free")
+        _ENTERED.set((*_ENTERED.get(), (self, lease)))
         return lease
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        lease = self._current()
-        if lease is not None:
-            await lease.release()
+        entered = _ENTERED.get()
+        mine = next((pair for pair in reversed(entered) if pair[0] is self), None)
+        if mine is not None:
+            _ENTERED.set(tuple(pair for pair in entered if pair is not mine))
+            await mine[1].release()
+        elif self._leases:  # entered in another context, as fixtures of test frameworks are
+            await self._leases[0].release()
 
     # --- within
 
-    def _current(self) -> Lease | None:
-        self._leases = [lease for lease in self._leases if not lease.released and not lease.is_lost()]
-        return self._leases[0] if self._leases else None
-
     async def _acquire(self, timeout: float | None) -> Lease | None:
         port = self._client.port
-        deadline = None if timeout is None else port.now() + timeout
+        patience = _Patience(port, timeout)
         nonce = f"{port.rng.getrandbits(64):016x}"
         try:
-            name, token = await self._enter(port, nonce)
-            if await self._wait_for_turn(port, name, deadline):
-                lease = Lease(port, f"{self.path}/{name}", token, self._release)
+            contender = await self._enter(port, nonce, patience)
+            if contender is not None and await self._wait_for_turn(port, contender[0], patience):
+                lease = Lease(port, f"{self.path}/{contender[0]}", contender[1], self._release)
                 self._leases.append(lease)
                 return lease
         except BaseException:
-            await port.shield(lambda: self._leave(port, nonce))
+            await port.tidy_up(lambda port: self._leave(port, nonce))
             raise
-        await port.shield(lambda: self._leave(port, nonce))
+        await port.tidy_up(lambda port: self._leave(port, nonce))
         return None
 
-    async def _enter(self, port: Port, nonce: str) -> tuple[str, Zxid]:
-        """Create the contender: its name, and the zxid of its creation."""
+    async def _enter(self, port: Port, nonce: str, patience: _Patience) -> tuple[str, Zxid] | None:
+        """Create the contender: its name, and the zxid of its creation. None where patience ran out first."""
         request = Create(f"{self.path}/{nonce}{_MARK}", self._identifier, mode=CreateMode.EPHEMERAL_SEQUENTIAL)
+        perhaps_created = False
         while True:
             try:
-                created = await port.request(request)
+                # Once attached again everything that will ever be applied is, so looking is conclusive.
+                if perhaps_created and (found := await self._find(port, nonce, patience)) is not None:
+                    stat = await port.request(Exists(f"{self.path}/{found}"), timeout=patience.left)
+                    if stat is not None:
+                        return found, stat.czxid
+                perhaps_created = True
+                created = await port.request(request, timeout=patience.left)
                 return created.path.rpartition("/")[2], created.stat.czxid
             except NoNodeError:
-                await self._client.ensure_path(self.path)
+                perhaps_created = False
+                if not await self._create_path(port, patience):
+                    return None
             except OutcomeUnknownError:
-                # Once attached again everything that will ever be applied is, so looking is conclusive.
-                if (name := await self._find(nonce)) is not None:
-                    stat = await port.request(Exists(f"{self.path}/{name}"))
-                    if stat is not None:
-                        return name, stat.czxid
+                if patience.is_over:
+                    return None
 
-    async def _find(self, nonce: str) -> str | None:
-        while True:
+    async def _create_path(self, port: Port, patience: _Patience) -> bool:
+        """Create the lock's path and what is missing above it. False where patience ran out first."""
+        parts = self.path.split("/")
+        missing = ["/".join(parts[: count + 1]) for count in range(1, len(parts))]
+        while missing:
             try:
-                names = await self._client.get_children(self.path)
-            except NoNodeError:
-                return None
+                await port.request(Create(missing[0]), timeout=patience.left)
+            except NodeExistsError:
+                pass
             except OutcomeUnknownError:
+                if patience.is_over:
+                    return False
                 continue
-            return next((name for name in names if name.startswith(nonce + _MARK)), None)
+            del missing[0]
+        return True
 
-    async def _wait_for_turn(self, port: Port, name: str, deadline: float | None) -> bool:
+    async def _find(self, port: Port, nonce: str, patience: _Patience) -> str | None:
+        names = await port.request(GetChildren(self.path), timeout=patience.left)
+        return next((name for name in names if name.startswith(nonce + _MARK)), None)
+
+    async def _wait_for_turn(self, port: Port, name: str, patience: _Patience) -> bool:
         """Until there is nobody before us. Only the predecessor is watched: its end is what may make it our turn."""
         changed = port.signal()
+
+        def on_change(_: WatchEvent | None) -> None:
+            changed.set()
+
         while True:
             try:
-                before = await self._predecessor(name)
+                before = await self._predecessor(port, name, patience)
                 if before is None:
                     return True
+                if patience.is_over:
+                    return False
                 changed.clear()
                 path = f"{self.path}/{before}"
-                if await self._client.exists(path, watch=lambda _: changed.set()) is None:
+                if await port.request(Exists(path, watch=True), watch=on_change, timeout=patience.left) is None:
+                    port.unwatch(path, on_change)
                     continue
             except OutcomeUnknownError:
+                if patience.is_over:
+                    return False
                 continue
-            left = None if deadline is None else max(deadline - port.now(), 0.0)
-            if await port.wait(changed, timeout=left) is None:
-                return False
+            try:
+                if await port.wait(changed, timeout=patience.left_to_wait) is None:
+                    return False
+            finally:
+                port.unwatch(path, on_change)
 
-    async def _predecessor(self, name: str) -> str | None:
-        names = await self._client.get_children(self.path)
+    async def _predecessor(self, port: Port, name: str, patience: _Patience) -> str | None:
+        names = await port.request(GetChildren(self.path), timeout=patience.left)
         if name not in names:
             raise SessionExpiredError(f"the contender {self.path}/{name} is gone: the session ended, or it was deleted")
         mine = _sequence(name)
-        before = [other for other in names if _is_contender(other) and _sequence(other) < mine]
-        return max(before, key=_sequence, default=None)
+        assert mine is not None
+        before = [(place, other) for other in names if (place := _sequence(other)) is not None and place < mine]
+        return max(before)[1] if before else None
 
     async def _release(self, lease: Lease) -> None:
         lease.end()
-        port = self._client.port
-        await port.shield(lambda: self._delete(port, lease.path))
+        self._leases.remove(lease)
+        await self._client.port.shield(lambda port: _delete(port, lease.path))
 
     async def _leave(self, port: Port, nonce: str) -> None:
         """Remove the contender, if it came to be."""
-        try:
-            if (name := await self._find(nonce)) is not None:
-                await self._delete(port, f"{self.path}/{name}")
-        except SessionError:
-            pass  # the end of the session deletes it
-
-    async def _delete(self, port: Port, path: str) -> None:
         while True:
             try:
-                await port.request(Delete(path))
+                name = await self._find(port, nonce, _Patience(port, None))
+                if name is not None:
+                    await _delete(port, f"{self.path}/{name}")
                 return
             except OutcomeUnknownError:
-                continue  # deleting twice does no harm: the name is never used again
+                continue
             except (NoNodeError, SessionError):
-                return
+                return  # there is no lock, or the end of the session has deleted the contender
+
+
+class _Patience:
+    """How long an `acquire` may take."""
+
+    def __init__(self, port: Port, timeout: float | None) -> None:
+        self._port = port
+        self._deadline = None if timeout is None else port.now() + timeout
+
+    @property
+    def left_to_wait(self) -> float | None:
+        """Seconds to wait for others; None for ever."""
+        return None if self._deadline is None else max(self._deadline - self._port.now(), 0.0)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that a request may take; None for ever."""
+        return None if self._deadline is None else max(self._deadline - self._port.now(), _GRACE_SECONDS)
+
+    @property
+    def is_over(self) -> bool:
+        return self._deadline is not None and self._port.now() >= self._deadline
+
+
+async def _delete(port: Port, path: str) -> None:
+    while True:
+        try:
+            await port.request(Delete(path))
+            return
+        except OutcomeUnknownError:
+            continue  # deleting twice does no harm: the name is never used again
+        except (NoNodeError, SessionError):
+            return

@@ -109,7 +109,7 @@ class LocalCluster:
 
     @property
     def leader(self) -> PeerId | None:
-        return self._inner.leader
+        return self._running().do(lambda: self._inner.leader)
 
     def start_node(self, me: PeerId) -> None:
         self._running().do(lambda: self._inner.start_node(me))
@@ -124,13 +124,22 @@ class LocalCluster:
         return Client(self._inner.client(timeout=timeout), self._running())
 
     def start(self) -> Self:
+        if self._thread is not None:
+            raise SessionClosedError("this cluster was started before; make a new one")
         self._thread = LoopThread("zkcore-cluster")
-        self._thread.call(self._inner.start())
+        try:
+            self._thread.call(self._inner.start())
+        except BaseException:
+            self._thread.stop()
+            raise
         return self
 
     def close(self) -> None:
         if self._thread is not None:
-            self._thread.call(self._inner.close())
+            try:
+                self._thread.call(self._inner.close())
+            except SessionClosedError:
+                pass  # closed before
             self._thread.stop()
 
     def __enter__(self) -> Self:

@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from zkcore.client.embedded import EmbeddedPort
-from zkcore.client.port import Session, Signal, Watcher
+from zkcore.client.port import Port, Session, Signal, Watcher
 from zkcore.errors import SessionClosedError
 from zkcore.tree.requests import Request
 
@@ -55,6 +55,8 @@ class LoopThread:
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._open = True
+        self._opening = threading.Lock()  # nothing is put on the loop once it is to stop
         self._thread.start()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -63,11 +65,11 @@ class LoopThread:
         if threading.current_thread() is self._thread:
             coroutine.close()
             raise RuntimeError("a blocking call from a watcher would wait for itself; hand it to another thread")
-        try:
+        with self._opening:
+            if not self._open:
+                coroutine.close()
+                raise SessionClosedError("the cluster is closed")
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        except RuntimeError:
-            coroutine.close()
-            raise SessionClosedError("the cluster is closed") from None
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -86,9 +88,12 @@ class LoopThread:
 
     def stop(self) -> None:
         """Cancel what still runs and end the thread."""
-        if self._loop.is_closed():
-            return
-        self.call(self._cancel_all())
+        with self._opening:
+            if not self._open:
+                return
+            self._open = False
+            ended = asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop)
+        ended.result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
@@ -117,9 +122,12 @@ class BlockingPort:
     def session(self) -> Session:
         return self._inner.session
 
-    async def request(self, op: Request[T], *, watch: Watcher | None = None) -> T:
+    async def request(self, op: Request[T], *, watch: Watcher | None = None, timeout: float | None = None) -> T:
         """Blocks until the answer is there. `watch` is called on the cluster's thread."""
-        return self._thread.call(self._inner.request(op, watch=watch))
+        return self._thread.call(self._inner.request(op, watch=watch, timeout=timeout))
+
+    def unwatch(self, path: str, watch: Watcher) -> None:
+        self._thread.do(lambda: self._inner.unwatch(path, watch))
 
     async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
         """Blocks until one of the signals is set, or `timeout` seconds have passed."""
@@ -137,6 +145,10 @@ class BlockingPort:
     def wall(self) -> float:
         return self._inner.wall()
 
-    async def shield(self, cleanup: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Runs `cleanup` here and now: nothing cancels a thread."""
-        return await cleanup()
+    async def shield(self, cleanup: Callable[[Port], Coroutine[Any, Any, T]]) -> T:
+        """`cleanup` runs on the cluster's thread: what interrupts the caller does not stop it."""
+        return self._thread.call(self._inner.shield(cleanup))
+
+    async def tidy_up(self, cleanup: Callable[[Port], Coroutine[Any, Any, None]]) -> None:
+        """As `shield`, and not waited for while the session is suspended."""
+        self._thread.call(self._inner.tidy_up(cleanup))
