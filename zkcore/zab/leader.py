@@ -9,9 +9,7 @@ An epoch belongs to one leader because a quorum promises it, each member once, a
 history holds everything committed before because one of those who promised holds it, and a leader gives up on meeting
 a follower whose log is newer than its own (protocol.md 1.5).
 
-Each learner passes through its own states, one conversation for each link::
-
-    WAIT_ACKEPOCH --> WAIT_SYNC (until the epoch is won) --> [SNAPPING] --> WAIT_ACK (NEWLEADER sent) --> ACTIVE
+Each learner passes through stages of its own, one conversation for each link (learner_view.py).
 
 Choosing how to sync a learner, sending the history and adding it to those who get every later proposal is one step:
 in between nothing can be proposed twice or be missed (protocol.md 1.1, 1.6).
@@ -23,9 +21,10 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, TypeAlias
 
-from attrs import define, evolve
+from attrs import evolve
 
 from zkcore.errors import InvariantViolation
+from zkcore.zab.learner_view import LearnerView, Stage
 from zkcore.zab.messages import (
     Ack,
     AckEpoch,
@@ -47,7 +46,7 @@ from zkcore.zab.messages import (
 )
 from zkcore.zab.reads import ReadRounds
 from zkcore.zab.ready import Append, PeerRejected, ReadDropped, SnapshotRef
-from zkcore.zab.state import Left, Outcome, State
+from zkcore.zab.state import MAX_EPOCH_JUMP, Left, Outcome, State
 from zkcore.zab.sync_plan import LogSummary, plan_sync
 from zkcore.zxid import MAX_EPOCH, Zxid, counter_of, epoch_of, format_zxid, make_zxid
 
@@ -69,30 +68,6 @@ class Phase(Enum):
     BROADCAST = auto()
 
 
-class Stage(Enum):
-    """How far one learner has come; see the module."""
-
-    WAIT_ACKEPOCH = auto()
-    WAIT_SYNC = auto()
-    SNAPPING = auto()
-    WAIT_ACK = auto()
-    ACTIVE = auto()
-
-
-@define(eq=False)
-class _Learner:
-    """The leader's view of one learner."""
-
-    stage: Stage = Stage.WAIT_ACKEPOCH
-    log: LogSummary | None = None
-    snapshot: SnapshotRef | None = None
-    snapshot_sent: int = 0
-    synced_to: Zxid = 0  # the end of the history it got before NEWLEADER
-    acked: Zxid = 0
-    silence: int = 0  # ticks since it was last heard
-    stalled: int = 0  # ticks with proposals unacknowledged and no acknowledgement coming
-
-
 class Leader:
     """Leads, or tries to, until `outcome` is set."""
 
@@ -111,7 +86,7 @@ class Leader:
         self._infos: dict[PeerId, int] = {state.me: max(state.accepted_epoch, state.epoch_to_exceed)}
         self._promises: set[PeerId] = set()
         self._acked_new_leader: set[PeerId] = set()
-        self._learners: dict[PeerId, _Learner] = {}
+        self._learners: dict[PeerId, LearnerView] = {}
         self._forwarding: list[PeerId] = []  # who gets every proposal
         self._heard: dict[PeerId, int] = {}  # voters that were ever ACTIVE -> ticks since they were heard
         self._attempts: dict[PeerId, int] = {}
@@ -241,13 +216,13 @@ class Leader:
     # --- discovery
 
     def _on_follower_info(self, sender: PeerId, message: FollowerInfo) -> Complaint:
-        if message.accepted_epoch >= MAX_EPOCH - 1:
-            return f"FOLLOWERINFO with epoch {message.accepted_epoch}, and there is none after it"
+        if message.accepted_epoch > max(self._state.accepted_epoch, self._epoch) + MAX_EPOCH_JUMP:
+            return f"FOLLOWERINFO with epoch {message.accepted_epoch}, far beyond any here"
         learner = self._learners.get(sender)
         if learner is not None:
             return None if learner.stage is Stage.WAIT_ACKEPOCH else "FOLLOWERINFO again"
         self._gone.discard(sender)
-        self._learners[sender] = _Learner()
+        self._learners[sender] = LearnerView()
         if self._phase is Phase.DISCOVERY:
             self._infos[sender] = message.accepted_epoch
             self._try_propose_epoch()
@@ -271,7 +246,10 @@ class Leader:
             return
         self._epoch = max(self._infos.values()) + 1
         if self._epoch >= MAX_EPOCH:
-            raise InvariantViolation("there are no epochs left: the saved ones cannot have come about by elections")
+            if not state.others:
+                raise InvariantViolation("there are no epochs left, and nobody to wait for")
+            self.outcome = Left("there are no epochs left")
+            return
         self._enter(Phase.EPOCH_PROPOSED)
         state.save_epochs(accepted=self._epoch)
         for peer in self._learners:
@@ -316,7 +294,7 @@ class Leader:
 
     # --- synchronisation
 
-    def _sync(self, peer: PeerId, learner: _Learner) -> Complaint:
+    def _sync(self, peer: PeerId, learner: LearnerView) -> Complaint:
         """Choose how to bring `peer` in line, and begin (protocol.md 1.6)."""
         assert learner.log is not None
         out = self._state.out
@@ -333,14 +311,14 @@ class Leader:
         self._send_history(peer, learner, plan.point)
         return None
 
-    def _begin_snapshot(self, peer: PeerId, learner: _Learner) -> None:
+    def _begin_snapshot(self, peer: PeerId, learner: LearnerView) -> None:
         learner.stage = Stage.SNAPPING
         learner.snapshot = SnapshotRef(self._state.history.base)
         learner.snapshot_sent = 0
         self._state.out.send(peer, Snap(learner.snapshot.zxid))
         self._send_piece(peer, learner, learner.snapshot)
 
-    def _send_piece(self, peer: PeerId, learner: _Learner, ref: SnapshotRef) -> None:
+    def _send_piece(self, peer: PeerId, learner: LearnerView, ref: SnapshotRef) -> None:
         size = self._state.limits.snapshot_chunk_bytes
         data = self._state.history.read_snapshot(ref, learner.snapshot_sent, size)
         self._state.out.send(peer, SnapData(learner.snapshot_sent, data, len(data) < size))
@@ -361,7 +339,7 @@ class Leader:
             self._send_piece(sender, learner, learner.snapshot)
         return None
 
-    def _send_history(self, peer: PeerId, learner: _Learner, point: Zxid) -> None:
+    def _send_history(self, peer: PeerId, learner: LearnerView, point: Zxid) -> None:
         """Everything after `point`, NEWLEADER behind it, and from now on every proposal."""
         state = self._state
         for run in state.history.runs(point, state.history.last, max_bytes=state.limits.read_bytes):

@@ -41,8 +41,8 @@ from zkcore.zab.messages import (
     Vote,
 )
 from zkcore.zab.ready import Append, InstallSnapshot, SnapshotChunk, SnapshotRef, Truncate
-from zkcore.zab.state import Left, Outcome, State
-from zkcore.zxid import MAX_COUNTER, MAX_EPOCH, Zxid, counter_of, epoch_of, follows, format_zxid, make_zxid
+from zkcore.zab.state import MAX_EPOCH_JUMP, Left, Outcome, State
+from zkcore.zxid import MAX_COUNTER, Zxid, counter_of, epoch_of, follows, format_zxid, make_zxid
 
 __all__ = ["Learner"]
 
@@ -177,8 +177,8 @@ class Learner:
         state = self._state
         if self._phase is not Phase.REGISTERING:
             return "LEADERINFO again"
-        if message.epoch >= MAX_EPOCH:
-            return f"LEADERINFO with epoch {message.epoch}, and there is none after it"
+        if message.epoch > state.accepted_epoch + MAX_EPOCH_JUMP:
+            return f"LEADERINFO with epoch {message.epoch}, far beyond {state.accepted_epoch}"
         if message.epoch < state.accepted_epoch:
             self.outcome = Left(f"leader {sender} proposes epoch {message.epoch}, {state.accepted_epoch} is accepted")
             return None

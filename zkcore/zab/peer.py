@@ -254,8 +254,9 @@ class Peer:
         if peer not in self._state.out.linked:
             return
         self._state.out.on_lost(peer)
-        self._role.on_lost(peer)
-        self._change_roles()
+        if peer in self._state.others:
+            self._role.on_lost(peer)
+            self._change_roles()
 
     def propose(self, first: Zxid, payloads: Sequence[bytes]) -> None:
         """Broadcast transactions. `first` must be `next_zxid`, the zxid for which the first was prepared.
@@ -370,7 +371,7 @@ class Peer:
     def _deliver(self) -> None:
         """Tell what is committed and durable here, both (D10 of protocol.md 1.7), as far as the budget goes."""
         state, history = self._state, self._state.history
-        if state.delivered < history.durable_base and history.durable >= history.durable_base:
+        if state.delivered < history.durable_base:
             state.delivered = history.durable_base
             state.out.tell(Restored(SnapshotRef(history.durable_base)))
         upto = min(state.committed, history.durable)

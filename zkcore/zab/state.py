@@ -16,7 +16,11 @@ from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import NOTHING, Event, Ready, SaveEpochs, Write
 from zkcore.zxid import Zxid
 
-__all__ = ["Elected", "Left", "Outbox", "Outcome", "State"]
+__all__ = ["MAX_EPOCH_JUMP", "Elected", "Left", "Outbox", "Outcome", "State"]
+
+
+MAX_EPOCH_JUMP = 1 << 24
+"""No node misses so many epochs: a peer that says so talks nonsense, and must not use up the 32 bits there are."""
 
 
 @frozen
