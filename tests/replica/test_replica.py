@@ -15,7 +15,8 @@ from zkcore.errors import (
     SessionClosedError,
 )
 from zkcore.replica.answers import Detached, Replied, WatchFired
-from zkcore.replica.replica import MAX_XID, Replica
+from zkcore.replica.replica import Replica
+from zkcore.replica.serving import MAX_XID
 from zkcore.storage.storage import MemoryStorage
 from zkcore.tree.applied import EventType
 from zkcore.tree.requests import (
