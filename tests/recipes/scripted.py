@@ -1,0 +1,332 @@
+"""A Port whose every answer the test decides, and a world without an event loop to run recipes in.
+
+A recipe awaits nothing but its Port. So its coroutines can be driven by hand: each await shows what is asked for, and
+the test answers it, loses the answer (before or after it was carried out), ends the session, or interrupts the
+coroutine, as a cancellation or Ctrl-C would. The znodes are real: the requests go to a Tree in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import copy_context
+from random import Random
+from typing import Any, TypeVar
+
+from zkcore.client.client import Client
+from zkcore.client.port import Port, SessionState, Signal, Watcher
+from zkcore.client.watcher import WatcherTable
+from zkcore.errors import ConnectionLostError, OperationTimeoutError, SessionExpiredError, ZkcoreError
+from zkcore.tree.prepare import Preparer
+from zkcore.tree.requests import CloseSession, CreateSession, GetChildren, Request
+from zkcore.tree.tree import Tree
+from zkcore.tree.watches import Watches
+
+T = TypeVar("T")
+
+TIMEOUT = 10.0
+"""Of every session, in seconds."""
+
+
+class Interrupted(BaseException):
+    """What a cancelled coroutine sees: no Exception, so that nobody mistakes it for an answer."""
+
+
+class Flag:
+    """A Signal of one thread."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
+
+    def clear(self) -> None:
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+
+class Asking:
+    """Suspended until a request is answered."""
+
+    def __init__(self, port: ScriptedPort, op: Request[Any], watch: Watcher | None, until: float | None) -> None:
+        self.port, self.op, self.watch, self.until = port, op, watch, until
+        self.is_stuck = False  # no answer will come
+
+    def __str__(self) -> str:
+        return type(self.op).__name__
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return (yield self)
+
+
+class Waiting:
+    """Suspended until one of the signals is set, or the time is up."""
+
+    def __init__(self, signals: tuple[Signal, ...], until: float | None) -> None:
+        self.signals, self.until = signals, until
+
+    def __str__(self) -> str:
+        return "wait"
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return (yield self)
+
+
+class Joining:
+    """Suspended until a cleanup is done."""
+
+    def __init__(self, cleanup: Run) -> None:
+        self.cleanup = cleanup
+
+    def __str__(self) -> str:
+        return "shield"
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return (yield self)
+
+
+Point = Asking | Waiting | Joining
+
+
+class Run:
+    """One coroutine on its way. `at` is where it is suspended; None once it is over."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+        self._context = copy_context()  # of its own, as every task and every thread has
+        self.at: Point | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.resume(None)
+
+    @property
+    def is_over(self) -> bool:
+        return self.at is None
+
+    def resume(self, value: Any) -> None:
+        self._go(lambda: self._coroutine.send(value))
+
+    def throw(self, error: BaseException) -> None:
+        self._go(lambda: self._coroutine.throw(error))
+
+    def _go(self, go: Callable[[], Point]) -> None:
+        self.at = None
+        try:
+            self.at = self._context.run(go)
+        except StopIteration as done:
+            self.result = done.value
+        except (ZkcoreError, ValueError, Interrupted) as error:
+            self.error = error
+
+    def outcome(self) -> Any:
+        """What the coroutine returned; or raise what it raised."""
+        assert self.is_over, f"it hangs at {self.at}"
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class ScriptedSession:
+    """What `Port.session` shows."""
+
+    def __init__(self, number: int, until: float) -> None:
+        self.id = number
+        self.state = SessionState.CONNECTED
+        self.lost = Flag()
+        self.alive_until = until
+
+
+class ScriptedPort:
+    """A Port of the world; see the module."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self._world = world
+        self.rng = Random(number)
+        self.session = ScriptedSession(number, world.time + 1e6)
+        self.watchers = WatcherTable()
+
+    async def request(self, op: Request[T], *, watch: Watcher | None = None, timeout: float | None = None) -> T:
+        if self.session.lost.is_set():
+            raise SessionExpiredError("the session is lost")
+        result: T = await Asking(self, op, watch, None if timeout is None else self._world.time + timeout)
+        return result
+
+    def unwatch(self, path: str, watch: Watcher) -> None:
+        self.watchers.remove(path, watch)
+
+    async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
+        found: Signal | None = await Waiting(signals, None if timeout is None else self._world.time + timeout)
+        return found
+
+    def signal(self) -> Flag:
+        return Flag()
+
+    def now(self) -> float:
+        return self._world.time
+
+    def wall(self) -> float:
+        return self._world.time
+
+    async def shield(self, cleanup: Callable[[Port], Coroutine[Any, Any, T]]) -> T:
+        run = self._world.start(cleanup(self))
+        await Joining(run)
+        result: T = run.outcome()
+        return result
+
+    async def tidy_up(self, cleanup: Callable[[Port], Coroutine[Any, Any, None]]) -> None:
+        await Joining(self._world.start(cleanup(self)))
+
+
+Script = Callable[[Run, Point], str | None]
+"""What shall happen to a coroutine at a point: None, or one of
+
+- lost before, lost after: the answer is lost, before or after the request was carried out;
+- stuck before, stuck after: the same, and nobody says so;
+- interrupted before, interrupted after: the coroutine is cancelled;
+- expired: the session ends.
+"""
+
+
+class World:
+    """Znodes, time, and the coroutines that are on their way."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self.tree = Tree()
+        self.asked: list[tuple[int, Request[Any]]] = []
+        self.script: Script = lambda run, point: None
+        self.runs: list[Run] = []
+        self._preparer = Preparer(self.tree)
+        self._watches = Watches()
+        self._ports: dict[int, ScriptedPort] = {}
+        self._zxid = 1 << 32
+
+    # --- clients
+
+    def client(self) -> Client:
+        """A client with a session of its own."""
+        number = len(self._ports) + 1
+        self._ports[number] = ScriptedPort(self, number)
+        self.do(number, CreateSession(int(TIMEOUT * 1000)))
+        return Client(self._ports[number])
+
+    def do(self, session: int, op: Request[T]) -> T:
+        """Carry a request out, and tell who watches."""
+        if not op.writes:
+            return self._watches.read(self.tree, op, session=session)
+        self._zxid += 1
+        payload = self._preparer.prepare(self._zxid, int(self.time * 1000), session, 1, op)
+        applied = self.tree.apply(self._zxid, payload)
+        for watching, event in self._watches.trigger(applied):
+            self._ports[watching].watchers.fire(event)
+        return self.tree.result(op, applied)
+
+    def suspend(self, client: Client) -> None:
+        """Nothing is watched any more."""
+        self._watches.drop_session(client.session_id)
+        self._ports[client.session_id].watchers.fire_all()
+
+    def expire(self, client: Client) -> None:
+        """The ensemble ends the session, and its client hears of it."""
+        port = self._ports[client.session_id]
+        self.do(port.session.id, CloseSession())
+        port.session.state = SessionState.LOST
+        port.session.lost.set()
+        self.suspend(client)
+
+    def children(self, path: str) -> list[str]:
+        return list(self.tree.read(GetChildren(path)))
+
+    # --- coroutines
+
+    def start(self, coroutine: Coroutine[Any, Any, Any]) -> Run:
+        """A coroutine begins; it has come to its first await."""
+        run = Run(coroutine)
+        self.runs.append(run)
+        return run
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """What a coroutine returns or raises, when everything has gone as far as it can."""
+        run = self.start(coroutine)
+        self.settle()
+        return run.outcome()
+
+    def settle(self) -> None:
+        """Let every coroutine go as far as it can while no time passes."""
+        moved = True
+        while moved:
+            moved = False
+            for run in list(self.runs):
+                moved = self._step(run) or moved
+        self.runs = [run for run in self.runs if not run.is_over]
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        self.settle()
+
+    def _step(self, run: Run) -> bool:
+        point = run.at
+        if point is None or not self._is_ready(point):
+            return False
+        if isinstance(point, Asking) and point.is_stuck:
+            run.throw(OperationTimeoutError("no answer in time"))
+            return True
+        action = self.script(run, point)
+        if action == "interrupted before":
+            run.throw(Interrupted())
+        elif isinstance(point, Asking):
+            self._answer(run, point, action)
+        elif isinstance(point, Waiting):
+            run.resume(next((signal for signal in point.signals if signal.is_set()), None))
+        else:
+            run.resume(None)
+        return True
+
+    def _is_ready(self, point: Point) -> bool:
+        if isinstance(point, Asking):
+            return not point.is_stuck or (point.until is not None and point.until <= self.time)
+        if isinstance(point, Waiting):
+            due = point.until is not None and point.until <= self.time
+            return due or any(signal.is_set() for signal in point.signals)
+        return point.cleanup.is_over
+
+    def interrupt(self, run: Run) -> None:
+        """Cancel a coroutine where it is suspended."""
+        run.throw(Interrupted())
+        self.settle()
+
+    def _answer(self, run: Run, point: Asking, action: str | None) -> None:
+        port, op = point.port, point.op
+        client = Client(port)
+        if port.session.lost.is_set():
+            run.throw(SessionExpiredError("the session is lost"))
+            return
+        if action == "expired":
+            self.expire(client)
+            run.throw(SessionExpiredError("the session is lost"))
+            return
+        error: BaseException | None = None
+        result: Any = None
+        if action not in ("lost before", "stuck before"):
+            self.asked.append((port.session.id, op))
+            try:
+                result = self.do(port.session.id, op)
+            except ZkcoreError as refused:
+                error = refused
+        if action in ("stuck before", "stuck after"):
+            point.is_stuck = True
+            run.at = point
+            return
+        if action in ("lost before", "lost after"):
+            self.suspend(client)
+            error = ConnectionLostError("the answer was lost")
+        elif action == "interrupted after":
+            error = Interrupted()
+        elif error is None and point.watch is not None:
+            port.watchers.add(op, point.watch)
+        if error is not None:
+            run.throw(error)
+        else:
+            run.resume(result)
