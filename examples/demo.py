@@ -200,7 +200,7 @@ class Worker:
         no thought. It lasts as many times the session's timeout as it takes until somebody else has written."""
         self.demo.paused, self.demo.has_paused = self.name, True
         self.say(f"{self.name} is paused while it holds the lock, token {format_zxid(lease.fencing_token)}", "red")
-        zk.port.freeze()
+        zk.freeze()
         while self.demo.ledger.highest <= lease.fencing_token:
             await asyncio.sleep(SESSION_SECONDS)
         self.demo.paused = ""

@@ -74,6 +74,10 @@ class EmbeddedClient(Client):
         if self._port is not None:
             self._port.abandon()
 
+    def freeze(self, *, frozen: bool = True) -> None:
+        """Stop sending heartbeats, as a process does that is paused; or begin again. For tests and demonstrations."""
+        self.port.freeze(frozen=frozen)
+
     async def __aenter__(self) -> Self:
         return await self.start()
 

@@ -73,6 +73,9 @@ class Client:
     def ensure_path(self, path: str) -> None:
         run(self.unblocked.ensure_path(path))
 
+    def freeze(self, *, frozen: bool = True) -> None:
+        self._thread.do(lambda: self._inner.freeze(frozen=frozen))
+
     def start(self) -> Self:
         self._thread.call(self._inner.start())
         self._client = AsyncClient(BlockingPort(self._inner.port, self._thread))
