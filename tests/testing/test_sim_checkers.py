@@ -474,6 +474,31 @@ def test_an_interrupted_synchronisation_is_no_promise() -> None:
     assert h.oracle.durable[3].last == 0
 
 
+def committed_and_not_told() -> History:
+    """Leader 1 knows that a third transaction is committed, and has told nobody."""
+    h = History()
+    for node in (1, 2):
+        h.save(node, Append(z(1, 3), (b"c",)))
+    return h
+
+
+def test_a_former_leader_may_deliver_what_it_committed() -> None:
+    h = committed_and_not_told()
+    h.oracle.told(1, RoleChanged(Role.FOLLOWING, 2, 1, False, "elected"))
+    h.oracle.told(1, Delivered(z(1, 3), (b"c",)))
+    assert h.oracle.committed[-1] == z(1, 3)
+    assert h.oracle.tag == 1
+
+
+def test_a_restarted_leader_may_not() -> None:
+    h = committed_and_not_told()
+    h.oracle.started(1, Saved(1, 1, 0, z(1, 3), (z(1, 3),)))
+    h.oracle.told(1, Delivered(z(1, 1), (b"a", b"b")))
+    with pytest.raises(Violation) as found:
+        h.oracle.told(1, Delivered(z(1, 3), (b"c",)))
+    assert found.value.invariant == "X3"
+
+
 def test_a_checker_that_is_switched_off_says_nothing() -> None:
     h = History(without=frozenset({"N9"}))
     h.send(2, 1, Ack(z(1, 2)))

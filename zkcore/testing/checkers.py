@@ -67,6 +67,7 @@ class Oracle:
         self.established: dict[int, PeerId] = {}
         self.delivered: dict[PeerId, int] = dict.fromkeys(voters, 0)  # how many of `committed`, in this incarnation
         self.leads: dict[PeerId, bool] = dict.fromkeys(voters, False)  # or did, and has not followed anybody since
+        self.led: dict[PeerId, int] = dict.fromkeys(voters, 0)  # the newest epoch it served in, in this incarnation
         self.talk = Conversations(self)
 
     def fail(self, invariant: str, message: str) -> None:
@@ -88,6 +89,7 @@ class Oracle:
             self.fail("storage", f"node {node} saved {expected} and loads {found}")
         durable.unrepaired = epoch_of(saved.last) > saved.current_epoch
         self.leads[node] = False
+        self.led[node] = 0
         self.talk.forget_role(node)
         self.delivered[node] = self._position(saved.base) if saved.base else 0
 
@@ -217,7 +219,7 @@ class Oracle:
         holders = [voter for voter in self.voters if self.durable[voter].keeps(zxid)]
         if not self.is_quorum(holders):
             self.fail("X9", f"leader {node} commits {format_zxid(zxid)}, durable only at {holders}")
-        epoch = self.durable[node].current
+        epoch = self.durable[node].current if self.leads[node] else self.led[node]
         if epoch < self.tag:
             self.fail("X10", f"leader {node} of epoch {epoch} commits {format_zxid(zxid)} after epoch {self.tag} did")
         for later, leader in self.established.items():
@@ -282,7 +284,8 @@ class Oracle:
             self.fail("N4", f"node {node} {event}, and its disk ends at {format_zxid(durable.last)}")
         last = self.committed[-1] if self.committed else 0
         if event.last > last:
-            if not self.leads[node]:  # a leader may commit and deliver in one step, so that nobody else heard of it
+            # A leader may commit so that nobody else hears of it, and deliver it slowly, even as a follower.
+            if not self.leads[node] and epoch_of(event.last) > self.led[node]:
                 self.fail("X3", f"node {node} {event}, committed is only {format_zxid(last)}")
             self.commit(node, event.last)
         position = self.delivered[node]
@@ -301,6 +304,7 @@ class Oracle:
         if not event.established:
             self.talk.forget_role(node)
         if event.established and event.role is Role.LEADING:
+            self.led[node] = event.epoch
             self.leads_epoch(node, event.epoch)
             self._check_leader_has(node, event.epoch, "X8")
 
