@@ -292,6 +292,12 @@ class World:
             return due or any(signal.is_set() for signal in point.signals)
         return point.cleanup.is_over
 
+    def end(self) -> None:
+        """Cancel whatever still waits: a coroutine must not be left to the garbage collector."""
+        self.script = lambda run, point: None
+        while waiting := [run for run in self.runs if isinstance(run.at, Asking | Waiting)]:
+            self.interrupt(waiting[0])
+
     def interrupt(self, run: Run) -> None:
         """Cancel a coroutine where it is suspended."""
         run.throw(Interrupted())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from scripted import TIMEOUT, Interrupted, Point, Run, World
+from scripted import TIMEOUT, Interrupted, Point, Run
+from scripted import World as UntidyWorld
 
 from zkcore.client.client import Client
 from zkcore.errors import (
@@ -20,6 +21,24 @@ from zkcore.recipes.lock import Lock
 from zkcore.tree.requests import Create, Delete, Exists, GetChildren
 
 PATH = "/locks/report"
+
+made: list[UntidyWorld] = []
+
+
+class World(UntidyWorld):
+    """One that is tidied up after the test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        made.append(self)
+
+
+@pytest.fixture(autouse=True)
+def _tidy() -> Iterator[None]:
+    yield
+    while made:
+        made.pop().end()
+
 
 
 def contenders(world: World, client: Client) -> set[str]:
