@@ -200,6 +200,7 @@ def acknowledges_a_piece_not_durable(h: History) -> None:
 
 
 def cuts_what_is_committed(h: History) -> None:
+    h.oracle.started(2, Saved(1, 1, 0, z(1, 2), (z(1, 2),)))  # nothing delivered yet, in this incarnation
     h.save(2, Truncate(z(1, 1)))
 
 
@@ -298,6 +299,13 @@ def serves_without_what_is_committed(h: History) -> None:
     h.save(3, SaveEpochs(2, 2))
     h.oracle.established[2] = 3
     h.oracle.told(3, RoleChanged(Role.LEADING, 3, 2, True, "a quorum holds the history"))
+
+
+def commits_in_a_log_without_what_is_committed(h: History) -> None:
+    for node in (1, 2):
+        h.save(node, Append(z(1, 3), (b"c",)))
+        h.oracle.durable[node].zxids.remove(z(1, 2))
+    h.oracle.commit(1, z(1, 3))
 
 
 def commits_what_a_later_leader_lacks(h: History) -> None:
@@ -416,6 +424,7 @@ BROKEN: list[tuple[str, Callable[[History], None]]] = [
     ("X3", leaves_one_out),
     ("X7", wins_without_what_is_committed),
     ("X8", serves_without_what_is_committed),
+    ("X8", commits_in_a_log_without_what_is_committed),
     ("X7", commits_what_a_later_leader_lacks),
     ("X9", commits_without_a_quorum),
     ("X9", loses_the_quorum),

@@ -84,7 +84,7 @@ class Ensemble:
 def answers_out_of_order(e: Ensemble) -> None:
     e.write(1, Create("/a"))
     e.write(2, Create("/b"))
-    e.reference.replied(e.client, 2, None, None)
+    e.answer(2, Create("/b"))
 
 
 def answers_for_a_connection_before(e: Ensemble) -> None:
@@ -141,13 +141,15 @@ def applies_a_request_twice(e: Ensemble) -> None:
 
 
 def orders_a_write_before_one_already_answered(e: Ensemble) -> None:
+    e.commit(0, CreateSession(10_000), session=78)
     first = e.commit(9, Create("/a"), session=78)
     e.set_up("/b")
     other = Client(2)
     other.session = 78
     e.reference.submitted(other, 9, Create("/a"))
-    assert first < e.reference._answered
-    e.reference.replied(other, 9, None, None)
+    zxid, applied = e.reference._applied[78, 9]
+    assert zxid == first < e.reference._answered
+    e.reference.replied(other, 9, e.reference.tree.result(Create("/a"), applied), None)
 
 
 def reads_what_never_was(e: Ensemble) -> None:
