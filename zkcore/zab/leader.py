@@ -163,9 +163,9 @@ class Leader:
         elif self._phase is Phase.BROADCAST:
             self._advance()
 
-    def on_looking(self, sender: PeerId, vote: Vote) -> None:
+    def on_vote(self, sender: PeerId, vote: Vote) -> None:
         """A voter has begun another election. When too many have, do not wait for them (ZOOKEEPER-3109)."""
-        if self.established or vote.round <= self._round:
+        if self.established or vote.state is not Role.LOOKING or vote.round <= self._round:
             return
         self._gone.add(sender)
         config = self._state.config

@@ -146,9 +146,12 @@ class Learner:
     def on_durable(self) -> None:
         """Nothing to do: acknowledgements are sent behind the writes that they acknowledge."""
 
-    def on_looking(self, sender: PeerId, vote: Vote) -> None:
-        """A leader that looks for another one will not answer: look, too, instead of waiting for it."""
-        if sender == self.leader and self._phase is Phase.REGISTERING and vote.round > self._state.round:
+    def on_vote(self, sender: PeerId, vote: Vote) -> None:
+        """A leader that looks for another one, or has found it, will not answer: look, too, instead of waiting for
+        it."""
+        if sender != self.leader or self._phase is not Phase.REGISTERING or vote.state is Role.LEADING:
+            return
+        if vote.round > self._state.round or (vote.round == self._state.round and vote.state is Role.FOLLOWING):
             self.outcome = Left(f"leader {sender} leads no more")
 
     def flush(self) -> None:

@@ -327,11 +327,9 @@ class Peer:
     def _on_vote(self, sender: PeerId, vote: Vote) -> str | None:
         if not 0 <= vote.round <= self._state.round + MAX_ROUND_JUMP:
             return f"VOTE of round {vote.round}"
-        if isinstance(self._role, Election):
-            self._role.on_vote(sender, vote)
-        elif vote.state is Role.LOOKING:
+        if vote.state is Role.LOOKING and not isinstance(self._role, Election):
             self._state.out.send(sender, self._state.vote)
-            self._role.on_looking(sender, vote)
+        self._role.on_vote(sender, vote)
         return None
 
     def _reject(self, peer: PeerId, why: str) -> None:
