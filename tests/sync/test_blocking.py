@@ -1,0 +1,349 @@
+"""The blocking faces: the same verbs on the caller's thread, and what threads add to it."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+import zkcore
+import zkcore.sync as blocking
+from zkcore.errors import (
+    BadArgumentsError,
+    BadVersionError,
+    LeaseLostError,
+    LockNotHeldError,
+    NoNodeError,
+    OutcomeUnknownError,
+    SessionClosedError,
+    SessionError,
+)
+from zkcore.sync.port import LoopThread, run
+from zkcore.tree.applied import WatchEvent
+
+
+@pytest.fixture
+def cluster() -> Iterator[blocking.LocalCluster]:
+    with blocking.local_cluster(3) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster: blocking.LocalCluster) -> Iterator[blocking.Client]:
+    with cluster.client() as client:
+        yield client
+
+
+def in_thread(work: Callable[[], object]) -> threading.Thread:
+    """`work` on a thread of its own. What it raises fails the test, since pytest watches threads."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def finish(*threads: threading.Thread) -> None:
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive(), "it hangs"
+
+
+# --- verbs
+
+
+def test_the_verbs_block_and_answer(client: blocking.Client) -> None:
+    assert client.create("/a", b"one") == "/a"
+    assert client.create("/b/c", makepath=True) == "/b/c"
+    data, stat = client.get("/a")
+    assert (data, stat.version) == (b"one", 0)
+    assert client.set("/a", b"two", version=0).version == 1
+    assert client.get_children("/b") == ["c"]
+    client.delete("/b/c")
+    assert client.exists("/b/c") is None
+    client.ensure_path("/x/y")
+    assert client.state is blocking.SessionState.CONNECTED
+    assert client.session_id != 0
+    with pytest.raises(NoNodeError):
+        client.get("/missing")
+    with pytest.raises(BadVersionError):
+        client.delete("/a", version=7)
+    with pytest.raises(BadArgumentsError):
+        client.create("no path")
+
+
+def test_several_threads_share_one_client(client: blocking.Client) -> None:
+    client.create("/n")
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(lambda _: client.create("/n/", sequence=True), range(100)))
+    assert len(set(names)) == 100
+    assert len(client.get_children("/n")) == 100
+
+
+def test_a_watcher_is_called_and_may_not_block(client: blocking.Client) -> None:
+    told: list[WatchEvent | None] = []
+    raised: list[Exception] = []
+    called = threading.Event()
+
+    def watcher(event: WatchEvent | None) -> None:
+        told.append(event)
+        try:
+            client.get("/a")
+        except RuntimeError as error:
+            raised.append(error)
+        called.set()
+
+    client.exists("/a", watch=watcher)
+    client.create("/a")
+    assert called.wait(10)
+    assert [event and event.path for event in told] == ["/a"]
+    assert "hand it to another thread" in str(raised[0])
+
+
+def test_every_face_has_the_verbs_and_the_arguments_of_its_source() -> None:
+    for face, source in (
+        (blocking.Client, zkcore.EmbeddedClient),
+        (blocking.Lock, zkcore.Lock),
+        (blocking.Lease, zkcore.Lease),
+        (blocking.LocalCluster, zkcore.LocalCluster),
+    ):
+        for name, member in inspect.getmembers(face, inspect.isfunction):
+            if name.startswith("_") or name in ("acquire", "close", "start"):
+                continue
+            there = inspect.signature(getattr(source, name))
+            assert list(inspect.signature(member).parameters) == list(there.parameters), f"{face.__name__}.{name}"
+            assert member.__doc__, f"{face.__name__}.{name} says nothing"
+
+
+# --- not started, closed, and interrupted
+
+
+def test_what_is_not_started_or_closed_says_so_at_once(cluster: blocking.LocalCluster) -> None:
+    unused = blocking.local_cluster(1)
+    with pytest.raises(SessionClosedError):
+        unused.client()
+    unused.close()
+    client = cluster.client()
+    for call in (lambda: client.get("/"), lambda: blocking.Lock(client, "/l"), lambda: client.session_id):
+        with pytest.raises(SessionClosedError):
+            call()
+    client.close()
+    with client:
+        client.create("/a")
+        with pytest.raises(SessionClosedError):
+            client.start()
+    with pytest.raises(SessionClosedError):
+        client.get("/a")
+    with pytest.raises(SessionClosedError):
+        cluster.start()
+
+
+def test_threads_that_wait_while_the_cluster_is_closed_are_told() -> None:
+    cluster = blocking.local_cluster(3).start()
+    client = cluster.client().start()
+    holder = cluster.client().start()
+    blocking.Lock(holder, "/l").acquire()
+    ended: list[BaseException] = []
+    watched = threading.Event()
+
+    def wait_for(call: Callable[[], object]) -> None:
+        try:
+            call()
+        except (SessionError, OutcomeUnknownError) as error:
+            ended.append(error)
+
+    waiting = [in_thread(lambda: wait_for(blocking.Lock(client, "/l").acquire)) for _ in range(3)]
+    while len(client.get_children("/l")) < 4:
+        watched.wait(0.001)
+    cluster.close()
+    finish(*waiting)
+    assert len(ended) == 3
+    for call in (lambda: client.get("/"), cluster.client, lambda: cluster.kill(1), lambda: cluster.wait_for_leader()):
+        with pytest.raises(SessionClosedError):
+            call()
+    cluster.close()
+
+
+def test_threads_of_a_closed_cluster_are_gone() -> None:
+    before = set(threading.enumerate())
+    with blocking.local_cluster(1) as cluster, cluster.client() as client:
+        client.create("/a")
+        assert set(threading.enumerate()) != before
+    assert set(threading.enumerate()) <= before
+
+
+class InterruptedThread(LoopThread):
+    """Ctrl-C comes while the call number `at` waits for its answer."""
+
+    def __init__(self, inner: LoopThread, at: int, *, after: bool) -> None:
+        self._inner = inner
+        self._at = at
+        self._after = after
+        self.calls = 0
+
+    def call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        self.calls += 1
+        if self.calls - 1 != self._at:
+            return self._inner.call(coroutine)
+        if self._after:
+            with suppress(zkcore.ZkcoreError):
+                self._inner.call(coroutine)
+        else:
+            coroutine.close()
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_an_interrupted_acquire_leaves_no_contender_wherever_it_was(client: blocking.Client, after: bool) -> None:
+    for at in range(20):
+        port: Any = client.unblocked.port
+        real = port._thread
+        port._thread = broken = InterruptedThread(real, at, after=after)
+        lock = blocking.Lock(client, "/l")
+        try:
+            assert lock.acquire() is True
+        except KeyboardInterrupt:
+            pass
+        finally:
+            port._thread = real
+        if broken.calls <= at:
+            assert at >= 2
+            lock.release()
+            return
+        assert not lock.held
+        assert blocking.Lock(client, "/l").acquire(timeout=5) is True, f"an orphan of the interruption at {at}"
+        for name in client.get_children("/l"):
+            client.delete(f"/l/{name}")
+    raise AssertionError("it never came to an end")
+
+
+def test_a_coroutine_that_suspends_is_not_run_in_blocking_code() -> None:
+    class Suspends:
+        def __await__(self) -> Generator[None, None, None]:
+            yield
+
+    async def wrong() -> None:
+        await Suspends()
+
+    async def right() -> int:
+        return 7
+
+    with pytest.raises(RuntimeError):
+        run(wrong())
+    assert run(right()) == 7
+
+
+# --- the lock, with the manners of threading.Lock
+
+
+def test_the_signature_of_acquire_is_that_of_threading() -> None:
+    assert list(inspect.signature(blocking.Lock.acquire).parameters) == ["self", "blocking", "timeout"]
+    defaults = [parameter.default for parameter in inspect.signature(blocking.Lock.acquire).parameters.values()]
+    assert defaults[1:] == [True, -1]
+
+
+def test_it_behaves_like_a_lock_of_threading(client: blocking.Client) -> None:
+    ours = blocking.Lock(client, "/l")
+    for lock in (threading.Lock(), ours):
+        assert lock.acquire() is True
+        assert lock.locked() is True
+        assert lock.acquire(False) is False
+        assert lock.acquire(blocking=False) is False
+        assert lock.acquire(timeout=0) is False
+        assert lock.acquire(True, 0.01) is False
+        with pytest.raises(ValueError):
+            lock.acquire(False, 1)
+        with pytest.raises(ValueError):
+            lock.acquire(timeout=-2)
+        lock.release()
+        assert lock.locked() is False
+        assert lock.acquire(False, -1) is True
+        lock.release()
+        with pytest.raises(RuntimeError):
+            lock.release()
+    assert client.get_children("/l") == []
+
+
+def test_one_thread_at_a_time(client: blocking.Client) -> None:
+    lock = blocking.Lock(client, "/l")
+    inside: list[int] = []
+    tokens: list[int] = []
+
+    def work() -> None:
+        for _ in range(5):
+            with lock as lease:
+                inside.append(1)
+                assert len(inside) == 1
+                tokens.append(lease.fencing_token)
+                lease.check()
+                inside.pop()
+
+    finish(*[in_thread(work) for _ in range(6)])
+    assert len(tokens) == 30
+    assert tokens == sorted(set(tokens))
+    assert not lock.held
+    assert client.get_children("/l") == []
+
+
+def test_who_looks_whether_it_is_held_disturbs_nobody_who_acquires_it(client: blocking.Client) -> None:
+    lock = blocking.Lock(client, "/l")
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            assert lock.held in (True, False)
+            repr(lock)
+
+    looking = in_thread(look)
+    for _ in range(50):
+        lock.acquire()
+        assert lock.held
+        lock.release()
+    stop.set()
+    finish(looking)
+    assert client.get_children("/l") == []
+
+
+def test_a_lease_may_be_released_by_another_thread_and_by_two_at_once(client: blocking.Client) -> None:
+    for _ in range(20):
+        lease = blocking.Lock(client, "/l").__enter__()
+        start = threading.Barrier(2)
+
+        def release(lease: blocking.Lease = lease, start: threading.Barrier = start) -> None:
+            start.wait(10)
+            lease.release()
+
+        finish(in_thread(release), in_thread(release))
+        assert lease.released
+        assert blocking.Lock(client, "/l").locked() is False
+
+
+def test_a_lost_lease_says_so_and_its_end_is_quiet(cluster: blocking.LocalCluster, client: blocking.Client) -> None:
+    silent = cluster.client(timeout=0.1).start()
+    lock = blocking.Lock(silent, "/l")
+    with lock as lease:
+        silent.freeze()
+        with blocking.Lock(client, "/l") as later:
+            assert later.fencing_token > lease.fencing_token
+            assert lease.is_lost()
+            with pytest.raises(LeaseLostError):
+                lease.check()
+            with pytest.raises(LockNotHeldError):
+                lock.release()
+    assert "lost" in repr(lease) or "released" in repr(lease)
+
+
+def test_nodes_are_killed_and_started_from_any_thread(cluster: blocking.LocalCluster, client: blocking.Client) -> None:
+    client.create("/a", b"1")
+    leader = cluster.wait_for_leader()
+    cluster.kill(leader)
+    assert client.get("/a").data == b"1"
+    assert cluster.wait_for_leader() != leader
+    cluster.start_node(leader)
+    with pytest.raises(BadArgumentsError):
+        cluster.start_node(leader)
+    assert cluster.leader in (1, 2, 3)
+    assert "3 of 3" in repr(cluster)
