@@ -42,7 +42,7 @@ check: venv
 # What simulates and what parses a command line is left out: it is there to test the rest.
 cov: venv
 	$(RUN) -m coverage run -m pytest -q
-	$(RUN) -m coverage report --omit='zkcore/testing/*,zkcore/cli/*,zkcore/__main__.py' --fail-under=92
+	$(RUN) -m coverage report --omit='zkcore/testing/*,zkcore/cli/*,zkcore/__main__.py' --fail-under=94
 
 SEEDS ?= 300
 FIRST_SEED ?= 0
