@@ -136,7 +136,7 @@ OWN = {"Client": {"unblocked"}, "Lease": {"fencing_token", "path"}, "Lock": {"pa
 plain attribute."""
 
 ABSENT = {
-    "Client": {"abandon", "port"},
+    "Client": {"port"},
     "Lease": {"end"},
     "LocalCluster": {"add_listener", "nodes"},
 }

@@ -174,7 +174,7 @@ def test_the_vote_of_a_lost_voter_is_not_counted() -> None:
 
 
 def test_a_newcomer_joins_the_leader_that_a_quorum_has() -> None:
-    d = Dialogue(1, voters=(1, 2, 3, 4, 5), linked=(2, 3, 4, 5))
+    d = Dialogue(1, voters=(1, 2, 3, 4, 5, 6, 7), linked=(2, 3, 4, 5))
     d.hears(2, Vote(FOLLOWING, 4, Z(1, 3), 2, 9))
     d.hears(3, Vote(FOLLOWING, 4, Z(1, 1), 2, 7))
     assert d.peer.role is LOOKING
@@ -182,6 +182,13 @@ def test_a_newcomer_joins_the_leader_that_a_quorum_has() -> None:
         "event     FOLLOWING leader=4 epoch=0: a quorum has this leader already"
     )
     assert d.round == 9
+
+
+def test_a_newcomer_is_itself_one_of_the_quorum_that_it_joins() -> None:
+    # else two of three nodes, their one link renewed, would have to elect a leader that is there
+    d = Dialogue(1)
+    d.hears(3, Vote(LEADING, 3, Z(1, 3), 2, 9))
+    assert d.peer.leader == 3
 
 
 def test_a_newcomer_does_not_join_a_leader_that_has_not_said_so_itself() -> None:
@@ -193,7 +200,7 @@ def test_a_newcomer_does_not_join_a_leader_that_has_not_said_so_itself() -> None
 
 def test_votes_for_the_same_leader_in_different_epochs_make_no_quorum() -> None:
     # ZOOKEEPER-1732: which is why members rewrite the epoch they advertise once it is established
-    d = Dialogue(1, voters=(1, 2, 3, 4, 5), linked=(2, 3, 4, 5))
+    d = Dialogue(1, voters=(1, 2, 3, 4, 5, 6, 7), linked=(2, 3, 4, 5))
     d.hears(4, Vote(LEADING, 4, 0, 2, 9))
     d.hears(2, Vote(FOLLOWING, 4, 0, 2, 9))
     d.hears(3, Vote(FOLLOWING, 4, 0, 1, 9))

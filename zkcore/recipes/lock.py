@@ -18,7 +18,6 @@ from zkcore.client.port import Port
 from zkcore.errors import (
     BadArgumentsError,
     LockNotHeldError,
-    LockTimeoutError,
     NodeExistsError,
     NoNodeError,
     OutcomeUnknownError,
@@ -82,7 +81,13 @@ class Lock:
     @property
     def held(self) -> bool:
         """Whether this object holds the lock, as far as it can know. Local."""
-        return any(not lease.is_lost() for lease in self._leases)
+        return self.lease is not None
+
+    @property
+    def lease(self) -> Lease | None:
+        """The lease of what this object holds: after `acquire`, the way to its fencing token. None where it holds
+        nothing, or has lost it."""
+        return next((lease for lease in self._leases if not lease.is_lost()), None)
 
     async def acquire(self, *, timeout: float | None = None) -> bool:
         """Wait for the lock. False where it was not free within `timeout` seconds; None waits for ever, 0 not at all.
@@ -116,8 +121,7 @@ class Lock:
 
     async def __aenter__(self) -> Lease:
         lease = await self._acquire(None)
-        if lease is None:
-            raise LockTimeoutError(f"the lock {self.path} was not free")
+        assert lease is not None  # patience without end does not run out
         _ENTERED.set((*_ENTERED.get(), (self, lease)))
         return lease
 

@@ -119,5 +119,3 @@ class HostInbox:
             self.losing[peer] = self.losing.get(peer, 0) + 1
             self.queue.append((Input.LOST, peer))
         self._pump.wake()
-
-

@@ -73,6 +73,9 @@ class Client:
     def ensure_path(self, path: str) -> None:
         run(self.unblocked.ensure_path(path))
 
+    def abandon(self) -> None:
+        self._thread.do(self._inner.abandon)
+
     def freeze(self, *, frozen: bool = True) -> None:
         self._thread.do(lambda: self._inner.freeze(frozen=frozen))
 
@@ -100,6 +103,9 @@ class LocalCluster:
 
     def __init__(self, count: int, *, limits: Limits | None = None) -> None:
         self._inner = AsyncLocalCluster(count, limits=limits)
+        self.ensemble = self._inner.ensemble
+        self.network = self._inner.network
+        """Cut and heal links here."""
         self._thread: LoopThread | None = None
 
     def __repr__(self) -> str:

@@ -38,6 +38,12 @@ class Lock:
         """Whether this object holds the lock, as far as it can know. Local."""
         return self._inner.held
 
+    @property
+    def lease(self) -> Lease | None:
+        """The lease of what this object holds; None where it holds nothing, or has lost it."""
+        inner = self._inner.lease
+        return None if inner is None else Lease(inner)
+
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """Wait for the lock. False where it was not free within `timeout` seconds, or at once if not `blocking`; -1
         or None waits for ever. An interrupted wait leaves no contender behind.

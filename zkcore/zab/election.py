@@ -120,7 +120,8 @@ class Election:
         self._count()
 
     def _on_settled(self, sender: PeerId, vote: Vote) -> None:
-        """Somebody has a leader. Join it where a quorum says so and the leader itself says that it leads; zxid and
+        """Somebody has a leader. Join it where the leader itself says that it leads and a quorum says so, together with
+        this node: else one link that blips would cost a bare quorum its leader. Zxid and
         round are not compared, they differ legally (ZOOKEEPER-1732, 1805)."""
         self._outside[sender] = vote
         if vote.round == self._state.round:
@@ -135,9 +136,9 @@ class Election:
             peer for peer, other in table.items()
             if other.leader == vote.leader and other.peer_epoch == vote.peer_epoch
         ]  # fmt: skip
+        supporters.append(state.me)
         if vote.leader == state.me:
             confirmed = vote.round == state.round
-            supporters.append(state.me)
         else:
             confirmed = vote.leader in table and table[vote.leader].state is Role.LEADING
         if not confirmed or not state.config.is_quorum(supporters):
