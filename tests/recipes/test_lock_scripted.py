@@ -230,13 +230,17 @@ def test_znodes_that_are_no_contenders_are_in_nobodys_way(name: str) -> None:
     world.run(lock.release())
 
 
-def test_polling_a_lock_that_is_held_piles_nothing_up() -> None:
+@pytest.mark.parametrize("timeout", [0, 0.5])
+def test_polling_a_lock_that_is_held_piles_nothing_up(timeout: float) -> None:
     world = World()
     a, b = world.client(), world.client()
     hold(world, a)
     lock = Lock(b, PATH)
     for _ in range(20):
-        assert world.run(lock.acquire(timeout=0)) is False
+        attempt = world.start(lock.acquire(timeout=timeout))
+        world.settle()
+        world.sleep(timeout)
+        assert attempt.outcome() is False
     watchers = b.port.watchers  # type: ignore[attr-defined]
     assert sum(len(some) for some in watchers._data.values()) <= 1
 

@@ -142,6 +142,9 @@ def test_after_a_failure_of_its_storage_a_replica_keeps_what_it_had_and_applies_
     assert world.replicas[me].tree.read(GetData("/counter")).data == b"9"
     with pytest.raises(ConnectionLostError):
         world.attach(me, session)
+    while not world.replicas[me].serving:
+        world.pass_ms(10)
+        assert world.replicas[me].tree.read(GetData("/counter")).data == b"9", "it went back"
     settled(world)
     world.attach(me, session)
     world.settle()

@@ -9,6 +9,7 @@ from zkcore.errors import ConnectionLostError, SessionClosedError
 from zkcore.replica.answers import Attached, Detached, Replied, SessionEnded, Touched, WatchFired
 from zkcore.replica.forward import Claim, Submit, TouchReply, pack
 from zkcore.tree.requests import CloseSession, Create, Delete, Exists, GetData, SetData, encode_request
+from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Forward, Role
 
 EPHEMERAL = 1
@@ -199,6 +200,43 @@ def test_attaching_waits_until_what_got_through_is_applied() -> None:
     assert world.ask(two, session, Exists("/a")) is not None
 
 
+def test_attaching_waits_for_a_replica_that_applies_slowly() -> None:
+    world = Ensemble(limits=Limits(deliver_bytes=1))
+    leader = world.elect()
+    one, two = world.followers()
+    session = world.open(one)
+    world.hold((leader, two))
+    world.submit(one, session, *(Create(f"/n{number}", b"") for number in range(40)))
+    world.settle()
+    world.attach(two, session)
+    world.settle()
+    world.release((leader, two))
+    assert world.replicas[two].tree.read(Exists("/n39")) is None
+    world.step_until(lambda: Attached(session) in world.heard(two, session))
+    assert world.replicas[two].tree.read(Exists("/n39")) is not None
+
+
+def test_a_client_that_attaches_where_it_was_has_its_old_watches_no_more() -> None:
+    world, _, one, _ = elected()
+    session = world.open(one)
+    world.ask(one, session, Exists("/a", watch=True))
+    world.attach(one, session)
+    world.settle()
+    world.ask(one, session, Create("/a", b""))
+    assert not any(isinstance(told, WatchFired) for told in world.heard(one, session))
+
+
+def test_the_end_of_a_session_is_no_answer_to_what_it_asked() -> None:
+    world, leader, one, _ = elected()
+    session = world.open(one, 500)
+    world.pass_ms(400)
+    world.hold((one, leader))
+    world.submit(one, session, Create("/a", b""), Exists("/a"))
+    world.pass_ms(200)
+    assert world.heard(one, session)[-1] == SessionEnded(session)
+    assert len(world.replies(one, session)) == 1, "that of its creation"
+
+
 def test_a_replica_that_is_behind_what_the_session_saw_does_not_take_it() -> None:
     world, leader, one, two = elected()
     session = world.open(one)
@@ -353,8 +391,15 @@ def test_requests_that_reach_a_leader_before_it_is_ready_wait_for_it() -> None:
     world, leader, one, two = elected()
     session = world.open(one)
     world.kill(leader)
-    world.run(lambda: any(world.replicas[me].peer.role is Role.LEADING for me in (one, two)))
-    new, sender = (one, two) if world.replicas[one].peer.role is Role.LEADING else (two, one)
+    def just_leading() -> list[int]:
+        return [me for me in (one, two) if world.replicas[me].peer.role is Role.LEADING]
+
+    def is_not_ready() -> bool:
+        return bool(just_leading()) and not world.replicas[just_leading()[0]].serving
+
+    world.step_until(is_not_ready)
+    (new,) = just_leading()
+    sender = two if new == one else one
     early = Submit(session, 50, *encode_request(Create("/early", b"")))
     world.replicas[new].receive(sender, Forward(pack(early)), world.now)
     world.act(new)

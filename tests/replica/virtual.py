@@ -167,6 +167,18 @@ class Ensemble:
                 self.act(me)
             self.settle()
 
+    def step_until(self, condition: Callable[[], bool]) -> None:
+        """Go on message by message, and tick by tick where there is none, until something is true."""
+        for _ in range(100_000):
+            if condition():
+                return
+            if not self.deliver_one():
+                self.now += self.limits.tick_ms
+                for me in list(self.replicas):
+                    self.replicas[me].tick(1, self.now)
+                    self.act(me)
+        raise AssertionError("it did not come about")
+
     def elect(self) -> int:
         """The leader that all replicas serve under, as soon as there is one."""
 
