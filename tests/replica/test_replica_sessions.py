@@ -9,7 +9,6 @@ from zkcore.errors import ConnectionLostError, SessionClosedError
 from zkcore.replica.answers import Attached, Detached, Replied, SessionEnded, Touched, WatchFired
 from zkcore.replica.forward import Claim, Submit, TouchReply, pack
 from zkcore.tree.requests import CloseSession, Create, Delete, Exists, GetData, SetData, encode_request
-from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Forward, Role
 
 EPHEMERAL = 1
@@ -201,12 +200,12 @@ def test_attaching_waits_until_what_got_through_is_applied() -> None:
 
 
 def test_attaching_waits_for_a_replica_that_applies_slowly() -> None:
-    world = Ensemble(limits=Limits(deliver_bytes=1))
-    leader = world.elect()
-    one, two = world.followers()
-    session = world.open(one)
+    world = Ensemble(slow=(2,))
+    leader, two = world.elect(), 2
+    assert leader != two
+    session = world.open(leader)
     world.hold((leader, two))
-    world.submit(one, session, *(Create(f"/n{number}", b"") for number in range(40)))
+    world.submit(leader, session, *(Create(f"/n{number}", b"") for number in range(40)))
     world.settle()
     world.attach(two, session)
     world.settle()

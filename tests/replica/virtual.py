@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from attrs import evolve
+
 from zkcore.replica.answers import Attached, Detached, Replied, SessionEnded, Touched, WatchFired
 from zkcore.replica.replica import Replica
 from zkcore.storage.storage import MemoryStorage
@@ -26,9 +28,12 @@ START_MS = 1_700_000_000_000
 class Ensemble:
     """Replicas 1 to `count`, linked with one another."""
 
-    def __init__(self, count: int = 3, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self, count: int = 3, *, limits: Limits | None = None, slow: tuple[int, ...] = ()
+    ) -> None:
         self.config = EnsembleConfig(range(1, count + 1))
         self.limits = limits if limits is not None else Limits()
+        self.slow = slow  # these apply one transaction with each input
         self.now = START_MS
         self.storages = {me: MemoryStorage() for me in self.config.voters}
         self.replicas: dict[int, Replica] = {}
@@ -44,7 +49,8 @@ class Ensemble:
     # --- replicas and links
 
     def start(self, me: int) -> None:
-        self.replicas[me] = Replica(me, self.config, self.storages[me], limits=self.limits)
+        limits = evolve(self.limits, deliver_bytes=1) if me in self.slow else self.limits
+        self.replicas[me] = Replica(me, self.config, self.storages[me], limits=limits)
         self.act(me)
         for other in self.replicas:
             self._link(me, other)
