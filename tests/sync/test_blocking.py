@@ -184,10 +184,10 @@ class InterruptedThread(LoopThread):
         self._after = after
         self.calls = 0
 
-    def call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def call(self, coroutine: Coroutine[Any, Any, Any], *, goes_on: bool = False) -> Any:
         self.calls += 1
         if self.calls - 1 != self._at:
-            return self._inner.call(coroutine)
+            return self._inner.call(coroutine, goes_on=goes_on)
         if self._after:
             with suppress(zkcore.ZkcoreError):
                 self._inner.call(coroutine)

@@ -30,7 +30,7 @@ KNOWN: dict[str, tuple[int, ...]] = {
     "commit-without-quorum": EARLY,
     "deliver-before-durable": (4, 9, 10, 12, 14),
     "trunc-skipped": (4, 8, 10, 11, 14),
-    "current-epoch-before-history": (242, 294, 340, 484, 491),
+    "current-epoch-before-history": (299, 793),
     "duplicate-proposal-accepted": EARLY,
     "stale-leader-serves": (4, 6, 8, 9, 14),
     "recency-unchecked": (6, 9, 10, 16, 21),

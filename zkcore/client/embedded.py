@@ -47,6 +47,9 @@ T = TypeVar("T")
 _RETRY_SECONDS = 0.02
 """How soon another replica is tried when none could serve the session. Role changes do not wait for it."""
 
+_TIDY_SECONDS = 0.1
+"""How long a caller who need not know it waits for the end of a cleanup."""
+
 _PATIENCE = 0.3
 """With less than this share of its timeout left a session is taken to another replica."""
 
@@ -212,7 +215,7 @@ class EmbeddedPort:
         """See `zkcore.client.port.Port.tidy_up`."""
         done = self.signal()
         self._start_cleanup(cleanup).add_done_callback(lambda _: done.set())
-        await self.wait(done, self._suspended)
+        await self.wait(done, self._suspended, timeout=_TIDY_SECONDS)
 
     def _start_cleanup(self, cleanup: Callable[[Port], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
         task = self._loop.create_task(cleanup(self))

@@ -114,5 +114,5 @@ class Port(Protocol):
         gets a Port of its own to work with, and must end when the session does."""
 
     async def tidy_up(self, cleanup: Callable[[Port], Coroutine[Any, Any, None]]) -> None:
-        """Run `cleanup` like `shield`, for a caller who does not need to know its end: while the session is suspended
-        it is not waited for."""
+        """Run `cleanup` like `shield`, for a caller who does not need to know its end: it is waited for only as long as
+        it takes while all is well, and not while the session is suspended."""

@@ -148,6 +148,8 @@ class Lock:
                 lease = Lease(port, f"{self.path}/{contender[0]}", contender[1], self._release)
                 self._leases.append(lease)
                 return lease
+        except GeneratorExit:
+            raise  # nobody runs this coroutine any more: the end of the session removes the contender
         except BaseException:
             await port.tidy_up(lambda port: self._leave(port, nonce))
             raise
@@ -236,7 +238,10 @@ class Lock:
 
     async def _release(self, lease: Lease) -> None:
         lease.end()
-        self._leases.remove(lease)
+        try:
+            self._leases.remove(lease)
+        except ValueError:
+            return  # another thread was faster
         await self._client.port.shield(lambda port: _delete(port, lease.path))
 
     async def _leave(self, port: Port, nonce: str) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from zkcore.errors import ConnectionLostError, SessionClosedError, StorageError, StorageFullError
+from zkcore.errors import BadArgumentsError, ConnectionLostError, SessionClosedError, StorageError, StorageFullError
 from zkcore.replica.answers import Answer, Attached, Detached, Replied, SessionEnded, Touched, WatchFired
 from zkcore.replica.pump import HostInbox, Input, Pump
 from zkcore.replica.replica import Replica
@@ -217,7 +217,7 @@ class Host:
                 self._clients[item[2]] = item[1]
         except SessionClosedError:
             pass  # a heartbeat of a session that was detached since
-        except ConnectionLostError as error:
+        except (ConnectionLostError, BadArgumentsError) as error:
             item[1].on_detached(str(error))
 
     def _feed_lost(self, peer: PeerId) -> None:

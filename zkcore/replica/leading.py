@@ -59,7 +59,10 @@ class Leading:
     def touch(self, session: int) -> bool:
         """The session gave a sign of life. Whether it counts: a session whose end is on its way cannot be saved. To
         say so to anybody takes more: a leader that was deposed without knowing may believe it, too (`Replica`)."""
-        return self._preparer.is_live(session) and self._tracker.touch(session)
+        if not self._preparer.is_live(session):
+            return False
+        # One that is known but not watched over has expired; one that is not known yet begins with a full timeout.
+        return self._tracker.touch(session) or session not in self._tree.sessions
 
     def tick(self, ticks: int) -> None:
         """Let time pass. Sessions that were silent for their whole timeout are closed, in a transaction like any."""

@@ -59,9 +59,10 @@ class LoopThread:
         self._opening = threading.Lock()  # nothing is put on the loop once it is to stop
         self._thread.start()
 
-    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """The result of `coroutine`. Interrupting the wait (Ctrl-C) cancels it. Raises SessionClosedError where the
-        loop was stopped, RuntimeError where it is the loop's own thread that calls: it would wait for itself."""
+    def call(self, coroutine: Coroutine[Any, Any, T], *, goes_on: bool = False) -> T:
+        """The result of `coroutine`. Interrupting the wait (Ctrl-C) cancels it, unless it `goes_on`. Raises
+        SessionClosedError where the loop was stopped, RuntimeError where it is the loop's own thread that calls: it
+        would wait for itself."""
         if threading.current_thread() is self._thread:
             coroutine.close()
             raise RuntimeError("a blocking call from a watcher would wait for itself; hand it to another thread")
@@ -75,7 +76,8 @@ class LoopThread:
         except concurrent.futures.CancelledError:
             raise SessionClosedError("the cluster was closed") from None
         except BaseException:
-            future.cancel()
+            if not goes_on:
+                future.cancel()
             raise
 
     def do(self, action: Callable[[], T]) -> T:
@@ -147,8 +149,8 @@ class BlockingPort:
 
     async def shield(self, cleanup: Callable[[Port], Coroutine[Any, Any, T]]) -> T:
         """`cleanup` runs on the cluster's thread: what interrupts the caller does not stop it."""
-        return self._thread.call(self._inner.shield(cleanup))
+        return self._thread.call(self._inner.shield(cleanup), goes_on=True)
 
     async def tidy_up(self, cleanup: Callable[[Port], Coroutine[Any, Any, None]]) -> None:
         """As `shield`, and not waited for while the session is suspended."""
-        self._thread.call(self._inner.tidy_up(cleanup))
+        self._thread.call(self._inner.tidy_up(cleanup), goes_on=True)

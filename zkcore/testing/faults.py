@@ -278,3 +278,15 @@ class Faults:
             self._full_until[node.me] = now + int(rng.expovariate(1) * NANOSECONDS)
         longest = NANOSECONDS if trouble is Trouble.CRASH else 200 * MILLISECOND
         self._start_later(node, rng.randrange(longest))
+        if trouble is Trouble.CRASH and rng.random() < 0.5:
+            self._crash_with(rng)
+
+    def _crash_with(self, rng: Random) -> None:
+        """A crash in a save seldom comes alone: the power that failed was the leader's, too, and it stays away longer
+        than others. What a save had half done matters most while nobody is left who knows better."""
+        for other in self._scene.nodes.values():
+            if other.up and other.peer is not None:
+                leads = other.peer.role is Role.LEADING
+                if leads or rng.random() < 0.5:
+                    other.crash()
+                    self._start_later(other, rng.randrange(4 * NANOSECONDS if leads else NANOSECONDS))
