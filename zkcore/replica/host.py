@@ -325,6 +325,7 @@ class Host:
         for event in events:
             kind = type(event)
             if kind is Replied:
+                self._pump.answered = True
                 self._clients.get(event.session, NOBODY).on_replied(event.result, event.error)  # type: ignore[union-attr]
             elif kind is Delivered:
                 self._since_snapshot += len(event.payloads)  # type: ignore[union-attr]

@@ -39,6 +39,9 @@ class Pump:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._scheduled = False
+        self.answered = False
+        """A host has answered a client: let the loop run whoever waited, before the others hear of the commit. What the
+        client asks for next then travels with it, in one batch."""
 
     def add(self, host: Pumped) -> None:
         """Called on the event loop that is to run the host."""
@@ -74,12 +77,19 @@ class Pump:
                 if host.has_work:
                     idle = False
                     host.turn()
+                    if self.answered:
+                        self.answered = False
+                        self._run_soon()
+                        return
             if idle:
                 self._scheduled = False
                 # Another thread may have queued something since the last look.
                 if any(host.has_work for host in self._hosts):
                     self.wake()
                 return
+        self._run_soon()
+
+    def _run_soon(self) -> None:
         assert self._loop is not None
         self._loop.call_soon(self._run)
 

@@ -259,11 +259,15 @@ class Replica:
         leading = self._leading
         if leading is not None and not self._peer_busy and leading.has_arrivals:
             self._propose(leading)
-        ready: Ready[Event | Answer] = cast("Ready[Event | Answer]", self.peer.drain())
+        drained = self.peer.drain()
+        if drained is NOTHING and leading is not None and leading.has_arrivals:
+            self._propose(leading)  # what was confirmed just now may be the leadership
+            drained = self.peer.drain()
+        ready: Ready[Event | Answer] = cast("Ready[Event | Answer]", drained)
         self._peer_busy = ready is not NOTHING
         if ready.events:
             for event in ready.events:
-                if isinstance(event, Delivered):
+                if type(event) is Delivered:
                     self._apply(event.first, event.payloads)
                 elif isinstance(event, RoleChanged):
                     self._on_role_changed(event)
@@ -271,7 +275,8 @@ class Replica:
                     self._restore(event.snapshot)
                 elif isinstance(event, ReadReady):
                     self._answer_origin(*event.token)
-        self._serving.finish_attaching()
+        if self._serving.is_attaching:
+            self._serving.finish_attaching()
         answers = self._serving.answers
         if self._sends or answers:
             if ready is NOTHING:

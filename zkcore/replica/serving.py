@@ -96,10 +96,12 @@ class Serving:
         if not alive:
             self._end(connection)
 
+    @property
+    def is_attaching(self) -> bool:
+        return bool(self._attaching)
+
     def finish_attaching(self) -> None:
         """Attach whom nothing holds up any more."""
-        if not self._attaching:
-            return
         still: list[Connection] = []
         for connection in self._attaching:
             if self._connections.get(connection.session) is not connection:

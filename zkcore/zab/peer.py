@@ -304,9 +304,12 @@ class Peer:
         if self._unconfirmed:
             self._unconfirmed = False
             self._serving = self._announced
-            if self._wrote:
-                state.history.confirm()
-                self._role.on_durable()
+            if not self._wrote:
+                # Nothing was fed since, and nothing became durable: the drain before has told all there is.
+                self._budget = state.limits.deliver_bytes
+                return NOTHING
+            state.history.confirm()
+            self._role.on_durable()
         if state.delivered < state.committed or not self._announced:
             self._deliver()
         self._role.flush()
