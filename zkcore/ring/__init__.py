@@ -22,9 +22,11 @@ from zkcore.ring.hashring import HashRing
 from zkcore.ring.jump import Jump
 from zkcore.ring.maglev import Maglev
 from zkcore.ring.members import Member
+from zkcore.ring.migration import Migration, MigrationPlan, Move, Phase, Step
 from zkcore.ring.partitions import Partitioned
 from zkcore.ring.placement import Holder, Placement
 from zkcore.ring.rendezvous import Rendezvous
+from zkcore.ring.statistics import Balance, balance, moved_fraction
 
 __all__ = [
     "MD5_32",
@@ -34,6 +36,7 @@ __all__ = [
     "Assignment",
     "BadArgumentsError",
     "BadKeyError",
+    "Balance",
     "BoundedLoad",
     "Diff",
     "HashFunction",
@@ -43,14 +46,21 @@ __all__ = [
     "Key",
     "Maglev",
     "Member",
+    "Migration",
+    "MigrationPlan",
+    "Move",
     "NoNodeError",
     "NodeExistsError",
     "Partitioned",
+    "Phase",
     "Placement",
     "PlanError",
     "Range",
     "Rendezvous",
     "RingError",
+    "Step",
     "UnsatisfiableError",
     "UnsupportedError",
+    "balance",
+    "moved_fraction",
 ]

@@ -24,6 +24,8 @@ from zkcore.ring.arcs import Arcs, Diff
 from zkcore.ring.errors import BadArgumentsError, NoNodeError, UnsatisfiableError, UnsupportedError
 from zkcore.ring.hashing import Key
 from zkcore.ring.members import Member, label_of
+from zkcore.ring.migration import MigrationPlan
+from zkcore.ring.picture import picture
 
 __all__ = ["Holder", "Placement"]
 
@@ -146,6 +148,33 @@ class Placement(Protocol):
     def shares(self) -> dict[str, float]:
         """The part of the circle that each node owns, from 0 to 1. Raises UnsupportedError where there are no arcs."""
         return {**dict.fromkeys(self.members, 0.0), **self.arcs().shares()}
+
+    def plan(
+        self, other: Placement, n: int = 1, *, distinct_by: str | None = None, minimum: int | None = None,
+        at_once: int = 1, lost: Collection[str] = (),
+    ) -> MigrationPlan:  # fmt: skip
+        """How to move the data from here to `other`, `at_once` moves at a time, where each key has `n` replicas, in
+        different racks with `distinct_by`. No key ever has fewer than `minimum` of them, as many as `n` unless said
+        otherwise; `lost` nodes have none any more. Nothing happens yet: see MigrationPlan.
+
+        Where there are not so many nodes yet, there are as many replicas as nodes. Raises UnsupportedError where there
+        are no arcs, UnsatisfiableError as `replicas` does, and PlanError when the promises cannot be kept.
+        """
+        old = self.arcs(min(n, len(self)) if len(self) else n, distinct_by=distinct_by)
+        new = other.arcs(n, distinct_by=distinct_by)
+        marks = {
+            name: name if distinct_by is None else label_of(member, distinct_by)
+            for name, member in {**self.members, **other.members}.items()
+        }
+        return MigrationPlan.between(
+            old, new, marks=marks, minimum=n if minimum is None else minimum, at_once=at_once, lost=lost
+        )
+
+    def plot(self) -> str:
+        """A picture of who owns which part of the circle, as SVG text. Raises UnsupportedError where there are no arcs,
+        and UnsatisfiableError without nodes."""
+        weights = {name: member.weight for name, member in self.members.items()}
+        return picture(self.arcs(), weights, title=f"{type(self).__name__} of {len(self)} nodes")
 
     # --- for the algorithms
 
