@@ -98,6 +98,15 @@ def test_after_any_history_a_ring_is_the_ring_of_its_nodes(
         assert HashRing(backwards, points=points, slots=slots, hash=hash).owners(KEYS[:60]) == expected
 
 
+@pytest.mark.parametrize("names", [["a", "b", "c"], ["c", "b", "a"]])
+def test_where_nodes_meet_the_first_name_owns(names: list[str]) -> None:
+    everywhere = HashFunction.custom("one point", lambda key: 0)
+    ring = HashRing(names, hash=everywhere)
+    assert list(ring.preference("k")) == ["a", "b", "c"]
+    assert ring.without_node("a").owner("k") == "b"
+    assert ring.without_node("a").with_node("a").owner("k") == "a"
+
+
 def test_a_lowered_weight_leaves_no_points_behind() -> None:
     ring = HashRing({"a": 10, "b": 1}, points=160).with_weight("a", 1).without_node("a")
     assert set(ring.owners(KEYS)) == {"b"}

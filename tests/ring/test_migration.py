@@ -126,8 +126,8 @@ def follow(plan: MigrationPlan, rng: Random, check: Callable[[Migration], None])
             migration = Migration(plan, migration.finished)
         else:
             if move.phase is not Phase.DROP:
-                middle = move.ranges[0].start
-                assert move.source in migration.at(middle), "who gives the data has it"
+                for each in move.ranges:
+                    assert move.source in migration.at(each.start), "who gives the data has it"
             migration.finish(move)
         check(migration)
     assert migration.begin() == []
@@ -241,6 +241,17 @@ def test_promises_that_cannot_be_kept_are_refused() -> None:
         old.plan(new, lost="abc")
     with pytest.raises(BadArgumentsError, match="'a' has no label 'rack'"):
         old.plan(new, 2, distinct_by="rack")
+
+
+def test_no_move_begins_before_an_earlier_phase_is_over() -> None:
+    old = HashRing(["a", "b", "c", "d"])
+    migration = Migration(old.plan(HashRing(["b", "c", "e"]), 2, lost={"a"}, at_once=99))
+    copies = migration.begin()
+    assert {move.phase for move in copies} == {Phase.COPY}
+    for move in copies:
+        assert migration.begin() == []
+        migration.finish(move)
+    assert {move.phase for move in migration.begin()} == {Phase.HAND_OVER}
 
 
 def test_only_what_is_under_way_can_finish() -> None:

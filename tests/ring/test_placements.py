@@ -197,6 +197,12 @@ def test_maglev_is_even_and_moves_little_more_than_it_must() -> None:
     assert old.diff(new).moved == pytest.approx(moved_fraction(old, new, range(20_000)), abs=0.01)
 
 
+@settings(max_examples=40, deadline=None)
+@given(names=st.permutations(NAMES))
+def test_nodes_of_a_crowded_maglev_take_turns_by_name(names: list[str]) -> None:
+    assert Maglev(names, slots=11).owners(KEYS) == Maglev(NAMES, slots=11).owners(KEYS)
+
+
 def test_maglev_respects_weights_and_keeps_a_place_for_the_lightest() -> None:
     shares = Maglev({"a": 1, "b": 3, "c": 0.5}).shares()
     assert shares == pytest.approx({"a": 2 / 9, "b": 6 / 9, "c": 1 / 9}, abs=1e-3)

@@ -114,7 +114,7 @@ class Placement(Protocol):
             raise BadArgumentsError(f"`down` is a collection of nodes, not the one text {down!r}")
         chosen = self.replicas(key, n, distinct_by=distinct_by)
         used = {self._mark(node, distinct_by) for node in chosen if node not in down}
-        spare = (node for node in self.preference(key) if node not in down and node not in chosen)
+        spare = (node for node in self.preference(key) if node not in down)
         holders = []
         for node in chosen:
             if node not in down:
