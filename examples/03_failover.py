@@ -11,7 +11,7 @@ Three replicas survive the loss of one. What a client notices:
 It prints::
 
     three replicas, one of them leads
-    write 10: the leader is killed while it is under way
+    write 10: the leader is cut off and killed while it is under way
     write 10: the answer is lost; the znode still has version 9, so it did not happen: again
     20 writes, and the znode has version 20
     the watcher saw numbers that only rose, and last of all 20
@@ -65,8 +65,12 @@ async def write(zk: zkcore.Client, number: int) -> None:
 async def write_all(zk: zkcore.Client, cluster: zkcore.LocalCluster, leader: int) -> None:
     for number in range(1, WRITES + 1):
         if number == FATAL:
-            print(f"write {number}: the leader is killed while it is under way")
-            asyncio.get_running_loop().call_soon(cluster.kill, leader)
+            print(f"write {number}: the leader is cut off and killed while it is under way")
+            # The leader logs the write and tells nobody. When it comes back it will find that the others went on
+            # without that record, and cut it from its log.
+            for other in cluster.nodes.keys() - {leader}:
+                cluster.network.cut(leader, other)
+            asyncio.get_running_loop().call_later(0.01, cluster.kill, leader)
         await write(zk, number)
 
 
@@ -110,6 +114,8 @@ async def main() -> None:
         print(f"the watcher saw numbers that only rose, and last of all {seen[-1]}")
         print(f"its watch was cut off {cut_off} time: it read again, and watched again")
 
+        for other in cluster.nodes:
+            cluster.network.heal(leader, other)
         cluster.start_node(leader)
         killed, leads_now = cluster.nodes[leader], cluster.nodes[await cluster.wait_for_leader()]
         await caught_up(killed, leads_now)
