@@ -14,7 +14,7 @@ help:
 	@echo "make check   ruff and mypy --strict"
 	@echo "make cov     the tests once more, with the branches they miss"
 	@echo "make sim     simulate 300 ensembles under faults (SEEDS=300 FIRST_SEED=0 JOBS=2)"
-	@echo "make bench   measure beside PySyncObj, which it installs; takes some minutes"
+	@echo "make bench   measure beside PySyncObj and other rings, which it installs; takes some minutes"
 	@echo "make wheel   build the source archive and the wheel into dist/"
 	@echo "make clean   remove .venv and what tools left behind"
 
@@ -54,6 +54,7 @@ sim: venv
 bench: venv
 	$(RUN) -m pip install --quiet --editable '.[bench]'
 	$(RUN) benchmarks/inprocess.py
+	$(RUN) benchmarks/ring.py
 
 wheel: venv
 	$(RUN) -m build --outdir dist .

@@ -11,6 +11,7 @@ The packages, from what stands on all others down to what knows nobody::
     tree        znodes, sessions, watches: requests become transactions, transactions are applied
     zab         the consensus core: election, discovery, synchronisation, broadcast
     jute        records as bytes
+    ring        consistent hashing: who owns a key; a leaf that knows nobody
     zxid        transaction ids; errors, one tree of exceptions
 
 and `testing`, which simulates all of it from a seed. Only downward imports exist, and a test sees to that.
