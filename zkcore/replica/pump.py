@@ -16,7 +16,7 @@ from zkcore.zab.messages import Message, PeerId
 
 __all__ = ["HostInbox", "Input", "Pump", "Pumped"]
 
-_MAX_ROUNDS = 64
+_MAX_TURNS = 192
 """Turns the pump gives before it lets the event loop do something else."""
 
 
@@ -35,7 +35,8 @@ class Pump:
     """Gives turns to the hosts of one event loop, in one callback for all of them."""
 
     def __init__(self) -> None:
-        self._hosts: list[Pumped] = []
+        self._hosts: deque[Pumped] = deque()
+        self._first: Pumped | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._scheduled = False
@@ -54,6 +55,8 @@ class Pump:
 
     def remove(self, host: Pumped) -> None:
         self._hosts.remove(host)
+        if self._first is host:
+            self._first = None
 
     def wake(self) -> None:
         """There is something to do. May be called from any thread."""
@@ -71,23 +74,32 @@ class Pump:
             self._loop.call_soon(self._run)
 
     def _run(self) -> None:
-        for _ in range(_MAX_ROUNDS):
-            idle = True
-            for host in tuple(self._hosts):
-                if host.has_work:
-                    idle = False
-                    host.turn()
-                    if self.answered:
-                        self.answered = False
-                        self._run_soon()
-                        return
-            if idle:
+        for _ in range(_MAX_TURNS):
+            host = self._next()
+            if host is None:
                 self._scheduled = False
                 # Another thread may have queued something since the last look.
                 if any(host.has_work for host in self._hosts):
                     self.wake()
                 return
+            host.turn()
+            if self.answered:
+                self.answered = False
+                self._first = host
+                break
         self._run_soon()
+
+    def _next(self) -> Pumped | None:
+        """Who has work: first the host that answered last, since its clients ask again and a quorum waits for nobody
+        else; then the others, each in its turn."""
+        if self._first is not None and self._first.has_work:
+            return self._first
+        for _ in range(len(self._hosts)):
+            host = self._hosts[0]
+            self._hosts.rotate(-1)
+            if host.has_work:
+                return host
+        return None
 
     def _run_soon(self) -> None:
         assert self._loop is not None
