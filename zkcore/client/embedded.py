@@ -128,7 +128,7 @@ class EmbeddedPort:
     async def close(self) -> None:
         """End the session, and with it its ephemerals. Requests under way fail. Never raises; where no replica can be
         reached within the session's timeout, the ensemble will find out by itself."""
-        if self.session.state in (SessionState.LOST, SessionState.CLOSED):
+        if self._is_over:
             self.session.state = SessionState.CLOSED
             return
         self._closing = True

@@ -63,15 +63,14 @@ class Pump:
         if self._scheduled or self._loop is None:
             return
         if threading.get_ident() == self._thread:
-            self._scheduled = True
-            self._loop.call_soon(self._run)
+            self._wake_here()
         elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake_here)
 
     def _wake_here(self) -> None:
-        if not self._scheduled and self._loop is not None:
+        if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._run)
+            self._run_soon()
 
     def _run(self) -> None:
         for _ in range(_MAX_TURNS):

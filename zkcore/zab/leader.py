@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, TypeAlias
+from typing import Any
 
 from attrs import evolve
 
@@ -46,14 +46,11 @@ from zkcore.zab.messages import (
 )
 from zkcore.zab.reads import ReadRounds
 from zkcore.zab.ready import Append, PeerRejected, ReadDropped, SnapshotRef
-from zkcore.zab.state import MAX_EPOCH_JUMP, Left, Outcome, State
+from zkcore.zab.state import MAX_EPOCH_JUMP, Complaint, Left, Outcome, State
 from zkcore.zab.sync_plan import LogSummary, plan_sync
 from zkcore.zxid import MAX_EPOCH, Zxid, counter_of, epoch_of, format_zxid, make_zxid
 
 __all__ = ["Leader"]
-
-Complaint: TypeAlias = str | None
-"""What a message broke, if anything."""
 
 ATTEMPTS_BEFORE_YIELDING = 3
 """So often a voter that has promised a newer epoch may knock in vain before the leader steps down for its sake."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, TypeAlias
+from typing import Any
 
 from attrs import evolve
 
@@ -41,13 +41,10 @@ from zkcore.zab.messages import (
     Vote,
 )
 from zkcore.zab.ready import Append, InstallSnapshot, SnapshotChunk, SnapshotRef, Truncate
-from zkcore.zab.state import MAX_EPOCH_JUMP, Left, Outcome, State
+from zkcore.zab.state import MAX_EPOCH_JUMP, Complaint, Left, Outcome, State
 from zkcore.zxid import MAX_COUNTER, Zxid, counter_of, epoch_of, follows, format_zxid, make_zxid
 
 __all__ = ["Learner"]
-
-Complaint: TypeAlias = str | None
-"""What a message broke, if anything."""
 
 
 class Phase(Enum):

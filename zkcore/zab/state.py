@@ -16,7 +16,7 @@ from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import NOTHING, Event, Ready, SaveEpochs, Write
 from zkcore.zxid import Zxid
 
-__all__ = ["MAX_EPOCH_JUMP", "Elected", "Left", "Outbox", "Outcome", "State"]
+__all__ = ["MAX_EPOCH_JUMP", "Complaint", "Elected", "Left", "Outbox", "Outcome", "State"]
 
 
 MAX_EPOCH_JUMP = 1 << 24
@@ -37,6 +37,9 @@ class Left:
 
     why: str
 
+
+Complaint = str | None
+"""What a message of a peer broke, if anything."""
 
 Outcome = Elected | Left
 """How a role ends. The Peer looks for it after every input (peer.py)."""
