@@ -78,10 +78,10 @@ def test_voters_are_kept_in_order() -> None:
     ("ensemble", "complaint"),
     [
         ((), "at least one voter"),
-        ((1, 2, 1), "voter 1 is listed twice"),
-        ((0, 1), "voter 0 is not a server number"),
-        ((1, 256), "voter 256 is not a server number"),
-        ((True, 2), "voter True is not a server number"),
+        ((1, 2, 1), "member 1 is listed twice"),
+        ((0, 1), "member 0 is not a server number"),
+        ((1, 256), "member 256 is not a server number"),
+        ((True, 2), "member True is not a server number"),
     ],
 )
 def test_what_is_no_ensemble_is_refused(ensemble: tuple[int, ...], complaint: str) -> None:

@@ -20,11 +20,13 @@ from typing import Protocol, assert_never
 from attrs import Factory, define, field
 
 from zkcore.errors import InvariantViolation, StorageFailedError, StorageFullError
+from zkcore.zab.messages import Damage
 from zkcore.zab.ready import (
     Append,
     Compact,
     Entry,
     InstallSnapshot,
+    Repair,
     Saved,
     SaveEpochs,
     SnapshotChunk,
@@ -209,6 +211,7 @@ class MemoryStorage:
     def __init__(self) -> None:
         self._accepted_epoch = 0
         self._current_epoch = 0
+        self._damage: Damage | None = None
         self._log = _Log()
         self._shadow: _Shadow | None = None
         self._snapshots: dict[Zxid, bytes] = {}
@@ -321,6 +324,8 @@ class MemoryStorage:
                 self._install(ref, size)
             case Compact(ref):
                 self._compact(ref)
+            case Repair():
+                self._damage = None
             case _:
                 assert_never(write)
 

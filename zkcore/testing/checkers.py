@@ -119,7 +119,7 @@ class Oracle:
             if write.offset != offset:
                 self.fail("N5", f"node {node} writes {write} after {offset} bytes")
             durable.pieces = (write.ref.zxid, write.offset + len(write.data))
-        else:
+        elif isinstance(write, Compact):
             self._compacted(node, durable, write)
 
     def save_ended(self, node: PeerId) -> None:

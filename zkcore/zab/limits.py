@@ -50,8 +50,20 @@ class Limits:
     """Payload kept in memory until it is delivered; what is beyond is read back from the log."""
     snapshot_chunk_bytes: int = field(default=256 << 10, validator=_positive)
     """The size of the pieces in which a snapshot is sent."""
+    snapshot_bytes_per_tick: int = field(default=4 << 20, validator=_positive)
+    """A leader sends no more than this of snapshots in one tick, to all learners together."""
+    window_bytes: int = field(default=8 << 20, validator=_positive)
+    """Payload on its way to one learner that it has not acknowledged; what is beyond is read from the log later."""
+    outstanding_proposals: int = field(default=10_000, validator=_positive)
+    """While so many proposals are not committed a leader takes no more (ThrottledError) ..."""
+    outstanding_bytes: int = field(default=32 << 20, validator=_positive)
+    """... nor while their payload is this much."""
+    retained_records: int = field(default=1_000, validator=_positive)
+    """A compaction leaves so many records behind the snapshot in the log, for learners that are a little late."""
+    transfer_ticks: int = field(default=100, validator=_positive)
+    """How long the chosen successor may take to be ready before a transfer of the leadership is given up."""
     last_counter: int = field(default=0xFFF00000, validator=_positive)
-    """A leader whose counter would pass this steps down, so that a new epoch begins a new count (ZOOKEEPER-1277)."""
+    """A leader whose counter has come this far hands over, so that a new epoch begins a new count (ZOOKEEPER-1277)."""
 
     def __attrs_post_init__(self) -> None:
         if self.last_counter > MAX_COUNTER:

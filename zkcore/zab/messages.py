@@ -5,8 +5,10 @@ and `leader.py`, and how they become bytes in `transport/wire.py`. Each prints o
 run can be read, compared and kept.
 
 What zkcore adds to ZooKeeper's vocabulary: a `Proposal` carries a batch, `Ack` and `Commit` are cumulative, `AckEpoch`
-tells where each epoch of the learner's log ends (so that the leader finds the exact point at which two logs part), and
-`UpToDate` says how far the leader has committed.
+tells where each epoch of the learner's log ends (so that the leader finds the exact point at which two logs part),
+`SnapAck` and `SyncAck` let the leader send no faster than a learner saves, `UpToDate` says how far the leader has
+committed, `Repaired` lets a member vote again that had lost what it knew, and `HandOff` names the next leader. An
+observer gets the same `Proposal` as a voter, only later: when it is committed.
 """
 
 from __future__ import annotations
@@ -19,12 +21,16 @@ from attrs import field, frozen
 from zkcore.zxid import Zxid, format_zxid
 
 __all__ = [
-    "Ack", "AckEpoch", "Commit", "Diff", "FollowerInfo", "Forward", "LeaderInfo", "Message", "NewLeader", "PeerId",
-    "Ping", "Proposal", "Role", "Snap", "SnapAck", "SnapData", "Trunc", "UpToDate", "Vote", "ZabMessage",
+    "NOBODY", "Ack", "AckEpoch", "Commit", "Damage", "Diff", "FollowerInfo", "Forward", "HandOff", "LeaderInfo", "Message",
+    "NewLeader", "PeerId", "Ping", "Proposal", "Repaired", "Role", "Snap", "SnapAck", "SnapData", "SyncAck", "Trunc",
+    "UpToDate", "Vote", "ZabMessage",
 ]  # fmt: skip
 
 PeerId: TypeAlias = int
 """The number of a server in its ensemble, 1 to 255: the `N` of ZooKeeper's `server.N`."""
+
+NOBODY: PeerId = 0
+"""The candidate of a node that may not be one itself and has heard of no other."""
 
 
 class Role(Enum):
@@ -33,6 +39,19 @@ class Role(Enum):
     LOOKING = 0
     FOLLOWING = 1
     LEADING = 2
+    OBSERVING = 3
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Damage(Enum):
+    """What a member has lost of what it once had saved (protocol.md 1.14)."""
+
+    LOG = 1
+    """Records, or a snapshot. The epochs are intact: it remembers what it has promised."""
+    EPOCHS = 2
+    """The epochs, too: it has forgotten what it promised, and to whom."""
 
     def __str__(self) -> str:
         return self.name
@@ -45,7 +64,8 @@ class Role(Enum):
 class Vote:
     """Whom the sender wants as leader, or has as leader (ZooKeeper's Notification; protocol.md 1.4).
 
-    `zxid` and `peer_epoch` are those of the candidate, `round` counts the elections the sender has begun.
+    `zxid` and `peer_epoch` are those of the candidate, `round` counts the elections the sender has begun. The vote of a
+    `damaged` member counts for nothing, as its promise would not.
     """
 
     state: Role
@@ -53,11 +73,12 @@ class Vote:
     zxid: Zxid
     peer_epoch: int
     round: int
+    damaged: bool = False
 
     def __str__(self) -> str:
         return (
-            f"VOTE {self.state} for {self.leader} zxid={format_zxid(self.zxid)} "
-            f"epoch={self.peer_epoch} round={self.round}"
+            f"VOTE {self.state} for {self.leader or 'nobody'} zxid={format_zxid(self.zxid)} "
+            f"epoch={self.peer_epoch} round={self.round}{' damaged' if self.damaged else ''}"
         )
 
 
@@ -88,21 +109,27 @@ class LeaderInfo:
 class AckEpoch:
     """The learner accepts the epoch and describes its log.
 
-    `current_epoch` is None where the learner had accepted this very epoch before: it will follow, but its answer is no
-    promise, since it may have given that promise to somebody else. `base` is the zxid just before the first record of
-    its log; `epoch_ends` holds the last zxid of every epoch in the log, ascending, the base's epoch included.
+    `current_epoch` is None where the answer is no promise: from a learner that had accepted this very epoch before, and
+    may have given that promise to somebody else; from one that is damaged; from an observer. `base` is the zxid below
+    which it cannot go back, that of its snapshot; `epoch_ends` holds the last zxid of every epoch in its log from there
+    on, ascending, the base's epoch included. `partial` names a snapshot of which it has the first bytes, and how many.
     """
 
     current_epoch: int | None
     last_zxid: Zxid
     base: Zxid
     epoch_ends: tuple[Zxid, ...]
+    partial: tuple[Zxid, int] | None = None
+    damage: Damage | None = None
 
     def __str__(self) -> str:
         ends = ",".join(format_zxid(zxid) for zxid in self.epoch_ends)
         current = "-" if self.current_epoch is None else self.current_epoch
+        partial = f" has {self.partial[1]} bytes of {format_zxid(self.partial[0])}" if self.partial else ""
+        damage = f" lost its {self.damage}" if self.damage else ""
         return (
-            f"ACKEPOCH current={current} last={format_zxid(self.last_zxid)} base={format_zxid(self.base)} ends=[{ends}]"
+            f"ACKEPOCH current={current} last={format_zxid(self.last_zxid)} base={format_zxid(self.base)} "
+            f"ends=[{ends}]{partial}{damage}"
         )
 
 
@@ -131,12 +158,14 @@ class Trunc:
 
 @frozen
 class Snap:
-    """The leader's log no longer reaches back far enough: its state as of `zxid` follows as `SnapData`."""
+    """The leader's log no longer reaches back far enough: its state as of `zxid` follows as `SnapData`, from `offset`
+    on where the learner has what comes before."""
 
     zxid: Zxid
+    offset: int = 0
 
     def __str__(self) -> str:
-        return f"SNAP at {format_zxid(self.zxid)}"
+        return f"SNAP at {format_zxid(self.zxid)}{f' from {self.offset}' if self.offset else ''}"
 
 
 @frozen
@@ -159,6 +188,17 @@ class SnapAck:
 
     def __str__(self) -> str:
         return f"SNAPACK {self.offset}"
+
+
+@frozen
+class SyncAck:
+    """The learner has saved the leader's history up to `zxid`; the leader may send more. Nothing is promised: only the
+    answer to `NewLeader` counts."""
+
+    zxid: Zxid
+
+    def __str__(self) -> str:
+        return f"SYNCACK {format_zxid(self.zxid)}"
 
 
 @frozen
@@ -229,6 +269,29 @@ class Ping:
         return f"PING {self.round}"
 
 
+@frozen
+class Repaired:
+    """Every other voter was heard in this epoch since the learner, who had lost its epochs, has its history: whatever
+    it promised once is behind us, and it may vote again (protocol.md 1.14)."""
+
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"REPAIRED epoch={self.epoch}"
+
+
+@frozen
+class HandOff:
+    """The leader of `epoch` has stopped, everything it proposed is committed, and `leader`, which has all of it, shall
+    lead next: follow it at once, without an election (protocol.md 1.11)."""
+
+    leader: PeerId
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"HANDOFF to {self.leader} epoch={self.epoch}"
+
+
 # --- not ZAB's -------------------------------------------------------------------------------------------------------
 
 
@@ -243,8 +306,8 @@ class Forward:
 
 
 ZabMessage: TypeAlias = (
-    Vote | FollowerInfo | LeaderInfo | AckEpoch | Diff | Trunc | Snap | SnapData | SnapAck | NewLeader | UpToDate
-    | Proposal | Ack | Commit | Ping
+    Vote | FollowerInfo | LeaderInfo | AckEpoch | Diff | Trunc | Snap | SnapData | SnapAck | SyncAck | NewLeader
+    | UpToDate | Proposal | Ack | Commit | Ping | Repaired | HandOff
 )  # fmt: skip
 """What `Peer.receive` takes."""
 

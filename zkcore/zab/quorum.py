@@ -1,6 +1,13 @@
-"""Who may vote, and which sets of voters decide.
+"""Who may vote, which sets of voters decide, and who only listens.
 
-A quorum is a strict majority of the voters. Any two quorums share a member: that is all the protocol asks of them.
+A quorum is a strict majority of the voters; of their weights, where they have different ones; and where the voters are
+divided into groups, a majority of the groups, in each of them a majority of the weights (protocol.md 1.2). Any two
+quorums share a member: that is all the protocol asks of them.
+
+Three groups of three in three sites, say, survive the loss of a whole site and of one server in each other site, and
+commit with four acknowledgements instead of five::
+
+    1 2 3 | 4 5 6 | 7 8 9        a quorum:  1 2 . | 4 . 6 | . . .
 """
 
 from __future__ import annotations
@@ -21,30 +28,84 @@ def _sorted_ids(ids: Iterable[PeerId]) -> tuple[PeerId, ...]:
     return tuple(sorted(ids))
 
 
+def _sorted_groups(groups: Iterable[Iterable[PeerId]]) -> tuple[tuple[PeerId, ...], ...]:
+    return tuple(sorted(_sorted_ids(group) for group in groups))
+
+
+def _sorted_weights(weights: Mapping[PeerId, int] | Iterable[tuple[PeerId, int]]) -> tuple[tuple[PeerId, int], ...]:
+    return tuple(sorted(dict(weights).items()))
+
+
 @frozen
 class EnsembleConfig:
-    """The fixed set of voters of an ensemble.
+    """The fixed set of members of an ensemble.
 
-    `voters` are server numbers, 1 to 255, in any order. Raises ConfigurationError for an empty set, duplicates, or a
-    number out of range. An even number of voters works, but tolerates no more failures than one voter fewer.
+    `voters` are server numbers, 1 to 255, in any order. `observers` are further members: they get everything that is
+    committed, and serve clients, but neither vote nor acknowledge. `groups` divides the voters into groups, every
+    voter in one of them; none at all is one group of all. `weights` gives voters a weight other than 1; one of weight 0
+    votes in vain and cannot lead, and a group of nothing else does not count.
+
+    Raises ConfigurationError for an empty set, duplicates, a number out of range, groups that leave a voter out, or
+    weights of which no quorum can be made. An even number of voters works, but tolerates no more failures than one
+    voter fewer.
     """
 
     voters: tuple[PeerId, ...] = field(converter=_sorted_ids)
+    observers: tuple[PeerId, ...] = field(converter=_sorted_ids, default=(), kw_only=True)
+    groups: tuple[tuple[PeerId, ...], ...] = field(converter=_sorted_groups, default=(), kw_only=True)
+    weights: tuple[tuple[PeerId, int], ...] = field(converter=_sorted_weights, default=(), kw_only=True)
+    _weighed: tuple[tuple[tuple[PeerId, int], ...], ...] = field(init=False, eq=False, repr=False)
+    """The groups that count, each as its voters with their weights. Empty where a plain majority decides."""
 
-    @voters.validator
-    def _check(self, _: object, voters: tuple[PeerId, ...]) -> None:
-        if not voters:
+    def __attrs_post_init__(self) -> None:
+        self._check_members()
+        self._check_groups()
+        weights = dict(self.weights)
+        plain = not self.groups and all(weight == 1 for weight in weights.values())
+        groups = [
+            tuple((voter, weights.get(voter, 1)) for voter in group if weights.get(voter, 1))
+            for group in (() if plain else self.groups or (self.voters,))
+        ]
+        object.__setattr__(self, "_weighed", tuple(group for group in groups if group))
+        if not plain and not self._weighed:
+            raise ConfigurationError("every voter has the weight 0, so nobody decides; give some of them a weight")
+
+    def _check_members(self) -> None:
+        if not self.voters:
             raise ConfigurationError("an ensemble needs at least one voter")
-        for voter in voters:
-            if isinstance(voter, bool) or not isinstance(voter, int) or not 1 <= voter <= 255:
-                raise ConfigurationError(f"voter {voter!r} is not a server number between 1 and 255")
-        for one, other in pairwise(voters):
+        for member in self.members:
+            if isinstance(member, bool) or not isinstance(member, int) or not 1 <= member <= 255:
+                raise ConfigurationError(f"member {member!r} is not a server number between 1 and 255")
+        for one, other in pairwise(self.members):
             if one == other:
-                raise ConfigurationError(f"voter {one} is listed twice; give every server a number of its own")
+                raise ConfigurationError(f"member {one} is listed twice; give every server a number of its own")
+
+    def _check_groups(self) -> None:
+        for voter, weight in self.weights:
+            if voter not in self.voters or isinstance(weight, bool) or not isinstance(weight, int) or weight < 0:
+                raise ConfigurationError(f"weight {weight!r} of {voter!r}: only voters have one, and it is 0 or more")
+        grouped = _sorted_ids(voter for group in self.groups for voter in group)
+        if self.groups and grouped != self.voters:
+            raise ConfigurationError(f"the groups hold {grouped}; put every one of the voters {self.voters} into one")
+
+    @property
+    def members(self) -> tuple[PeerId, ...]:
+        """Voters and observers, ascending."""
+        return _sorted_ids((*self.voters, *self.observers))
+
+    def can_lead(self, member: PeerId) -> bool:
+        """Whether `member` is a voter whose vote counts for anything."""
+        return member in self.voters and dict(self.weights).get(member, 1) > 0
 
     def is_quorum(self, ids: Container[PeerId]) -> bool:
         """Whether `ids` contains a quorum; members that are not voters count for nothing."""
-        return sum(voter in ids for voter in self.voters) > len(self.voters) // 2
+        if not self._weighed:
+            return sum(voter in ids for voter in self.voters) > len(self.voters) // 2
+        won = sum(
+            2 * sum(weight for voter, weight in group if voter in ids) > sum(weight for _, weight in group)
+            for group in self._weighed
+        )
+        return won > len(self._weighed) // 2
 
     def agreed(self, acked: Mapping[PeerId, Zxid]) -> Zxid:
         """The highest zxid that a quorum has acknowledged, given the highest that each voter has.
@@ -55,5 +116,18 @@ class EnsembleConfig:
             order          0x1_5  0x1_3  0x1_2
                                     ^ two of three voters are here or beyond
         """
-        highest_first = sorted((acked.get(voter, 0) for voter in self.voters), reverse=True)
-        return highest_first[len(highest_first) // 2]
+        if not self._weighed:
+            highest_first = sorted([acked.get(voter, 0) for voter in self.voters], reverse=True)
+            return highest_first[len(highest_first) // 2]
+        by_group = [_agreed_in(group, acked) for group in self._weighed]
+        return sorted(by_group, reverse=True)[len(by_group) // 2]
+
+
+def _agreed_in(group: tuple[tuple[PeerId, int], ...], acked: Mapping[PeerId, Zxid]) -> Zxid:
+    """The highest zxid that voters with more than half of the weight of `group` have acknowledged."""
+    needed = sum(weight for _, weight in group)
+    for zxid, weight in sorted(((acked.get(voter, 0), weight) for voter, weight in group), reverse=True):
+        needed -= 2 * weight
+        if needed < 0:
+            return zxid
+    return 0

@@ -11,13 +11,13 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from attrs import Factory, define, field, frozen
 
-from zkcore.zab.messages import Message, PeerId, Role
+from zkcore.zab.messages import Damage, Message, PeerId, Role
 from zkcore.zxid import Zxid, format_zxid
 
 __all__ = [
     "NOTHING", "Append", "Compact", "Delivered", "Entry", "Event", "InstallSnapshot", "LogReader", "PeerRejected",
-    "ReadDropped", "ReadReady", "Ready", "Restored", "RoleChanged", "SaveEpochs", "Saved", "SnapshotChunk",
-    "SnapshotRef", "Truncate", "Write",
+    "ReadDropped", "ReadReady", "Ready", "Repair", "Restored", "RoleChanged", "SaveEpochs", "Saved", "SnapshotChunk",
+    "SnapshotRef", "TransferFailed", "Truncate", "Write",
 ]  # fmt: skip
 
 
@@ -45,9 +45,12 @@ class SnapshotRef:
 class Saved:
     """What a storage holds durably, without the payloads (protocol.md 1.3).
 
-    `base` is the zxid just before the first record of the log: 0, or that of the snapshot the log continues. `last`
-    is the zxid of the last record, or the base where there is none. `epoch_ends` is the last zxid of every epoch in
-    the log, ascending, beginning with the base's epoch unless the base is 0.
+    `base` is the zxid just before the first record of the log, or 0. `last` is the zxid of the last record, or the base
+    where there is none. `epoch_ends` is the last zxid of every epoch in the log, ascending, beginning with the base's
+    epoch unless the base is 0. `snapshot` is the zxid of the snapshot to begin with, or 0: the base, or a record after
+    it, since a log may reach back behind its snapshot for the sake of learners that are late.
+
+    `damage` says that some of what was saved is gone. The rest is what is left whole: a log without its damaged end.
     """
 
     accepted_epoch: int = 0
@@ -55,6 +58,8 @@ class Saved:
     base: Zxid = 0
     last: Zxid = 0
     epoch_ends: tuple[Zxid, ...] = ()
+    snapshot: Zxid = field(default=Factory(lambda saved: saved.base, takes_self=True))
+    damage: Damage | None = None
 
 
 class LogReader(Protocol):
@@ -95,7 +100,7 @@ class Append:
 
 @frozen
 class Truncate:
-    """Remove every record after `zxid`, which is the base or a zxid of the log."""
+    """Remove every record after `zxid`, a zxid of the log and not before its snapshot."""
 
     zxid: Zxid
 
@@ -129,15 +134,25 @@ class InstallSnapshot:
 
 @frozen
 class Compact:
-    """Forget the records up to the zxid of `ref`, a snapshot that `save_snapshot` saved."""
+    """From now on begin with `ref`, a snapshot that `save_snapshot` saved, and forget the records up to `upto`: the
+    snapshot's zxid, or one before it, where the log is to reach back further."""
 
     ref: SnapshotRef
+    upto: Zxid = field(default=Factory(lambda compact: compact.ref.zxid, takes_self=True))
 
     def __str__(self) -> str:
-        return f"COMPACT to {self.ref}"
+        return f"COMPACT to {self.ref}{'' if self.upto == self.ref.zxid else f', log from {format_zxid(self.upto)}'}"
 
 
-Write: TypeAlias = SaveEpochs | Append | Truncate | SnapshotChunk | InstallSnapshot | Compact
+@frozen
+class Repair:
+    """What was damaged is whole again: forget that it was."""
+
+    def __str__(self) -> str:
+        return "REPAIR"
+
+
+Write: TypeAlias = SaveEpochs | Append | Truncate | SnapshotChunk | InstallSnapshot | Compact | Repair
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
@@ -216,7 +231,19 @@ class ReadDropped:
         return "read index dropped"
 
 
-Event: TypeAlias = Delivered | Restored | RoleChanged | PeerRejected | ReadReady | ReadDropped
+@frozen
+class TransferFailed:
+    """This node still leads: `target` did not take over within `Limits.transfer_ticks`. One that succeeds ends with
+    RoleChanged."""
+
+    target: PeerId
+    why: str
+
+    def __str__(self) -> str:
+        return f"transfer to {self.target} failed: {self.why}"
+
+
+Event: TypeAlias = Delivered | Restored | RoleChanged | PeerRejected | ReadReady | ReadDropped | TransferFailed
 
 
 # --- the batch -------------------------------------------------------------------------------------------------------
