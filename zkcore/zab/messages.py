@@ -21,9 +21,9 @@ from attrs import field, frozen
 from zkcore.zxid import Zxid, format_zxid
 
 __all__ = [
-    "NOBODY", "Ack", "AckEpoch", "Commit", "Damage", "Diff", "FollowerInfo", "Forward", "HandOff", "LeaderInfo", "Message",
-    "NewLeader", "PeerId", "Ping", "Proposal", "Repaired", "Role", "Snap", "SnapAck", "SnapData", "SyncAck", "Trunc",
-    "UpToDate", "Vote", "ZabMessage",
+    "NOBODY", "Ack", "AckEpoch", "Commit", "Damage", "Diff", "FollowerInfo", "Forward", "HandOff", "LeaderInfo",
+    "Message", "NewLeader", "PeerId", "Ping", "Proposal", "Repaired", "Role", "Snap", "SnapAck", "SnapData", "SyncAck",
+    "Trunc", "UpToDate", "Vote", "ZabMessage",
 ]  # fmt: skip
 
 PeerId: TypeAlias = int
