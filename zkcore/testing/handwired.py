@@ -1,0 +1,517 @@
+"""An ensemble of bare Peers in which nothing happens by itself: every delivery, save and tick is asked for.
+
+The simulator draws what happens from a seed; here a person says it, step by step, or a script does (scenario.py). Each
+node is a host as the contract of Peer wants it: it feeds, drains, and while a save lasts it is silent and what arrives
+waits. The checkers of the simulator look at every step, and a broken invariant raises Violation out of it.
+
+Links keep the law of a transport (transport/transport.py): messages in order, or the link is lost; a loss at each end
+before it comes up again. What is under way on a link waits until it is delivered or the link is dropped. A save is over
+at once unless saves of that node are held.
+
+Every step says what came of it in `lines`, one line for each message, event, write and link, as they print themselves.
+A step that cannot be taken as things stand raises RefusedError, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from struct import Struct
+from typing import Any
+
+from attrs import Factory, define
+
+from zkcore.errors import ZkcoreError
+from zkcore.storage.storage import MemoryStorage, prefix_of
+from zkcore.testing.checkers import Oracle, Violation, chain
+from zkcore.zab.limits import Limits
+from zkcore.zab.messages import Message, PeerId, Role
+from zkcore.zab.peer import Peer
+from zkcore.zab.quorum import EnsembleConfig
+from zkcore.zab.ready import Delivered, Event, ReadDropped, ReadReady, Ready, Restored, SnapshotRef, Write
+from zkcore.zxid import Zxid, format_zxid
+
+__all__ = ["HandWired", "RefusedError"]
+
+STATE = Struct(">QI")
+"""The state of a node as a snapshot holds it: the zxid it has applied, and the digest of everything up to there."""
+
+ENDLESS = 20_000
+"""An ensemble that still talks after so many deliveries without a tick will not stop."""
+
+
+class RefusedError(Exception):
+    """The step makes no sense as things stand; the message says why."""
+
+
+@define(eq=False)
+class _Link:
+    """One link, from coming up until both ends know that it broke."""
+
+    under_way: dict[PeerId, deque[Message]]  # by the end they go to
+    unheard: set[PeerId]  # ends that were not yet told that it is up
+    up: set[PeerId] = Factory(set)  # ends that were, and not yet that it broke
+    broken: bool = False
+
+    @property
+    def gone(self) -> bool:
+        return not self.up and not self.unheard
+
+    def has_news_for(self, end: PeerId) -> bool:
+        """Whether anything can be delivered to `end`: that the link is up, a message, or that it broke."""
+        return end in self.unheard or (end in self.up and (self.broken or bool(self.under_way[end])))
+
+
+class _Node:
+    """One host. Its storage outlives its Peer."""
+
+    def __init__(self, me: PeerId) -> None:
+        self.me = me
+        self.storage = MemoryStorage()
+        self.peer: Peer | None = None
+        self.holds = False  # saves last until they are asked to end
+        self.fails: tuple[int, int] | None = None  # of the next save so many writes and records are kept
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget everything that a crash takes."""
+        self.peer = None
+        self.saving: Ready[Event] | None = None
+        self.paused = False
+        self.waiting: deque[Callable[[], None]] = deque()
+        self.missed = 0  # ticks that passed while the node was silent
+        self.losses: Counter[PeerId] = Counter()  # that wait to be fed: nothing is sent to these peers
+        self.state: tuple[Zxid, int] = (0, 0)
+
+    @property
+    def busy(self) -> bool:
+        return self.saving is not None or self.paused
+
+
+class HandWired:
+    """`config` says who the members are. `without` names invariants that are not to be checked."""
+
+    def __init__(
+        self, config: EnsembleConfig, limits: Limits | None = None, *, without: frozenset[str] = frozenset()
+    ) -> None:
+        self.config = config
+        self.limits = limits if limits is not None else Limits()
+        self.lines: list[str] = []
+        self.oracle = Oracle(config.voters, without=without)
+        self._nodes = {me: _Node(me) for me in config.members}
+        self._links: dict[tuple[PeerId, PeerId], _Link] = {}
+        self._cut: set[tuple[PeerId, PeerId]] = set()  # pairs that are kept apart until they are linked by name
+        self._questions: list[Zxid] = []  # what was committed when each read was asked
+
+    # --- who is there
+
+    @property
+    def members(self) -> tuple[PeerId, ...]:
+        return self.config.members
+
+    @property
+    def up(self) -> list[PeerId]:
+        return [me for me, node in self._nodes.items() if node.peer is not None]
+
+    def peer(self, me: PeerId) -> Peer:
+        """The Peer of a node that is up."""
+        peer = self._node(me).peer
+        if peer is None:
+            raise RefusedError(f"node {me} is down")
+        return peer
+
+    def storage(self, me: PeerId) -> MemoryStorage:
+        """What outlives crashes of `me`."""
+        return self._node(me).storage
+
+    def _node(self, me: PeerId) -> _Node:
+        if me not in self._nodes:
+            raise RefusedError(f"there is no node {me}; there are {', '.join(map(str, self._nodes))}")
+        return self._nodes[me]
+
+    def _say(self, line: str) -> None:
+        self.lines.append(line)
+
+    # --- nodes come and go
+
+    def start(self, me: PeerId) -> None:
+        """A new incarnation begins from what the storage holds."""
+        node = self._node(me)
+        if node.peer is not None:
+            raise RefusedError(f"node {me} is up already")
+        node.storage.reopen()
+        saved = node.storage.load()
+        self.oracle.started(me, saved)
+        node.peer = Peer(me, self.config, saved, node.storage, self.limits)
+        self._say(
+            f"{me} starts: accepted={saved.accepted_epoch} current={saved.current_epoch} "
+            f"base={format_zxid(saved.base)} last={format_zxid(saved.last)}"
+        )
+        self._drain(node)
+
+    def crash(self, me: PeerId, *, keep: int = 0, records: int = 0) -> None:
+        """Everything that is not saved is gone. Of a save under way `keep` writes are on the disk, and `records` of the
+        next one. What it has sent is still under way; the others have yet to hear of the loss."""
+        node = self._node(me)
+        if node.peer is None:
+            raise RefusedError(f"node {me} is down already")
+        ready = node.saving
+        if keep + records and (ready is None or keep > len(ready.writes)):
+            raise RefusedError(f"node {me} is not saving {keep} writes or more")
+        if ready is not None:
+            self._save(node, prefix_of(ready.writes, keep, records_kept=records))
+        self._go_down(node)
+
+    def _go_down(self, node: _Node) -> None:
+        self._say(f"{node.me} is down")
+        node.begin()
+        for ends, link in self._links.items():
+            if node.me in ends:
+                link.up.discard(node.me)
+                link.unheard.discard(node.me)
+                self._break(link)
+
+    def pause(self, me: PeerId) -> None:
+        """The node stands still; what arrives waits."""
+        self.peer(me)
+        self._node(me).paused = True
+
+    def resume(self, me: PeerId) -> None:
+        """It goes on, with everything that arrived meanwhile as one batch."""
+        node = self._node(me)
+        if not node.paused:
+            raise RefusedError(f"node {me} does not stand still")
+        node.paused = False
+        self._feed_waiting(node)
+
+    # --- inputs
+
+    def _feed(self, node: _Node, action: Callable[[], None]) -> None:
+        """One input, at once or when the node is no longer busy."""
+        if node.busy:
+            node.waiting.append(action)
+        else:
+            action()
+            self._drain(node)
+
+    def _feed_waiting(self, node: _Node) -> None:
+        """After a silence: first what arrived, then at most half the sync limit of the time that passed."""
+        if node.busy or not (node.waiting or node.missed):
+            return
+        while node.waiting:
+            node.waiting.popleft()()
+        ticks, node.missed = min(node.missed, self.limits.sync_limit_ticks // 2), 0
+        if ticks and node.peer is not None:
+            node.peer.tick(ticks)
+        self._drain(node)
+
+    def tick(self, me: PeerId, ticks: int) -> None:
+        """Time passes at one node: no more at once than until something is due."""
+        node, peer = self._node(me), self.peer(me)
+        while ticks > 0 and node.peer is peer:  # a storage that fails ends it
+            if node.busy:
+                node.missed += ticks
+                return
+            step = min(ticks, peer.ticks_until_due)
+            ticks -= step
+            peer.tick(step)
+            self._drain(node)
+
+    def propose(self, me: PeerId, payloads: Sequence[bytes]) -> None:
+        """The application of `me` proposes. A refusal is told, not raised: it is part of what is tested."""
+        peer = self.peer(me)
+
+        def feed() -> None:
+            first = peer.next_zxid
+            if first is None:
+                self._say(f"{me} cannot propose, it is no established leader")
+                return
+            try:
+                peer.propose(first, payloads)
+            except ZkcoreError as error:
+                self._say(f"{me} refuses: {type(error).__name__}")
+
+        self._feed(self._node(me), feed)
+
+    def read(self, me: PeerId) -> None:
+        """The application of `me` asks for the read index; the answer is checked when it comes."""
+        peer, committed = self.peer(me), self.oracle.committed
+
+        def feed() -> None:
+            self._questions.append(committed[-1] if committed else 0)
+            peer.read_index(len(self._questions) - 1)
+
+        self._feed(self._node(me), feed)
+
+    def snapshot(self, me: PeerId) -> None:
+        """Save the state of `me` as it is now, and let the log before it go."""
+        node, peer = self._node(me), self.peer(me)
+        ref = SnapshotRef(node.state[0])
+        if not ref.zxid:
+            raise RefusedError(f"node {me} has applied nothing yet")
+        node.storage.save_snapshot(ref, [STATE.pack(*node.state)])
+        self._say(f"{me} took {ref}")
+        self._feed(node, lambda: peer.compact(ref))
+
+    # --- draining and saving
+
+    def _drain(self, node: _Node) -> None:
+        peer = node.peer
+        while peer is not None and (ready := peer.drain()):
+            for to, message in ready.early:
+                self._send(node, to, message)
+            for event in ready.events:
+                self._tell(node, event)
+            if ready.writes:
+                if node.fails is not None:
+                    self._fail(node, ready)
+                    return
+                if node.holds:
+                    node.saving = ready
+                    self._say(f"{node.me} begins to save {'; '.join(map(str, ready.writes))}")
+                    return
+                self._save(node, ready.writes)
+                self.oracle.save_ended(node.me)
+            self._finish(node, ready)
+
+    def _save(self, node: _Node, writes: Sequence[Write]) -> None:
+        for write in writes:
+            self._say(f"{node.me} saved {write}")
+            self.oracle.wrote(node.me, write)  # first: a broken rule is named by the checkers, not by the storage
+        node.storage.save(writes)
+
+    def _finish(self, node: _Node, ready: Ready[Event]) -> None:
+        for to, message in ready.messages:
+            self._send(node, to, message)
+        for peer in ready.closes:
+            link = self._link(node.me, peer)
+            if link is not None and not node.losses[peer]:
+                self._say(f"{node.me} closes its link to {peer}")
+                self._break(link)
+
+    def hold_saves(self, me: PeerId, *, hold: bool = True) -> None:
+        """From now on a save of `me` lasts until `save`; or no longer."""
+        node = self._node(me)
+        node.holds = hold
+        if not hold and node.saving is not None:
+            self.save(me)
+
+    def save(self, me: PeerId) -> None:
+        """The save under way at `me` is over, and what waited for it is fed as one batch."""
+        node = self._node(me)
+        ready = node.saving
+        if ready is None:
+            raise RefusedError(f"node {me} is not saving anything")
+        node.saving = None
+        self._save(node, ready.writes)
+        self.oracle.save_ended(me)
+        self._finish(node, ready)
+        self._drain(node)
+        self._feed_waiting(node)
+
+    def fail_disk(self, me: PeerId, *, keep: int = 0, records: int = 0) -> None:
+        """The next save of `me` keeps so much and fails; its host throws the Peer away."""
+        self._node(me).fails = keep, records
+
+    def _fail(self, node: _Node, ready: Ready[Event]) -> None:
+        assert node.fails is not None
+        (keep, records), node.fails = node.fails, None
+        self._save(node, prefix_of(ready.writes, keep, records_kept=records))
+        self._say(f"{node.me} storage failed")
+        self._go_down(node)
+
+    # --- links
+
+    def _link(self, one: PeerId, other: PeerId) -> _Link | None:
+        return self._links.get((min(one, other), max(one, other)))
+
+    def link(self, one: PeerId, other: PeerId, *, heard: bool = True) -> None:
+        """A fresh link comes up. Both ends hear of it at once, `one` first; or each when it is delivered to it."""
+        self.peer(one), self.peer(other)
+        if one == other or self._link(one, other) is not None:
+            raise RefusedError(f"nodes {one} and {other} have a link, or have not both heard that it broke")
+        ends = min(one, other), max(one, other)
+        self._cut.discard(ends)
+        self._links[ends] = _Link({one: deque(), other: deque()}, {one, other})
+        self.oracle.linked(*ends)
+        if heard:
+            for sender, to in ((other, one), (one, other)):
+                if self.has_news(sender, to):  # unless the first to hear of it went down over it
+                    self._deliver_next(sender, to)
+
+    def unlink(self, one: PeerId, other: PeerId) -> None:
+        """Break the link, with all that is under way, tell both ends that are up, and keep the two apart."""
+        self._node(one), self._node(other)
+        self._cut.add((min(one, other), max(one, other)))
+        for sender, to in ((one, other), (other, one)):
+            link = self._link(one, other)
+            if link is not None and to in link.up | link.unheard:
+                self.drop(sender, to)
+
+    def drop(self, sender: PeerId, to: PeerId) -> None:
+        """What is under way from `sender` to `to` vanishes, and `to` hears that the link broke. What is under way in
+        the other direction may still arrive, before `sender` hears of it, too."""
+        link = self._link(sender, to)
+        if link is None or to not in link.up | link.unheard:
+            raise RefusedError(f"node {to} has no link to {sender}")
+        self._break(link)
+        link.under_way[to].clear()
+        if to in link.up:
+            self._deliver_next(sender, to)
+
+    def _break(self, link: _Link) -> None:
+        link.broken = True
+        link.unheard.clear()  # who has not heard that it is up never will
+        self._forget_gone()
+
+    def _forget_gone(self) -> None:
+        self._links = {ends: link for ends, link in self._links.items() if not link.gone}
+
+    def _send(self, node: _Node, to: PeerId, message: Message) -> None:
+        link = self._link(node.me, to)
+        if link is None or node.me not in link.up or node.losses[to]:
+            return
+        self._say(f"{node.me} -> {to}  {message}")
+        self.oracle.sent(node.me, to, message)
+        if not link.broken:
+            link.under_way[to].append(message)
+
+    def next_for(self, sender: PeerId, to: PeerId) -> Message | None:
+        """The message that is delivered next; None where there is none, or the link is news itself."""
+        link = self._link(sender, to)
+        if link is None or to not in link.up or not link.under_way[to]:
+            return None
+        return link.under_way[to][0]
+
+    def under_way(self, sender: PeerId, to: PeerId) -> list[Message]:
+        """The messages from `sender` to `to` that were not delivered yet."""
+        link = self._link(sender, to)
+        return [] if link is None else list(link.under_way[to])
+
+    def has_news(self, sender: PeerId, to: PeerId) -> bool:
+        """Whether `deliver` has anything to do."""
+        link = self._link(sender, to)
+        return link is not None and link.has_news_for(to)
+
+    def deliver(self, sender: PeerId, to: PeerId) -> None:
+        """The next thing on the link: that it is up, a message, or that it broke."""
+        self._node(sender), self._node(to)
+        if not self.has_news(sender, to):
+            raise RefusedError(f"nothing is under way from {sender} to {to}")
+        self._deliver_next(sender, to)
+
+    def _deliver_next(self, sender: PeerId, to: PeerId) -> None:
+        link, node, peer = self._link(sender, to), self._node(to), self.peer(to)
+        assert link is not None
+        if to in link.unheard:
+            link.unheard.discard(to)
+            link.up.add(to)
+            self._feed(node, lambda: self._feed_news(peer, to, sender, "linked", peer.report_linked))
+        elif link.under_way[to]:
+            message = link.under_way[to].popleft()
+            self._feed(node, lambda: self._feed_message(peer, to, sender, message))
+        else:
+            link.up.discard(to)
+            self._forget_gone()
+            node.losses[sender] += 1
+            self._feed(node, lambda: self._feed_loss(node, peer, sender))
+
+    def _feed_news(self, peer: Peer, to: PeerId, sender: PeerId, news: str, report: Callable[[PeerId], None]) -> None:
+        self._say(f"{to} -- {sender}  {news}")
+        report(sender)
+
+    def _feed_loss(self, node: _Node, peer: Peer, sender: PeerId) -> None:
+        node.losses[sender] -= 1
+        self._feed_news(peer, node.me, sender, "lost", peer.report_lost)
+
+    def _feed_message(self, peer: Peer, to: PeerId, sender: PeerId, message: Any) -> None:
+        self._say(f"{to} <- {sender}  {message}")
+        peer.receive(sender, message)
+
+    # --- what the application is told
+
+    def _tell(self, node: _Node, event: Event) -> None:
+        self._say(f"{node.me} {event}")
+        self.oracle.told(node.me, event)
+        if isinstance(event, ReadReady | ReadDropped):
+            asked = self._questions[event.token]
+            if isinstance(event, ReadReady) and event.zxid < asked:
+                why = f"{format_zxid(asked)} was committed when it was asked"
+                self.oracle.fail("X17", f"node {node.me} {event}, and {why}")
+        elif isinstance(event, Delivered):
+            digest = node.state[1]
+            for zxid, payload in enumerate(event.payloads, event.first):
+                digest = chain(digest, zxid, payload)
+            node.state = event.last, digest
+            self.oracle.check_state(node.me, *node.state)
+        elif isinstance(event, Restored):
+            zxid, digest = STATE.unpack(node.storage.read_snapshot(event.snapshot, 0, STATE.size))
+            node.state = zxid, digest
+            self.oracle.check_state(node.me, event.snapshot.zxid, digest)
+
+    # --- many steps at once
+
+    def stabilize(self, among: Iterable[PeerId] = ()) -> None:
+        """Deliver everything that is under way between these nodes (all, unless given) until nothing is. No tick."""
+        members = sorted(among) or list(self.members)
+        pairs = [(sender, to) for sender in members for to in members if sender != to]
+        delivered = 0
+        moved = True
+        while moved:
+            moved = False
+            for sender, to in pairs:
+                while self.has_news(sender, to):
+                    self._deliver_next(sender, to)
+                    moved = True
+                    delivered += 1
+                    if delivered > ENDLESS:
+                        raise Violation("L1", f"{delivered} deliveries, and the nodes still talk")
+
+    def relink(self, among: Iterable[PeerId] = ()) -> None:
+        """Link all these nodes that are up and were not kept apart by `unlink`."""
+        up = [me for me in sorted(among) or self.members if self._node(me).peer is not None]
+        for one in up:
+            for other in up:
+                if one < other and (one, other) not in self._cut and self._link(one, other) is None:
+                    self.link(one, other)
+
+    def run(self, ticks: int, among: Iterable[PeerId] = (), until: Callable[[], bool] = lambda: False) -> bool:
+        """Let time pass for these nodes (all, unless given): links come up, everything is delivered as it is sent.
+        Whether it came to be `until` within `ticks`."""
+        members = sorted(among) or list(self.members)
+        while True:
+            self.relink(members)
+            self.stabilize(members)
+            if until():
+                return True
+            awake = [node.peer for me in members if (node := self._node(me)).peer is not None and not node.busy]
+            step = min([ticks, *(peer.ticks_until_due for peer in awake if peer is not None)])
+            if step <= 0:
+                return False
+            ticks -= step
+            for me in members:
+                if self._node(me).peer is not None:
+                    self.tick(me, step)
+
+    def follow_one_leader(self, among: Iterable[PeerId] = ()) -> PeerId | None:
+        """The leader of these nodes that are up, where they have one and have delivered all it has; else None."""
+        up = [me for me in sorted(among) or self.members if self._node(me).peer is not None]
+        peers = [self.peer(me) for me in up]
+        leaders = [me for me, peer in zip(up, peers, strict=True) if peer.role is Role.LEADING]
+        if len(leaders) != 1:
+            return None
+        leader = self.peer(leaders[0])
+        same = all(
+            peer.established and peer.leader == leaders[0] and peer.epoch == leader.epoch
+            and peer.last_delivered == leader.last_logged
+            for peer in peers
+        )  # fmt: skip
+        return leaders[0] if same and leader.next_zxid is not None else None
+
+    def check_storages(self) -> None:
+        """Raise Violation where a storage does not hold what it was given."""
+        for me, node in self._nodes.items():
+            durable = self.oracle.durable[me]
+            held = [(entry.zxid, entry.payload) for entry in node.storage.entries(durable.base, 1 << 40)]
+            if held != [(zxid, self.oracle.born[zxid]) for zxid in durable.zxids]:
+                raise Violation("storage", f"node {me} does not hold the records that it saved")

@@ -1,0 +1,400 @@
+"""Golden scripts: what a few nodes do, step by step, and everything that came of it, as text that is read and compared.
+
+A script is a list of blocks, with a blank line between them::
+
+    # A comment: two nodes agree without the third.
+    nodes 3
+    start 1 2
+    elect 2
+
+    propose 2 a
+    deliver 2>1 PROPOSAL
+    ----
+    2 -> 1  PROPOSAL 0x1_00000001..0x1_00000001
+    2 saved APPEND 0x1_00000001..0x1_00000001
+    ...
+
+A block is one or more commands; below `----` stands what they print. A block without `----` is run all the same and
+what it prints is not looked at. After every step all invariants of the simulator are checked, and one that breaks ends
+the script with Violation: it fails, unless it had said `expect-violation`.
+
+The commands are those of `COMMANDS`; `HandWired` (handwired.py) says what each step means. What a script must show is
+in its expected output, which `Scenario.rewritten` renews.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from attrs import fields_dict, frozen
+
+from zkcore.errors import ConfigurationError
+from zkcore.testing.checkers import Violation
+from zkcore.testing.handwired import HandWired, RefusedError
+from zkcore.zab.limits import Limits
+from zkcore.zab.messages import PeerId
+from zkcore.zab.quorum import EnsembleConfig
+from zkcore.zxid import Zxid, format_zxid, make_zxid
+
+__all__ = ["COMMANDS", "Interpreter", "Scenario", "ScenarioError"]
+
+RULE = "----"
+"""Stands between the commands of a block and what they print."""
+
+PATIENCE_TICKS = 6_000
+"""Within a minute an ensemble that can serve does."""
+
+
+class ScenarioError(Exception):
+    """The script itself is wrong, at the place that the message names."""
+
+
+# --- what commands are made of ----------------------------------------------------------------------------------------
+
+
+def _number(word: str) -> int:
+    if not word.isdecimal():
+        raise ValueError(f"{word!r} is not a number")
+    return int(word)
+
+
+def _ids(words: list[str]) -> list[PeerId]:
+    return [_number(word) for word in words]
+
+
+def _arrow(word: str) -> tuple[PeerId, PeerId]:
+    """`1>2`: from 1 to 2."""
+    sender, arrow, to = word.partition(">")
+    if not arrow:
+        raise ValueError(f"{word!r} is not a direction such as 1>2")
+    return _number(sender), _number(to)
+
+
+def _zxid(word: str) -> Zxid:
+    """`2.7`: the seventh of epoch 2."""
+    epoch, dot, counter = word.partition(".")
+    if not dot:
+        raise ValueError(f"{word!r} is not a zxid such as 2.7")
+    return make_zxid(_number(epoch), _number(counter))
+
+
+def _kept(words: list[str]) -> dict[str, int]:
+    """`keep 2 records 1`, or less of it."""
+    names, numbers = words[::2], words[1::2]
+    if len(names) != len(numbers) or names not in ([], ["keep"], ["keep", "records"]):
+        raise ValueError(f"{' '.join(words)!r} is not `keep WRITES`, nor `keep WRITES records RECORDS`")
+    return dict(zip(names, map(_number, numbers), strict=True))
+
+
+class Interpreter:
+    """Runs commands, one line at a time. `lines` is all they have printed. `without` names invariants that are not to
+    be checked."""
+
+    def __init__(self, *, without: frozenset[str] = frozenset()) -> None:
+        self._without = without
+        self._ensemble: HandWired | None = None
+        self.lines: list[str] = []
+        self.expected: str | None = None
+        """The invariant that the script says will break."""
+
+    @property
+    def ensemble(self) -> HandWired:
+        """What the script is about. Raises RefusedError before `nodes`."""
+        if self._ensemble is None:
+            raise RefusedError("there are no nodes yet; begin with `nodes 3`")
+        return self._ensemble
+
+    def execute(self, text: str) -> None:
+        """Run one command. Raises ScenarioError where it is none, RefusedError where it makes no sense as things stand,
+        and Violation where an invariant breaks; an exception out of the core is one, too."""
+        name, *words = text.split()
+        command = COMMANDS.get(name)
+        if command is None:
+            near = get_close_matches(name, COMMANDS, 1)
+            hint = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(COMMANDS)}"
+            raise ScenarioError(f"there is no command `{name}`; {hint}")
+        try:
+            command.run(self, words)
+        except (ValueError, IndexError, ConfigurationError) as error:
+            why = "a word is missing" if isinstance(error, IndexError) else str(error)
+            raise ScenarioError(f"`{text}`: {why}; it is `{command.usage}`") from error
+        except (Violation, RefusedError, ScenarioError):
+            raise
+        except Exception as error:
+            raise Violation("raised", f"{type(error).__name__}: {error}") from error
+
+    # --- the ensemble
+
+    def make(self, words: list[str]) -> None:
+        voters, observers = _number(words[0]), 0
+        limits: dict[str, int] = {}
+        for word in words[1:]:
+            name, equals, value = word.partition("=")
+            if not equals or (name != "observers" and name not in fields_dict(Limits)):
+                raise ValueError(f"{word!r} is neither `observers=N` nor a field of Limits")
+            if name == "observers":
+                observers = _number(value)
+            else:
+                limits[name] = _number(value)
+        config = EnsembleConfig(range(1, voters + 1), observers=range(voters + 1, voters + observers + 1))
+        self._ensemble = HandWired(config, Limits(**limits), without=self._without)
+        self._ensemble.lines = self.lines
+
+    def start(self, words: list[str]) -> None:
+        for me in _ids(words) or [me for me in self.ensemble.members if me not in self.ensemble.up]:
+            self.ensemble.start(me)
+
+    def crash(self, words: list[str]) -> None:
+        self.ensemble.crash(_number(words[0]), **_kept(words[1:]))
+
+    def fail_disk(self, words: list[str]) -> None:
+        self.ensemble.fail_disk(_number(words[0]), **_kept(words[1:]))
+
+    # --- links
+
+    def link(self, words: list[str]) -> None:
+        if not words:
+            self.ensemble.relink()
+            return
+        one, other = _ids(words[:2])
+        if words[2:] not in ([], ["unheard"]):
+            raise ValueError(f"{' '.join(words[2:])!r} means nothing here")
+        self.ensemble.link(one, other, heard=not words[2:])
+
+    def unlink(self, words: list[str]) -> None:
+        one, *others = _ids(words)
+        for other in others or [other for other in self.ensemble.members if other != one]:
+            self.ensemble.unlink(one, other)
+
+    def deliver(self, words: list[str]) -> None:
+        sender, to = _arrow(words[0])
+        what = words[1] if len(words) > 1 else "1"
+        ensemble = self.ensemble
+        if what == "all":
+            while ensemble.has_news(sender, to):
+                ensemble.deliver(sender, to)
+        elif what.isdecimal():
+            for _ in range(int(what)):
+                ensemble.deliver(sender, to)
+        else:
+            names = [_name_of(message) for message in ensemble.under_way(sender, to)]
+            if what not in names:
+                raise RefusedError(f"no {what} is under way from {sender} to {to}, but {', '.join(names) or 'nothing'}")
+            found = False
+            while not found:
+                found = _name_of(ensemble.next_for(sender, to)) == what
+                ensemble.deliver(sender, to)
+
+    # --- time
+
+    def tick(self, words: list[str]) -> None:
+        self.ensemble.tick(_number(words[0]), _number(words[1]) if len(words) > 1 else 1)
+
+    def run(self, words: list[str]) -> None:
+        self.ensemble.run(_number(words[0]), _ids(words[1:]))
+
+    def elect(self, words: list[str]) -> None:
+        ids = _ids(words)
+        leader, among = ids[0], ids if len(ids) > 1 else ()
+        ensemble = self.ensemble
+        if not ensemble.run(PATIENCE_TICKS, among, lambda: ensemble.follow_one_leader(among) == leader):
+            states = "; ".join(str(ensemble.peer(me).status()) for me in ensemble.up)
+            raise RefusedError(f"node {leader} does not come to lead: {states}")
+
+    def settle(self, words: list[str]) -> None:
+        ensemble, among = self.ensemble, _ids(words)
+        if not ensemble.run(PATIENCE_TICKS, among, lambda: ensemble.follow_one_leader(among) is not None):
+            states = "; ".join(str(ensemble.peer(me).status()) for me in ensemble.up)
+            raise Violation("L2", f"no agreement after {PATIENCE_TICKS} ticks: {states}")
+        self.lines.append(f"all follow {ensemble.follow_one_leader(among)}")
+
+    # --- looking
+
+    def state(self, words: list[str]) -> None:
+        for me in _ids(words) or self.ensemble.members:
+            up = me in self.ensemble.up
+            self.lines.append(str(self.ensemble.peer(me).status()) if up else f"{me} down")
+
+    def log(self, words: list[str]) -> None:
+        for me in _ids(words) or self.ensemble.members:
+            storage = self.ensemble.storage(me)
+            saved = storage.load()
+            records = [
+                f"{format_zxid(entry.zxid)}={entry.payload.decode()}" for entry in storage.entries(saved.base, 1 << 40)
+            ]
+            self.lines.append(
+                f"{me} accepted={saved.accepted_epoch} current={saved.current_epoch} base={format_zxid(saved.base)} "
+                f"log: {' '.join(records) or 'empty'}"
+            )
+
+    def sent(self, words: list[str]) -> None:
+        ensemble = self.ensemble
+        for sender in ensemble.members:
+            for to in ensemble.members:
+                if messages := ensemble.under_way(sender, to):
+                    self.lines.append(f"{sender} > {to}  {'; '.join(map(str, messages))}")
+
+    def check(self, words: list[str]) -> None:
+        self.ensemble.check_storages()
+        oracle = self.ensemble.oracle
+        committed = " ".join(f"{format_zxid(zxid)}={oracle.born[zxid].decode()}" for zxid in oracle.committed)
+        self.lines.append(f"committed: {committed or 'nothing'}")
+
+    def expect_violation(self, words: list[str]) -> None:
+        self.expected = words[0]
+
+
+def _name_of(message: object) -> str:
+    """The name of a message in a transcript."""
+    return str(message).split()[0]
+
+
+class Command(NamedTuple):
+    """How a command is written, and what it does."""
+
+    usage: str
+    run: Callable[[Interpreter, list[str]], None]
+
+
+def _each(step: Callable[[HandWired, PeerId], None]) -> Callable[[Interpreter, list[str]], None]:
+    """A command that takes one step at every node named."""
+
+    def run(script: Interpreter, words: list[str]) -> None:
+        for me in _ids(words) or [_number(words[0])]:
+            step(script.ensemble, me)
+
+    return run
+
+
+COMMANDS: dict[str, Command] = {
+    "nodes": Command("nodes VOTERS [observers=N] [LIMIT=N ...]", Interpreter.make),
+    "start": Command("start [ID ...]", Interpreter.start),
+    "crash": Command("crash ID [keep WRITES [records RECORDS]]", Interpreter.crash),
+    "pause": Command("pause ID ...", _each(HandWired.pause)),
+    "resume": Command("resume ID ...", _each(HandWired.resume)),
+    "link": Command("link [ID ID [unheard]]", Interpreter.link),
+    "unlink": Command("unlink ID [ID ...]", Interpreter.unlink),
+    "drop": Command("drop FROM>TO", lambda script, words: script.ensemble.drop(*_arrow(words[0]))),
+    "deliver": Command("deliver FROM>TO [NAME | N | all]", Interpreter.deliver),
+    "stabilize": Command("stabilize [ID ...]", lambda script, words: script.ensemble.stabilize(_ids(words))),
+    "tick": Command("tick ID [TICKS]", Interpreter.tick),
+    "run": Command("run TICKS [ID ...]", Interpreter.run),
+    "elect": Command("elect LEADER [FOLLOWER ...]", Interpreter.elect),
+    "settle": Command("settle [ID ...]", Interpreter.settle),
+    "propose": Command(
+        "propose ID PAYLOAD ...",
+        lambda script, words: script.ensemble.propose(_number(words[0]), [word.encode() for word in words[1:]]),
+    ),
+    "read": Command("read ID ...", _each(HandWired.read)),
+    "snapshot": Command("snapshot ID ...", _each(HandWired.snapshot)),
+    "hold-saves": Command("hold-saves ID ...", _each(HandWired.hold_saves)),
+    "let-save": Command("let-save ID ...", _each(lambda ensemble, me: ensemble.hold_saves(me, hold=False))),
+    "save": Command("save ID ...", _each(HandWired.save)),
+    "fail-disk": Command("fail-disk ID [keep WRITES [records RECORDS]]", Interpreter.fail_disk),
+    "state": Command("state [ID ...]", Interpreter.state),
+    "log": Command("log [ID ...]", Interpreter.log),
+    "sent": Command("sent", Interpreter.sent),
+    "check": Command("check", Interpreter.check),
+    "expect-violation": Command("expect-violation INVARIANT", Interpreter.expect_violation),
+}
+"""What a script can say."""
+
+
+# --- scripts ----------------------------------------------------------------------------------------------------------
+
+
+@frozen
+class Block:
+    """Commands, each with the number of its line, and where the script shows their output how many lines that has."""
+
+    commands: tuple[tuple[int, str], ...]
+    shown: bool
+    output_from: int  # the line behind the rule
+    output_lines: int
+
+
+class Scenario:
+    """A script. `text` is that of its file, `name` what errors call it by."""
+
+    def __init__(self, text: str, *, name: str = "scenario") -> None:
+        self.text = text
+        self.name = name
+        self._lines = text.splitlines()
+        self._blocks = list(self._parse())
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What its comments say in the form `# name: words`."""
+        return {found[1]: found[2].strip() for found in re.finditer(r"^# ([a-z ]+): (.+)$", self.text, re.MULTILINE)}
+
+    def _parse(self) -> Iterator[Block]:
+        commands: list[tuple[int, str]] = []
+        lines = iter(enumerate(self._lines, 1))
+        for number, line in lines:
+            if line.startswith("#"):
+                continue
+            if line.strip() == RULE:
+                if not commands:
+                    raise ScenarioError(f"{self.name}:{number}: {RULE} without a command before it")
+                output = 0
+                for _, shown in lines:
+                    if not shown.strip():
+                        break
+                    output += 1
+                yield Block(tuple(commands), True, number + 1, output)
+                commands = []
+            elif line.strip():
+                commands.append((number, line.strip()))
+            elif commands:
+                yield Block(tuple(commands), False, 0, 0)
+                commands = []
+        if commands:
+            yield Block(tuple(commands), False, 0, 0)
+
+    def run(self, *, without: frozenset[str] = frozenset()) -> list[list[str]]:
+        """Run it, and return what each block printed.
+
+        Raises ScenarioError, with the line, for what makes no sense in a script or at that point of it, and where an
+        expected violation does not come about; Violation where another one does.
+        """
+        script = Interpreter(without=without)
+        outputs: list[list[str]] = []
+        for block in self._blocks:
+            printed: list[str] = []
+            for number, command in block.commands:
+                if outputs and script.expected == "":
+                    raise ScenarioError(f"{self.name}:{number}: the script ended with the violation before")
+                printed += self._run_command(script, number, command)
+            outputs.append(printed)
+        if script.expected:
+            raise ScenarioError(f"{self.name}: {script.expected} was expected to break, and did not")
+        return outputs
+
+    def _run_command(self, script: Interpreter, number: int, command: str) -> list[str]:
+        before = len(script.lines)
+        try:
+            script.execute(command)
+        except (ScenarioError, RefusedError) as error:
+            raise ScenarioError(f"{self.name}:{number}: {error}") from error
+        except Violation as violation:
+            if violation.invariant != script.expected:
+                violation.add_note(f"at {self.name}:{number}: {command}")
+                raise
+            script.expected = ""
+            return [*script.lines[before:], f"broken: {violation}"]
+        return script.lines[before:]
+
+    def rewritten(self, outputs: list[list[str]]) -> str:
+        """The text with `outputs` in place of what it expects: the same text, where it ran as expected."""
+        lines: list[str] = []
+        taken = 0
+        for block, output in zip(self._blocks, outputs, strict=True):
+            if block.shown:
+                lines += self._lines[taken : block.output_from - 1]
+                lines += output or ["ok"]
+                taken = block.output_from - 1 + block.output_lines
+        lines += self._lines[taken:]
+        return "\n".join(lines) + "\n"
