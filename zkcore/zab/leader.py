@@ -513,7 +513,8 @@ class Leader:
 
     @property
     def _is_epoch_full(self) -> bool:
-        return counter_of(self._state.history.last) >= self._state.limits.last_counter
+        last = self._state.history.last
+        return epoch_of(last) == self._epoch and counter_of(last) >= self._state.limits.last_counter
 
     def _leave_full_epoch(self) -> None:
         """The counter is near its end: another leader, or this one in another election, begins to count anew."""
