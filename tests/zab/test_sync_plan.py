@@ -85,7 +85,7 @@ def log(*zxids: list[Zxid], base: Zxid = 0) -> FullLog:
     ],
 )  # fmt: skip
 def test_every_case(leader: FullLog, learner: FullLog, plan: SyncPlan | None) -> None:
-    assert plan_sync(leader.summary, learner.summary) == plan
+    assert plan_sync(leader.summary, learner.summary, snapshot=leader.summary.base) == plan
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def matching_logs(draw: st.DrawFn) -> tuple[FullLog, FullLog]:
 def test_the_plan_is_the_one_that_full_lists_give(logs: tuple[FullLog, FullLog]) -> None:
     leader, learner = logs
     point = max({0, *leader.zxids} & {0, *learner.zxids})
-    plan = plan_sync(leader.summary, learner.summary)
+    plan = plan_sync(leader.summary, learner.summary, snapshot=leader.summary.base)
     if leader.base <= point >= learner.base:
         assert plan == SyncPlan(point, cut=point < learner.last)
     elif learner.base in (0, *leader.zxids) or leader.base > learner.base:
@@ -149,7 +149,7 @@ def test_the_plan_is_the_one_that_full_lists_give(logs: tuple[FullLog, FullLog])
 @given(matching_logs())
 def test_a_learner_that_follows_the_plan_has_the_log_of_the_leader(logs: tuple[FullLog, FullLog]) -> None:
     leader, learner = logs
-    plan = plan_sync(leader.summary, learner.summary)
+    plan = plan_sync(leader.summary, learner.summary, snapshot=leader.summary.base)
     if plan is None:
         return
     sent = [zxid for zxid in leader.zxids if zxid > plan.point]

@@ -24,7 +24,8 @@ from zlib import crc32
 
 from zkcore.testing.conversations import Conversations
 from zkcore.testing.durable import Durable, Violation
-from zkcore.zab.messages import Commit, Message, NewLeader, PeerId, Proposal, Role, UpToDate
+from zkcore.zab.messages import Commit, HandOff, Message, NewLeader, PeerId, Proposal, Role, UpToDate
+from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import (
     Append,
     Compact,
@@ -32,6 +33,7 @@ from zkcore.zab.ready import (
     Event,
     InstallSnapshot,
     PeerRejected,
+    Repair,
     Restored,
     RoleChanged,
     Saved,
@@ -54,10 +56,10 @@ def chain(state: int, zxid: Zxid, payload: bytes) -> int:
 class Oracle:
     """Everything that is known about one ensemble. `without` names invariants that are not to be checked."""
 
-    def __init__(self, voters: tuple[PeerId, ...], *, without: frozenset[str] = frozenset()) -> None:
-        self.voters = voters
+    def __init__(self, config: EnsembleConfig, *, without: frozenset[str] = frozenset()) -> None:
+        self.config = config
         self.without = without
-        self.durable = {voter: Durable() for voter in voters}
+        self.durable = {member: Durable() for member in config.members}
         self.born: dict[Zxid, bytes] = {}
         self.before: dict[int, Zxid] = {}  # what comes before the first zxid of an epoch, in every log
         self.committed: list[Zxid] = []
@@ -65,9 +67,10 @@ class Oracle:
         self.tag = 0  # the epoch of the leader that committed the newest; it never goes down
         self.tags: list[tuple[int, int]] = []  # (epoch, how many were committed when its leader first committed more)
         self.established: dict[int, PeerId] = {}
-        self.delivered: dict[PeerId, int] = dict.fromkeys(voters, 0)  # how many of `committed`, in this incarnation
-        self.leads: dict[PeerId, bool] = dict.fromkeys(voters, False)  # or did, and has not followed anybody since
-        self.led: dict[PeerId, int] = dict.fromkeys(voters, 0)  # the newest epoch it served in, in this incarnation
+        members = config.members
+        self.delivered: dict[PeerId, int] = dict.fromkeys(members, 0)  # how many of `committed`, in this incarnation
+        self.leads: dict[PeerId, bool] = dict.fromkeys(members, False)  # or did, and has not followed anybody since
+        self.led: dict[PeerId, int] = dict.fromkeys(members, 0)  # the newest epoch it served in, in this incarnation
         self.talk = Conversations(self)
 
     def fail(self, invariant: str, message: str) -> None:
@@ -75,23 +78,35 @@ class Oracle:
         if invariant not in self.without:
             raise Violation(invariant, message)
 
-    def is_quorum(self, members: list[PeerId]) -> bool:
-        return 2 * len(members) > len(self.voters)
-
     # --- incarnations and links
 
     def started(self, node: PeerId, saved: Saved) -> None:
         """A new incarnation begins from what its storage says it holds. It must be what was saved."""
         durable = self.durable[node]
-        found = (saved.accepted_epoch, saved.current_epoch, saved.base, saved.last, tuple(saved.epoch_ends))
-        expected = (durable.accepted, durable.current, durable.base, durable.last, durable.epoch_ends())
-        if found != expected:
-            self.fail("storage", f"node {node} saved {expected} and loads {found}")
+        expected = Saved(
+            durable.accepted, durable.current, durable.base, durable.last, durable.epoch_ends(durable.base),
+            durable.snapshot, durable.damage,
+        )  # fmt: skip
+        if saved != expected:
+            self.fail("storage", f"node {node} saved {expected} and loads {saved}")
         durable.unrepaired = epoch_of(saved.last) > saved.current_epoch
+        durable.syncing = False
         self.leads[node] = False
         self.led[node] = 0
         self.talk.forget_role(node)
-        self.delivered[node] = self._position(saved.base) if saved.base else 0
+        self.delivered[node] = self._position(saved.snapshot) if saved.snapshot else 0
+
+    def damaged(self, node: PeerId, saved: Saved) -> None:
+        """The disk of `node`, which is down, has lost something; what is left of it is `saved`."""
+        durable, known = self.durable[node], self.durable[node].had
+        held = [zxid for zxid in self.committed if zxid <= durable.last] if durable.last else []
+        while held and not durable.keeps(held[-1]):
+            held.pop()
+        lost = self.durable[node] = Durable()
+        lost.had = max(known, held[-1] if held else 0)
+        lost.accepted, lost.current, lost.damage = saved.accepted_epoch, saved.current_epoch, saved.damage
+        lost.base, lost.snapshot = saved.base, saved.snapshot
+        lost.zxids = [zxid for zxid in durable.zxids if saved.base < zxid <= saved.last]
 
     def linked(self, one: PeerId, other: PeerId) -> None:
         """A fresh link begins, and with it fresh conversations in both directions."""
@@ -114,6 +129,8 @@ class Oracle:
                 self.fail("N5", f"node {node} installs {write} and has {durable.pieces} of it")
             durable.install(write.ref.zxid)
             self._check_quorum(f"node {node} installed {write.ref}")
+        elif isinstance(write, Repair):
+            self._repaired(node, durable)
         elif isinstance(write, SnapshotChunk):
             offset = durable.pieces[1] if durable.pieces[0] == write.ref.zxid and write.offset else 0
             if write.offset != offset:
@@ -125,10 +142,9 @@ class Oracle:
     def save_ended(self, node: PeerId) -> None:
         """All writes of one Ready of `node` are durable."""
         durable = self.durable[node]
-        epoch = epoch_of(durable.last)
-        if epoch <= durable.current:
+        if epoch_of(durable.last) <= durable.current:
             durable.unrepaired = False
-        elif epoch_of(durable.base) <= durable.current and not durable.unrepaired:
+        elif durable.last != durable.snapshot and not durable.unrepaired and not durable.syncing:
             self.fail("N2", f"node {node} holds {format_zxid(durable.last)} with current epoch {durable.current}")
 
     def _appended(self, node: PeerId, durable: Durable, write: Append) -> None:
@@ -142,10 +158,20 @@ class Oracle:
     def _saved_epochs(self, node: PeerId, durable: Durable, write: SaveEpochs) -> None:
         if write.current > write.accepted or write.accepted < durable.accepted or write.current < durable.current:
             self.fail("N1", f"node {node} saves {write} over {durable.accepted}, {durable.current}")
+        if write.current > durable.current:
+            durable.syncing = False
         durable.accepted, durable.current = write.accepted, write.current
 
+    def _repaired(self, node: PeerId, durable: Durable) -> None:
+        """From now on the ensemble counts on this disk again: it must hold what it is to vouch for."""
+        zxid = self.committed_before(durable.current)
+        if not durable.keeps(zxid):
+            self.fail("X9", f"node {node} counts as repaired without {format_zxid(zxid)}, which is committed")
+        durable.damage = None
+        durable.had = 0
+
     def _truncated(self, node: PeerId, durable: Durable, write: Truncate) -> None:
-        if not durable.holds(write.zxid):
+        if not durable.holds(write.zxid) or write.zxid < durable.snapshot:
             self.fail("N7", f"node {node} cuts after {format_zxid(write.zxid)}, which is not in its log")
         if self.committed and write.zxid < self.committed[-1]:
             lost = durable.first_after(write.zxid)
@@ -160,7 +186,9 @@ class Oracle:
         self._check_base(node, write.ref)
         if not durable.holds(write.ref.zxid) or self._position(write.ref.zxid) > self.delivered[node]:
             self.fail("N5", f"node {node} compacts to {write.ref}, which it has not delivered")
-        durable.compact(write.ref.zxid)
+        if not durable.base <= write.upto <= write.ref.zxid or (write.upto and not durable.holds(write.upto)):
+            self.fail("N5", f"node {node} forgets the log up to {format_zxid(write.upto)} for {write.ref}")
+        durable.compact(write.ref.zxid, write.upto)
 
     def _check_base(self, node: PeerId, ref: SnapshotRef) -> None:
         if not self.is_committed(ref.zxid):
@@ -210,22 +238,30 @@ class Oracle:
         """How many committed transactions are not beyond `zxid`."""
         return bisect_right(self.committed, zxid)
 
+    def _holders(self, zxid: Zxid) -> list[PeerId]:
+        """The voters on whose disks `zxid` is, or was before they were damaged."""
+        return [voter for voter in self.config.voters if self._has(voter, zxid)]
+
+    def _has(self, node: PeerId, zxid: Zxid) -> bool:
+        durable = self.durable[node]
+        return durable.keeps(zxid) or zxid <= durable.had
+
     def commit(self, node: PeerId, zxid: Zxid) -> None:
         """The leader `node` treats everything up to `zxid` as committed."""
         if zxid == 0 or (self.committed and zxid <= self.committed[-1]):
             if zxid and not self.is_committed(zxid):
                 self.fail("X10", f"leader {node} commits {format_zxid(zxid)}, which was passed over")
             return
-        holders = [voter for voter in self.voters if self.durable[voter].keeps(zxid)]
-        if not self.is_quorum(holders):
+        holders = self._holders(zxid)
+        if not self.config.is_quorum(holders):
             self.fail("X9", f"leader {node} commits {format_zxid(zxid)}, durable only at {holders}")
         epoch = self.durable[node].current if self.leads[node] else self.led[node]
         if epoch < self.tag:
             self.fail("X10", f"leader {node} of epoch {epoch} commits {format_zxid(zxid)} after epoch {self.tag} did")
         for later, leader in self.established.items():
-            if later > epoch and not self.durable[leader].holds(zxid):
+            if later > epoch and not self.durable[leader].holds(zxid) and not self._has(leader, zxid):
                 self.fail("X7", f"epoch {epoch} commits {format_zxid(zxid)}, leader {leader} of {later} lacks it")
-        source = next((self.durable[holder] for holder in holders), self.durable[node])
+        source = next((self.durable[h] for h in holders if self.durable[h].holds(zxid)), self.durable[node])
         if epoch > self.tag:
             self.tags.append((epoch, len(self.committed)))
             self.tag = epoch
@@ -258,8 +294,8 @@ class Oracle:
     def _check_quorum(self, after: str) -> None:
         if self.committed:
             last = self.committed[-1]
-            holders = [voter for voter in self.voters if self.durable[voter].keeps(last)]
-            if not self.is_quorum(holders):
+            holders = self._holders(last)
+            if not self.config.is_quorum(holders):
                 self.fail("X9", f"{after}: {format_zxid(last)} is committed and durable only at {holders}")
 
     # --- what the application is told
@@ -303,6 +339,7 @@ class Oracle:
             self.leads[node] = event.role is Role.LEADING
         if not event.established:
             self.talk.forget_role(node)
+            self.durable[node].syncing = False
         if event.established and event.role is Role.LEADING:
             self.led[node] = event.epoch
             self.leads_epoch(node, event.epoch)
@@ -325,3 +362,8 @@ class Oracle:
 
     def commits(self, node: PeerId, message: Commit | UpToDate) -> None:
         self.commit(node, message.zxid)
+
+    def hands_over(self, node: PeerId, message: HandOff) -> None:
+        last = self.durable[node].last
+        if last and not self.is_committed(last):
+            self.fail("N6", f"node {node} sends {message} before {format_zxid(last)} is committed")

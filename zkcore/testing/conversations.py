@@ -15,6 +15,7 @@ from zkcore.zab.messages import (
     AckEpoch,
     Commit,
     Diff,
+    HandOff,
     LeaderInfo,
     Message,
     NewLeader,
@@ -22,6 +23,7 @@ from zkcore.zab.messages import (
     Proposal,
     Snap,
     SnapAck,
+    SyncAck,
     Trunc,
     UpToDate,
 )
@@ -50,13 +52,15 @@ class Conversations:
 
     def __init__(self, oracle: Oracle) -> None:
         self._oracle = oracle
+        members = oracle.config.members
+        self._observers = frozenset(oracle.config.observers)
         self._links = {
-            (one, other): _Link() for one in oracle.voters for other in oracle.voters if one != other
+            (one, other): _Link() for one in members for other in members if one != other
         }  # fmt: skip
         # The newest epoch each node promised, whom it promised it to, and in which of its terms as leader.
-        self._promised: dict[PeerId, tuple[int, PeerId, int]] = dict.fromkeys(oracle.voters, (0, 0, 0))
+        self._promised: dict[PeerId, tuple[int, PeerId, int]] = dict.fromkeys(members, (0, 0, 0))
         self._promises: dict[tuple[int, PeerId], list[PeerId]] = {}  # who promised this epoch to this leader
-        self._terms: dict[PeerId, int] = dict.fromkeys(oracle.voters, 0)
+        self._terms: dict[PeerId, int] = dict.fromkeys(members, 0)
         self._checks: dict[type, Callable[[PeerId, PeerId, _Link, Any], None]] = {
             LeaderInfo: self._leader_info,
             AckEpoch: self._ack_epoch,
@@ -64,11 +68,13 @@ class Conversations:
             Trunc: self._sync_from,
             Snap: self._snap,
             SnapAck: self._snap_ack,
+            SyncAck: self._sync_ack,
             NewLeader: self._new_leader,
             Proposal: self._proposal,
             Ack: self._ack,
             Commit: self._commit,
             UpToDate: self._commit,
+            HandOff: self._hand_off,
         }
 
     def begin(self, one: PeerId, other: PeerId) -> None:
@@ -117,31 +123,46 @@ class Conversations:
         if durable.accepted < epoch:
             self._lacks(node, message, f"accepted epoch {epoch}")
         described = (message.last_zxid, message.base, message.epoch_ends)
-        if described != (durable.last, durable.base, durable.epoch_ends()):
+        if described != (durable.last, durable.snapshot, durable.epoch_ends(durable.snapshot)):
             self._lacks(node, message, "the log it describes")
+        if message.partial is not None and message.partial != durable.pieces:
+            self._lacks(node, message, "that part of a snapshot")
+        if message.damage is not durable.damage:
+            self._oracle.fail("N6", f"node {node} sends {message}, and its disk has lost its {durable.damage}")
         if message.current_epoch is not None:
             if message.current_epoch != durable.current:
                 self._lacks(node, message, "that current epoch")
+            if node in self._observers or durable.damage is not None:
+                self._oracle.fail("X13", f"node {node} sends {message}, and has no promise to give")
             self._promise(node, to, epoch)
 
     # --- synchronisation
 
     def _sync_from(self, node: PeerId, to: PeerId, link: _Link, message: Diff | Trunc) -> None:
         link.tip = message.zxid
+        self._oracle.durable[to].syncing = True
 
     def _snap(self, node: PeerId, to: PeerId, link: _Link, message: Snap) -> None:
         link.tip = link.snapshot = message.zxid
+        self._oracle.durable[to].syncing = True
         if not self._oracle.is_committed(message.zxid):
             self._oracle.fail("N5", f"node {node} sends {message}, which is not committed")
 
     def _snap_ack(self, node: PeerId, to: PeerId, link: _Link, message: SnapAck) -> None:
         durable, snapshot = self._oracle.durable[node], self._links[to, node].snapshot
-        if durable.base != snapshot and durable.pieces != (snapshot, message.offset):  # it may be installed already
+        if durable.snapshot != snapshot and durable.pieces != (snapshot, message.offset):  # it may be installed already
             self._lacks(node, message, "that much of the snapshot")
+
+    def _sync_ack(self, node: PeerId, to: PeerId, link: _Link, message: SyncAck) -> None:
+        if not self._oracle.durable[node].holds(message.zxid):
+            self._lacks(node, message, "that record")
+
+    def _hand_off(self, node: PeerId, to: PeerId, link: _Link, message: HandOff) -> None:
+        self._oracle.hands_over(node, message)
 
     def _new_leader(self, node: PeerId, to: PeerId, link: _Link, message: NewLeader) -> None:
         promises = self._promises.get((message.epoch, node), [])
-        if not self._oracle.is_quorum(promises):
+        if not self._oracle.config.is_quorum(promises):
             self._oracle.fail("X1", f"node {node} leads epoch {message.epoch}, promised only by {promises}")
         self._oracle.announces(node, message)
 
@@ -153,6 +174,8 @@ class Conversations:
             after = "before synchronisation" if tip is None else f"after {format_zxid(tip)}"
             self._oracle.fail("N9", f"node {node} sends {message} to {to} {after}")
         self._oracle.proposes(node, message)
+        if to in self._observers:
+            self._oracle.commit(node, message.last)  # an observer gets nothing else
         link.tip = message.last if tip is None else max(tip, message.last)
 
     def _ack(self, node: PeerId, to: PeerId, link: _Link, message: Ack) -> None:

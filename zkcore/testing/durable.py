@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
+from zkcore.zab.messages import Damage
 from zkcore.zxid import Zxid, epoch_of, format_zxid
 
 __all__ = ["Durable", "Violation"]
@@ -26,18 +27,26 @@ class Violation(Exception):
 
 
 class Durable:
-    """Epochs, base and zxids of one node's disk. `unrepaired`: a crash left records beyond the current epoch, which the
-    next incarnation has not cut yet (protocol.md 2, N2)."""
+    """Epochs, snapshot, log and damage of one node's disk.
 
-    __slots__ = ("accepted", "base", "current", "pieces", "unrepaired", "zxids")
+    `unrepaired`: a crash left records beyond the current epoch, which the next incarnation has not cut yet; `syncing`:
+    a leader is bringing this log in line, so it may hold such records (protocol.md 2, N2). `had` is the last committed
+    transaction that a damaged disk held before, which it is not held against the ensemble that it lacks now.
+    """
+
+    __slots__ = ("accepted", "base", "current", "damage", "had", "pieces", "snapshot", "syncing", "unrepaired", "zxids")
 
     def __init__(self) -> None:
         self.accepted = 0
         self.current = 0
         self.base: Zxid = 0
+        self.snapshot: Zxid = 0
         self.zxids: list[Zxid] = []
         self.pieces: tuple[Zxid, int] = (0, 0)  # of which snapshot pieces are put aside, and how many bytes
         self.unrepaired = False
+        self.syncing = False
+        self.damage: Damage | None = None
+        self.had: Zxid = 0
 
     @property
     def last(self) -> Zxid:
@@ -45,7 +54,7 @@ class Durable:
 
     def holds(self, zxid: Zxid) -> bool:
         """Whether `zxid` is a record, or part of the snapshot that the log continues."""
-        if zxid <= self.base:
+        if zxid <= self.snapshot:
             return True
         zxids = self.zxids
         index = bisect_left(zxids, zxid)
@@ -54,11 +63,12 @@ class Durable:
     def keeps(self, zxid: Zxid) -> bool:
         """Whether `zxid` is here to stay: records of an epoch that is not current yet belong to a synchronisation that
         a crash would undo."""
-        return zxid <= self.base or (zxid >> 32 <= self.current and self.holds(zxid))
+        return zxid <= self.snapshot or (zxid >> 32 <= self.current and self.holds(zxid))
 
-    def epoch_ends(self) -> tuple[Zxid, ...]:
-        ends = [self.base] if self.base else []
-        for zxid in self.zxids:
+    def epoch_ends(self, after: Zxid) -> tuple[Zxid, ...]:
+        """The last zxid of every epoch from `after` on, the base or a record."""
+        ends = [after] if after else []
+        for zxid in self.zxids[bisect_right(self.zxids, after) :]:
             if ends and epoch_of(ends[-1]) == epoch_of(zxid):
                 ends[-1] = zxid
             else:
@@ -70,7 +80,7 @@ class Durable:
         return self.zxids[index] if index < len(self.zxids) else None
 
     def between(self, after: Zxid, upto: Zxid) -> list[Zxid]:
-        """The records after `after`, up to `upto`. Raises Violation X9 where they are compacted away already."""
+        """The records after `after`, up to `upto`. Raises Violation N5 where they are compacted away already."""
         if after < self.base:
             raise Violation("N5", f"records after {format_zxid(after)} were compacted before they were committed")
         return self.zxids[bisect_right(self.zxids, after) : bisect_right(self.zxids, upto)]
@@ -82,10 +92,11 @@ class Durable:
         del self.zxids[bisect_right(self.zxids, zxid) :]
 
     def install(self, zxid: Zxid) -> None:
-        self.base = zxid
+        self.base = self.snapshot = zxid
         self.zxids.clear()
         self.pieces = (0, 0)
 
-    def compact(self, zxid: Zxid) -> None:
-        del self.zxids[: bisect_right(self.zxids, zxid)]
-        self.base = zxid
+    def compact(self, snapshot: Zxid, upto: Zxid) -> None:
+        del self.zxids[: bisect_right(self.zxids, upto)]
+        self.base = upto
+        self.snapshot = snapshot

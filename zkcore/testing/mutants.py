@@ -19,15 +19,17 @@ from zkcore.tree.applied import Applied, WatchEvent
 from zkcore.tree.tree import Tree
 from zkcore.tree.watches import Watches
 from zkcore.zab import election
+from zkcore.zab.feeding import Feeding
 from zkcore.zab.history import History
 from zkcore.zab.leader import Leader
 from zkcore.zab.learner import Learner
+from zkcore.zab.learner_view import Stage
 from zkcore.zab.messages import Ack, AckEpoch, LeaderInfo, NewLeader, PeerId, Proposal, Vote
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.reads import ReadRounds
 from zkcore.zab.ready import Append, ReadReady, SaveEpochs, Truncate, Write
 from zkcore.zab.state import Outbox, State
-from zkcore.zxid import Zxid, make_zxid
+from zkcore.zxid import Zxid
 
 __all__ = ["MUTANTS", "planted"]
 
@@ -102,14 +104,14 @@ def _epoch_first(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _propose_twice(real: Callable[..., Any]) -> Callable[..., Any]:
-    def propose(self: Leader, first: Zxid, payloads: tuple[bytes, ...]) -> bool:
-        done: bool = real(self, first, payloads)
-        if done:
-            for peer in self._forwarding[::2]:
-                self._state.out.early(peer, Proposal(first, payloads))
-        return done
+    def feed(self: Feeding) -> None:
+        before = {peer: learner.sent for peer, learner in self._learners.items()}
+        real(self)
+        for peer, message in list(self._state.out._ready.early):
+            if isinstance(message, Proposal) and message.first > before[peer] and peer % 2:
+                self._state.out.early(peer, message)
 
-    return propose
+    return feed
 
 
 def _repeated_accepted(_: Callable[..., Any]) -> Callable[..., Any]:
@@ -161,22 +163,14 @@ def _established_alone(real: Callable[..., Any]) -> Callable[..., Any]:
     return try_establish
 
 
-def _forward_when_acked(real: Callable[..., Any]) -> Callable[..., Any]:
-    def send_history(self: Leader, peer: PeerId, learner: Any, point: Zxid) -> None:
-        real(self, peer, learner, point)
-        self._forwarding.remove(peer)
+def _skip_until_acked(real: Callable[..., Any]) -> Callable[..., Any]:
+    def feed(self: Feeding) -> None:
+        for learner in self._learners.values():
+            if learner.stage is Stage.WAIT_ACK:
+                learner.sent = self._state.history.last
+        real(self)
 
-    return send_history
-
-
-def _then_forwarded(real: Callable[..., Any]) -> Callable[..., Any]:
-    def on_ack(self: Leader, sender: PeerId, message: Ack) -> object:
-        complaint = real(self, sender, message)
-        if message.zxid == make_zxid(self._epoch, 0) and sender not in self._forwarding:
-            self._forwarding.append(sender)
-        return complaint
-
-    return on_ack
+    return feed
 
 
 def _read_unconfirmed(_: Callable[..., Any]) -> Callable[..., Any]:
@@ -253,7 +247,7 @@ MUTANTS: dict[str, tuple[str, tuple[Patch, ...]]] = {
     ),
     "duplicate-proposal-accepted": (
         "the leader repeats proposals, which is legal, and followers log them again",
-        ((Leader, "propose", _propose_twice), (Learner, "_on_repeated", _repeated_accepted)),
+        ((Feeding, "feed", _propose_twice), (Learner, "_on_repeated", _repeated_accepted)),
     ),
     "stale-leader-serves": (
         "a leader does not step down when no quorum is heard",
@@ -273,7 +267,7 @@ MUTANTS: dict[str, tuple[str, tuple[Patch, ...]]] = {
     ),
     "forward-when-acked": (
         "a follower misses what is proposed between NEWLEADER and its acknowledgement (ambiguity 1 of the paper)",
-        ((Leader, "_send_history", _forward_when_acked), (Leader, "_on_ack", _then_forwarded)),
+        ((Feeding, "feed", _skip_until_acked),),
     ),
     "read-unconfirmed": (
         "a leader answers a linearizable read without asking whether it still leads",

@@ -20,14 +20,17 @@ from zkcore.zab.messages import (
     Diff,
     FollowerInfo,
     Forward,
+    HandOff,
     LeaderInfo,
     Message,
     NewLeader,
     Ping,
     Proposal,
+    Repaired,
     Snap,
     SnapAck,
     SnapData,
+    SyncAck,
     Trunc,
     UpToDate,
     Vote,
@@ -49,7 +52,7 @@ _KINDS: dict[type, tuple[int, str]] = {
     Vote: (1, "zxid"), FollowerInfo: (2, "accepted_epoch"), LeaderInfo: (3, "epoch"), AckEpoch: (4, "last_zxid"),
     Diff: (5, "zxid"), Trunc: (6, "zxid"), Snap: (7, "zxid"), SnapData: (8, "offset"), SnapAck: (9, "offset"),
     NewLeader: (10, "epoch"), UpToDate: (11, "zxid"), Proposal: (12, "last"), Ack: (13, "zxid"), Commit: (14, "zxid"),
-    Ping: (15, "round"),
+    Ping: (15, "round"), SyncAck: (17, "zxid"), Repaired: (18, "epoch"), HandOff: (19, "leader"),
 }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from zkcore.testing.network import MILLISECOND, Network
 from zkcore.testing.node import Node, Trouble
 from zkcore.testing.trace import NANOSECONDS, Trace, random_stream
 from zkcore.zab.messages import PeerId, Role
+from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import Write
 from zkcore.zxid import format_zxid
 
@@ -76,7 +77,7 @@ class World:
         self._sequence = 0
         self.plan = plan = plan if plan is not None else draw_plan(seed)
         self.trace = Trace(keep=keep_trace)
-        self.oracle = Oracle(plan.voters, without=without)
+        self.oracle = Oracle(EnsembleConfig(plan.voters), without=without)
         self.network = Network(self, plan.voters, plan, random_stream(seed, "network"))
         self.network.on_link = self.oracle.linked
         self.program = make_program(plan)
@@ -214,7 +215,7 @@ class World:
             follower = other.peer
             if follower is not None and follower.leader == node.me and follower.epoch == peer.epoch:
                 following.append(other.me)
-        if self.oracle.is_quorum(following):
+        if self.oracle.config.is_quorum(following):
             self._leading_since.pop(node.me, None)
             return
         since = max(self._leading_since.setdefault(node.me, self.now), node.stalled_at)

@@ -4,6 +4,9 @@ Everybody votes for the best candidate heard of so far, beginning with themselve
 all come to agree without any randomness. A node that has a leader already answers a looking one with its own vote, so
 that a newcomer joins instead of disturbing.
 
+Only who could lead has a vote that counts. An observer, and a member that is damaged, votes for nobody and listens:
+whoever gets that vote answers with its own.
+
 The result is a hint. Nothing here is needed for safety: whether the elected node really has the newest history is
 checked again in discovery, against what is durable (leader.py).
 """
@@ -13,14 +16,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from zkcore.zab.messages import PeerId, Role, Vote
+from zkcore.zab.messages import NOBODY, PeerId, Role, Vote
 from zkcore.zab.state import Elected, Outcome, State
 
 __all__ = ["Election", "own_vote"]
 
 
 def own_vote(state: State) -> Vote:
-    """The vote of `state.me` for itself."""
+    """The vote of `state.me` for itself, or for nobody where that would count for nothing."""
+    if not state.counts:
+        return Vote(Role.LOOKING, NOBODY, 0, 0, state.round, state.damage is not None)
     return Vote(Role.LOOKING, state.me, state.history.last, state.current_epoch, state.round)
 
 
@@ -40,6 +45,7 @@ class Election:
     """
 
     role = Role.LOOKING
+    phase = "LOOKING"
     established = False
 
     def __init__(self, state: State) -> None:
@@ -52,6 +58,11 @@ class Election:
         self._finalize_in: int | None = None
         self.handlers: dict[type, Callable[[PeerId, Any], str | None]] = {}
         self._begin_round(state.round + 1)
+
+    @property
+    def agreed(self) -> tuple[PeerId, ...]:
+        """Who votes as this node does."""
+        return tuple(sorted(peer for peer, vote in self._received.items() if _same_candidate(vote, self._state.vote)))
 
     # --- inputs
 
@@ -71,12 +82,17 @@ class Election:
         return max(due, 1)
 
     def on_vote(self, sender: PeerId, vote: Vote) -> None:
-        if vote.leader not in self._state.config.voters:
-            return
-        if vote.state is Role.LOOKING:
+        config = self._state.config
+        if vote.state is not Role.LOOKING:
+            if config.can_lead(vote.leader):
+                self._on_settled(sender, vote)
+        elif not self._state.counts:
+            if config.can_lead(vote.leader):
+                self._listen(sender, vote)
+        elif vote.damaged or not config.can_lead(sender):
+            self._state.out.send(sender, self._state.vote)
+        elif config.can_lead(vote.leader):
             self._on_looking(sender, vote)
-        else:
-            self._on_settled(sender, vote)
 
     def heard(self, sender: PeerId) -> str | None:
         """Nothing to do: nobody is waited for by name."""
@@ -119,6 +135,15 @@ class Election:
         self._received[sender] = vote
         self._count()
 
+    def _listen(self, sender: PeerId, vote: Vote) -> None:
+        """Keep the last word of everybody, of whatever round, until a quorum says the same."""
+        self._outside.pop(sender, None)
+        self._received[sender] = vote
+        same = [peer for peer, other in self._received.items() if other == vote]
+        if vote.leader != self._state.me and self._state.config.is_quorum(same):
+            self._state.round = vote.round
+            self.outcome = Elected(vote, "a quorum agrees")
+
     def _on_settled(self, sender: PeerId, vote: Vote) -> None:
         """Somebody has a leader. Join it where the leader itself says that it leads and a quorum says so, together with
         this node: else one link that blips would cost a bare quorum its leader. Zxid and
@@ -134,11 +159,12 @@ class Election:
         state = self._state
         supporters = [
             peer for peer, other in table.items()
-            if other.leader == vote.leader and other.peer_epoch == vote.peer_epoch
+            if other.leader == vote.leader and other.peer_epoch == vote.peer_epoch and not other.damaged
         ]  # fmt: skip
-        supporters.append(state.me)
+        if state.counts:
+            supporters.append(state.me)
         if vote.leader == state.me:
-            confirmed = vote.round == state.round
+            confirmed = vote.round == state.round and state.counts
         else:
             confirmed = vote.leader in table and table[vote.leader].state is Role.LEADING
         if not confirmed or not state.config.is_quorum(supporters):
@@ -156,8 +182,10 @@ class Election:
 
     def _vote_for(self, candidate: Vote) -> None:
         state = self._state
-        state.vote = Vote(Role.LOOKING, candidate.leader, candidate.zxid, candidate.peer_epoch, state.round)
-        self._received[state.me] = state.vote
+        leader, zxid, epoch = candidate.leader, candidate.zxid, candidate.peer_epoch
+        state.vote = Vote(Role.LOOKING, leader, zxid, epoch, state.round, state.damage is not None)
+        if state.counts:
+            self._received[state.me] = state.vote
         self._send_all()
         self._count()
 
@@ -171,7 +199,7 @@ class Election:
         if self.outcome is not None:
             return
         state = self._state
-        agreed = {peer for peer, vote in self._received.items() if _same_candidate(vote, state.vote)}
+        agreed = self.agreed
         if not state.config.is_quorum(agreed):
             self._finalize_in = None
         elif all(voter in agreed or voter in state.out.lost for voter in state.config.voters):

@@ -4,9 +4,10 @@ The payloads live in the storage. This object knows only where the log begins an
 tail in memory: every record that is not yet durable, and as many of the durable ones as have not been delivered yet and
 fit into `Limits.tail_bytes`.
 
-Three positions matter, always in this order: `base` (before the first record), `durable` (what a crash now would
-leave), `last` (the newest record). `durable` moves only when the host confirms a save: a peer must never act on what a
-power cut could take back.
+Four positions matter, always in this order: `base` (before the first record), `snapshot` (where a restart begins, or
+0), `durable` (what a crash now would leave), `last` (the newest record). `durable` moves only when the host confirms a
+save: a peer must never act on what a power cut could take back. The log reaches back behind its snapshot only to serve
+learners that are a little late.
 """
 
 from __future__ import annotations
@@ -59,9 +60,10 @@ class History:
         self._reader = reader
         self._tail_bytes = tail_bytes
         self.base = saved.base
+        self.snapshot = saved.snapshot
         self.last = saved.last
         self.durable = saved.last
-        self.durable_base = saved.base
+        self.durable_snapshot = saved.snapshot
         self._ends = list(saved.epoch_ends)
         self._tail: deque[Run] = deque()
         self._tail_start = saved.last  # the tail holds exactly the records after this one
@@ -74,6 +76,11 @@ class History:
         """Where this log begins and where its epochs end."""
         return LogSummary(self.base, tuple(self._ends))
 
+    @property
+    def summary_after_snapshot(self) -> LogSummary:
+        """The part of it that another leader may yet ask to be cut: what is in the snapshot is committed."""
+        return LogSummary(self.snapshot, tuple(end for end in self._ends if end >= self.snapshot))
+
     def __contains__(self, zxid: Zxid) -> bool:
         """Whether `zxid` is the base or one of the records."""
         if zxid == self.base:
@@ -82,13 +89,33 @@ class History:
         return zxid > self.base and counter_of(zxid) > 0 and any(epoch_of(e) == epoch and zxid <= e for e in self._ends)
 
     def last_within(self, epoch: int) -> Zxid:
-        """The last record of `epoch` or an earlier one, or the base."""
-        return max((end for end in self._ends if epoch_of(end) <= epoch), default=self.base)
+        """The last record of `epoch` or an earlier one, or the snapshot where that is later."""
+        ends = [end for end in self._ends if epoch_of(end) <= epoch]
+        return max(ends[-1] if ends else 0, self.snapshot)
+
+    def records_before(self, zxid: Zxid, count: int) -> Zxid:
+        """The zxid that lies `count` records before `zxid` in the log, or the base."""
+        ends = [end for end in self._ends if epoch_of(end) < epoch_of(zxid)]
+        while counter_of(zxid) <= count:
+            if not ends:
+                return self.base
+            count -= counter_of(zxid)
+            zxid = ends.pop()
+        return max(zxid - count, self.base)
+
+    def count_after(self, zxid: Zxid) -> int:
+        """How many records come after `zxid`, at most all there are."""
+        zxid = max(zxid, self.base)
+        return sum(
+            counter_of(end) - (counter_of(zxid) if epoch_of(end) == epoch_of(zxid) else 0)
+            for end in self._ends
+            if end > zxid
+        )
 
     # --- how it changes; the matching write is the caller's to make
 
-    def append(self, first: Zxid, payloads: tuple[bytes, ...]) -> None:
-        """Add records to the end."""
+    def append(self, first: Zxid, payloads: tuple[bytes, ...]) -> int:
+        """Add records to the end; how many bytes they are."""
         if not payloads or not follows(first, self.last):
             raise InvariantViolation(f"{format_zxid(first)} does not follow {format_zxid(self.last)} in the log")
         run = Run(first, payloads, sum(map(len, payloads)))
@@ -102,11 +129,12 @@ class History:
         self._tail_size += run.size
         while self._tail_size > self._tail_bytes and self._tail[0].last <= self.durable:
             self._drop_first()
+        return run.size
 
     def truncate(self, zxid: Zxid) -> None:
         """Remove every record after `zxid`."""
-        if zxid not in self:
-            raise InvariantViolation(f"cannot cut the log after {format_zxid(zxid)}, which is not in it")
+        if zxid not in self or zxid < self.snapshot:
+            raise InvariantViolation(f"cannot cut the log after {format_zxid(zxid)}: not in it, or in its snapshot")
         while self._ends and self._ends[-1] > zxid:
             end = self._ends.pop()
             if epoch_of(end) == epoch_of(zxid):
@@ -126,26 +154,27 @@ class History:
 
     def install(self, ref: SnapshotRef) -> None:
         """Begin anew after a snapshot."""
-        self.base = self.last = self._tail_start = ref.zxid
+        self.base = self.snapshot = self.last = self._tail_start = ref.zxid
         self._ends = [ref.zxid]
         self._tail.clear()
         self._tail_size = 0
         self.durable = 0  # until the host confirms: nothing of the new log can be relied on before
 
-    def compact(self, ref: SnapshotRef) -> None:
-        """Forget the records up to `ref`."""
-        if ref.zxid not in self:
-            raise InvariantViolation(f"cannot compact the log to {format_zxid(ref.zxid)}, which is not in it")
-        self.base = ref.zxid
-        while self._ends[0] < ref.zxid:
+    def compact(self, ref: SnapshotRef, upto: Zxid) -> None:
+        """Begin with `ref` from now on, and forget the records up to `upto`, at most those in it."""
+        if ref.zxid not in self or upto not in self or upto > ref.zxid:
+            raise InvariantViolation(f"cannot compact the log to {ref} and {format_zxid(upto)}, which are not in it")
+        self.snapshot = ref.zxid
+        self.base = upto
+        while self._ends and self._ends[0] < upto:
             del self._ends[0]
-        while self._tail and self._tail[0].last <= ref.zxid:
+        while self._tail and self._tail[0].last <= upto:
             self._drop_first()
 
     def confirm(self) -> None:
         """The host saved everything that was written: memory and disk are the same."""
         self.durable = self.last
-        self.durable_base = self.base
+        self.durable_snapshot = self.snapshot
 
     def release(self, upto: Zxid) -> None:
         """Records up to `upto` were delivered: they need not stay in memory once they are durable."""
@@ -173,11 +202,15 @@ class History:
                     part = run.within(after, stored)
                     yield part
                     after = part.last
-        for run in list(self._tail):
-            if run.last > after:
-                if run.first > upto or after >= upto:
-                    return
-                yield run.within(after, upto)
+        tail = self._tail
+        start = len(tail)
+        while start and tail[start - 1].last > after:  # from the end: what is asked for is seldom old
+            start -= 1
+        for index in range(start, len(tail)):
+            run = tail[index]
+            if run.first > upto:
+                return
+            yield run.within(after, upto)
 
     def read_snapshot(self, ref: SnapshotRef, offset: int, size: int) -> bytes:
         """See LogReader."""

@@ -9,10 +9,12 @@ An epoch belongs to one leader because a quorum promises it, each member once, a
 history holds everything committed before because one of those who promised holds it, and a leader gives up on meeting
 a follower whose log is newer than its own (protocol.md 1.5).
 
-Each learner passes through stages of its own, one conversation for each link (learner_view.py).
+Each learner passes through stages of its own, one conversation for each link (learner_view.py). What it is sent, and
+when, is decided in feeding.py; whether what it answers counts, here. Observers count for nothing, nor does a voter that
+has forgotten what it promised, until every other voter was heard in this epoch (protocol.md 1.14).
 
-Choosing how to sync a learner, sending the history and adding it to those who get every later proposal is one step:
-in between nothing can be proposed twice or be missed (protocol.md 1.1, 1.6).
+A leader can hand over: it stops taking proposals, waits until the successor has everything, and names it to all
+(protocol.md 1.11).
 """
 
 from __future__ import annotations
@@ -23,32 +25,32 @@ from typing import Any
 
 from attrs import evolve
 
-from zkcore.errors import InvariantViolation
+from zkcore.errors import BadArgumentsError, InvariantViolation
+from zkcore.zab.feeding import Feeding
+from zkcore.zab.handover import HandOver, best_successor
 from zkcore.zab.learner_view import LearnerView, Stage
 from zkcore.zab.messages import (
     Ack,
     AckEpoch,
-    Commit,
-    Diff,
+    Damage,
     FollowerInfo,
     LeaderInfo,
-    NewLeader,
     PeerId,
     Ping,
-    Proposal,
+    Repaired,
     Role,
-    Snap,
     SnapAck,
-    SnapData,
-    Trunc,
+    SyncAck,
     UpToDate,
     Vote,
 )
+from zkcore.zab.outstanding import Outstanding
 from zkcore.zab.reads import ReadRounds
-from zkcore.zab.ready import Append, PeerRejected, ReadDropped, SnapshotRef
+from zkcore.zab.ready import Append, PeerRejected, ReadDropped, TransferFailed
 from zkcore.zab.state import MAX_EPOCH_JUMP, Complaint, Left, Outcome, State
-from zkcore.zab.sync_plan import LogSummary, plan_sync
-from zkcore.zxid import MAX_EPOCH, Zxid, counter_of, epoch_of, format_zxid, make_zxid
+from zkcore.zab.status import LearnerStatus
+from zkcore.zab.sync_plan import LogSummary
+from zkcore.zxid import MAX_COUNTER, MAX_EPOCH, Zxid, counter_of, epoch_of, format_zxid, make_zxid
 
 __all__ = ["Leader"]
 
@@ -84,20 +86,22 @@ class Leader:
         self._promises: set[PeerId] = set()
         self._acked_new_leader: set[PeerId] = set()
         self._learners: dict[PeerId, LearnerView] = {}
-        self._forwarding: list[PeerId] = []  # who gets every proposal
+        self._feeding = Feeding(state, self._learners)
+        self._outstanding = Outstanding(limits)
+        self._hand_over: HandOver | None = None
         self._heard: dict[PeerId, int] = {}  # voters that were ever ACTIVE -> ticks since they were heard
         self._attempts: dict[PeerId, int] = {}
         self._gone: set[PeerId] = set()
         self._ping_in = limits.ping_ticks
         self._ping_round = 0
         self._reads = ReadRounds(state.me, state.config)
-        self._committed_sent: Zxid = 0
         self.handlers: dict[type, Callable[[PeerId, Any], Complaint]] = {
             Ack: self._on_ack,
             Ping: self._on_ping,
             FollowerInfo: self._on_follower_info,
             AckEpoch: self._on_ack_epoch,
             SnapAck: self._on_snap_ack,
+            SyncAck: self._on_sync_ack,
         }
         self._try_propose_epoch()
 
@@ -105,10 +109,40 @@ class Leader:
     def established(self) -> bool:
         return self._phase is Phase.BROADCAST
 
+    @property
+    def phase(self) -> str:
+        return self._phase.name
+
+    @property
+    def agreed(self) -> tuple[PeerId, ...]:
+        """Who has done their part in this phase."""
+        done = {
+            Phase.DISCOVERY: self._infos,
+            Phase.EPOCH_PROPOSED: self._promises,
+            Phase.SYNCHRONIZATION: self._acked_new_leader,
+            Phase.BROADCAST: {self._state.me, *self._heard},
+        }
+        return tuple(sorted(done[self._phase]))
+
+    @property
+    def handing_over_to(self) -> PeerId | None:
+        return self._hand_over.target if self._hand_over is not None else None
+
+    def learner_statuses(self) -> tuple[LearnerStatus, ...]:
+        history = self._state.history
+        return tuple(
+            LearnerStatus(
+                peer, learner.stage.name, learner.counts, learner.damage, learner.acked,
+                history.count_after(learner.acked), learner.silence,
+            )
+            for peer, learner in sorted(self._learners.items())
+        )  # fmt: skip
+
     # --- inputs that are not messages
 
     def tick(self, ticks: int) -> None:
         self._tick_learners(ticks)
+        self._feeding.tick(ticks)
         self._ping_in -= ticks
         if self._ping_in <= 0:
             self._ping()
@@ -117,29 +151,39 @@ class Leader:
             live = [peer for peer, age in self._heard.items() if age <= limit]
             if not self._state.config.is_quorum([self._state.me, *live]):
                 self.outcome = Left(f"no quorum was heard for {limit} ticks")
+            self._tick_hand_over(ticks)
         else:
             self._waited += ticks
             if self._waited > self._state.limits.init_limit_ticks:
                 self.outcome = Left(f"no quorum in {self._phase.name} within {self._waited} ticks")
 
     def _tick_learners(self, ticks: int) -> None:
-        limits, last = self._state.limits, self._state.history.last
+        limits = self._state.limits
         for peer in self._heard:
             self._heard[peer] += ticks
         for peer, learner in list(self._learners.items()):
             learner.silence += ticks
             active = learner.stage is Stage.ACTIVE
-            learner.stalled = learner.stalled + ticks if active and learner.acked < last else 0
+            learner.stalled = learner.stalled + ticks if active and learner.acked < learner.sent else 0
             patience = limits.sync_limit_ticks if active else limits.init_limit_ticks + limits.sync_limit_ticks
             if learner.silence > patience or learner.stalled > limits.sync_limit_ticks:
                 self._drop(peer)
 
     @property
+    def needed_from(self) -> Zxid | None:
+        """See Feeding."""
+        return self._feeding.needed_from
+
+    @property
     def ticks_until_due(self) -> int:
+        if self._feeding.is_due:
+            return 1
         limits = self._state.limits
         due = self._ping_in
         if not self.established:
             due = min(due, limits.init_limit_ticks + 1 - self._waited)
+        if self._hand_over is not None:
+            due = min(due, self._hand_over.ticks_left)
         for age in self._heard.values():
             if age <= limits.sync_limit_ticks:
                 due = min(due, limits.sync_limit_ticks + 1 - age)
@@ -170,13 +214,14 @@ class Leader:
             self.outcome = Left("the voters are electing somebody else")
 
     def flush(self) -> None:
-        """One COMMIT for everything that was committed in this batch."""
-        committed = self._state.committed
-        if self.established and committed > self._committed_sent:
-            self._committed_sent = committed
-            message = Commit(committed)
-            for peer in self._forwarding:
-                self._state.out.early(peer, message)
+        """Send what this batch has brought: proposals first, then what of them is committed, then the hand-over."""
+        self._feeding.feed()
+        if self.established:
+            self._feeding.send_commits()
+            if self._hand_over is not None:
+                self._hand_over.try_announce(self._epoch)
+            elif self._is_epoch_full:
+                self._leave_full_epoch()
         if self._reads.needs_round:
             self._ping()
 
@@ -191,7 +236,7 @@ class Leader:
         learner = self._learners.get(sender)
         if learner is not None:
             learner.silence = 0
-            if learner.stage is Stage.ACTIVE:
+            if learner.stage is Stage.ACTIVE and learner.counts:
                 self._heard[sender] = 0
         return None
 
@@ -203,8 +248,8 @@ class Leader:
         self._learners.pop(peer, None)
         self._infos.pop(peer, None)
         self._acked_new_leader.discard(peer)
-        if peer in self._forwarding:
-            self._forwarding.remove(peer)
+        if self._hand_over is not None and self._hand_over.target == peer:
+            self._end_hand_over(self._hand_over, "its link broke")
 
     def _enter(self, phase: Phase) -> None:
         self._phase = phase
@@ -219,7 +264,8 @@ class Leader:
         if learner is not None:
             return None if learner.stage is Stage.WAIT_ACKEPOCH else "FOLLOWERINFO again"
         self._gone.discard(sender)
-        self._learners[sender] = LearnerView()
+        observes = sender not in self._state.config.voters
+        self._learners[sender] = LearnerView(observes=observes, counts=not observes)
         if self._phase is Phase.DISCOVERY:
             self._infos[sender] = message.accepted_epoch
             self._try_propose_epoch()
@@ -264,10 +310,13 @@ class Leader:
         if complaint is not None:
             return complaint
         learner.log = log
+        learner.partial = message.partial
+        learner.damage = message.damage
+        learner.counts = learner.counts and message.damage is not Damage.EPOCHS
         learner.stage = Stage.WAIT_SYNC
-        if self._phase is not Phase.EPOCH_PROPOSED:
-            return self._sync(sender, learner)
-        if message.current_epoch is not None:
+        if self.established or (self._phase is Phase.SYNCHRONIZATION and not learner.observes):
+            return self._feeding.begin(sender, learner)
+        if self._phase is Phase.EPOCH_PROPOSED and learner.counts and message.current_epoch is not None:
             state = self._state
             if (message.current_epoch, log.last) > (state.current_epoch, state.history.last):
                 self.outcome = Left(f"voter {sender} has a newer history")
@@ -284,91 +333,60 @@ class Leader:
         self._enter(Phase.SYNCHRONIZATION)
         state.save_epochs(current=self._epoch)
         self.serve_from = state.history.last
-        for peer, learner in list(self._learners.items()):
-            if learner.stage is Stage.WAIT_SYNC and (complaint := self._sync(peer, learner)) is not None:
-                state.out.tell(PeerRejected(peer, complaint))
-                self._drop(peer)
+        self._begin_waiting(observing=False)
 
     # --- synchronisation
 
-    def _sync(self, peer: PeerId, learner: LearnerView) -> Complaint:
-        """Choose how to bring `peer` in line, and begin (protocol.md 1.6)."""
-        assert learner.log is not None
-        out = self._state.out
-        plan = plan_sync(self._state.history.summary, learner.log)
-        if plan is None:
-            return (
-                f"its log begins at {format_zxid(learner.log.base)}, which this leader never committed: one of the two "
-                "has lost its data"
-            )
-        if plan.snapshot:
-            self._begin_snapshot(peer, learner)
-            return None
-        out.send(peer, Trunc(plan.point) if plan.cut else Diff(plan.point))
-        self._send_history(peer, learner, plan.point)
-        return None
-
-    def _begin_snapshot(self, peer: PeerId, learner: LearnerView) -> None:
-        learner.stage = Stage.SNAPPING
-        learner.snapshot = SnapshotRef(self._state.history.base)
-        learner.snapshot_sent = 0
-        self._state.out.send(peer, Snap(learner.snapshot.zxid))
-        self._send_piece(peer, learner, learner.snapshot)
-
-    def _send_piece(self, peer: PeerId, learner: LearnerView, ref: SnapshotRef) -> None:
-        size = self._state.limits.snapshot_chunk_bytes
-        data = self._state.history.read_snapshot(ref, learner.snapshot_sent, size)
-        self._state.out.send(peer, SnapData(learner.snapshot_sent, data, len(data) < size))
-        learner.snapshot_sent += len(data)
-        if len(data) < size:
-            self._send_history(peer, learner, ref.zxid)
+    def _begin_waiting(self, *, observing: bool) -> None:
+        """Begin with those learners that came early."""
+        for peer, learner in list(self._learners.items()):
+            if learner.stage is Stage.WAIT_SYNC and learner.observes is observing:
+                complaint = self._feeding.begin(peer, learner)
+                if complaint is not None:
+                    self._state.out.tell(PeerRejected(peer, complaint))
+                    self._drop(peer)
 
     def _on_snap_ack(self, sender: PeerId, message: SnapAck) -> Complaint:
-        """One piece at a time: a learner with a slow disk is not flooded."""
         learner = self._learners.get(sender)
-        if learner is None or learner.snapshot is None or message.offset > learner.snapshot_sent:
-            return "SNAPACK out of turn"
-        if learner.stage is not Stage.SNAPPING or message.offset < learner.snapshot_sent:
-            return None
-        if learner.snapshot.zxid < self._state.history.base:
-            self._begin_snapshot(sender, learner)  # the log that continues it was compacted away meanwhile
-        else:
-            self._send_piece(sender, learner, learner.snapshot)
-        return None
+        return "SNAPACK out of turn" if learner is None else self._feeding.on_snap_ack(sender, learner, message.offset)
 
-    def _send_history(self, peer: PeerId, learner: LearnerView, point: Zxid) -> None:
-        """Everything after `point`, NEWLEADER behind it, and from now on every proposal."""
-        state = self._state
-        for run in state.history.runs(point, state.history.last, max_bytes=state.limits.read_bytes):
-            state.out.send(peer, Proposal(run.first, run.payloads))
-        state.out.send(peer, NewLeader(self._epoch))
-        learner.synced_to = state.history.last
-        learner.stage = Stage.WAIT_ACK
-        learner.stalled = 0
-        self._forwarding.append(peer)
+    def _on_sync_ack(self, sender: PeerId, message: SyncAck) -> Complaint:
+        learner = self._learners.get(sender)
+        if learner is None or learner.stage not in (Stage.CATCHING_UP, Stage.WAIT_ACK):
+            return "SYNCACK out of turn"
+        if not learner.acked < message.zxid <= learner.sent:
+            return f"SYNCACK {format_zxid(message.zxid)}, not after {format_zxid(learner.acked)} or never sent"
+        learner.on_acked(message.zxid)
+        return None
 
     def _on_ack(self, sender: PeerId, message: Ack) -> Complaint:
         learner = self._learners.get(sender)
         if learner is not None and learner.stage is Stage.ACTIVE:
-            new = counter_of(message.zxid) > 0 and epoch_of(message.zxid) == self._epoch
-            if not new or not learner.acked < message.zxid <= self._state.history.last:
+            new = counter_of(message.zxid) > 0 and learner.acked < message.zxid <= learner.sent
+            if not new or epoch_of(message.zxid) != self._epoch:
                 return f"ACK {format_zxid(message.zxid)}, not after {format_zxid(learner.acked)} or never proposed"
-            learner.acked = message.zxid
-            learner.stalled = 0
+            learner.on_acked(message.zxid)
             self._advance()
             return None
         if learner is None or learner.stage is not Stage.WAIT_ACK or message.zxid != make_zxid(self._epoch, 0):
             return "ACK out of turn"
         learner.stage = Stage.ACTIVE
-        learner.acked = learner.synced_to
-        self._heard[sender] = 0
-        self._acked_new_leader.add(sender)
+        learner.on_acked(max(learner.acked, learner.synced_to))
+        if learner.counts:
+            self._heard[sender] = 0
+            self._acked_new_leader.add(sender)
+        elif not learner.observes:
+            self._wait_for_all_others(sender, learner)
         if self.established:
-            self._state.out.send(sender, UpToDate(self._state.committed))
+            self._tell_up_to_date(sender, learner)
             self._advance()
         else:
             self._try_establish()
         return None
+
+    def _tell_up_to_date(self, peer: PeerId, learner: LearnerView) -> None:
+        learner.commit_sent = min(self._state.committed, learner.sent)
+        self._state.out.send(peer, UpToDate(learner.commit_sent))
 
     def _try_establish(self) -> None:
         """The history is on a quorum: all of it is committed, and the epoch is in force."""
@@ -377,47 +395,90 @@ class Leader:
             return
         self._enter(Phase.BROADCAST)
         state.committed = max(state.committed, self.serve_from)
-        self._committed_sent = state.committed
         state.vote = evolve(state.vote, peer_epoch=self._epoch)
         for peer, learner in self._learners.items():
             if learner.stage is Stage.ACTIVE:
-                state.out.send(peer, UpToDate(state.committed))
+                self._tell_up_to_date(peer, learner)
+        self._begin_waiting(observing=True)
+
+    # --- a voter that forgot its promises
+
+    def _wait_for_all_others(self, peer: PeerId, learner: LearnerView) -> None:
+        """What `peer` has forgotten it promised to another voter, for an epoch which that voter itself had accepted
+        before. So once every other voter was seen to follow this epoch, no forgotten promise is for a later one."""
+        config, me = self._state.config, self._state.me
+        learner.unheard = {voter for voter in config.voters if voter not in (peer, me) and config.can_lead(voter)}
+        learner.unheard_round = self._ping_round + 1
+        self._ping_in = 1
+        self._count_again(peer, learner)
+
+    def _on_active_ping(self, sender: PeerId, answered: int) -> None:
+        for peer, learner in self._learners.items():
+            if sender in learner.unheard and answered >= learner.unheard_round:
+                learner.unheard.discard(sender)
+                self._count_again(peer, learner)
+
+    def _count_again(self, peer: PeerId, learner: LearnerView) -> None:
+        if learner.unheard:
+            return
+        learner.counts = True
+        learner.damage = None
+        self._heard[peer] = 0
+        self._acked_new_leader.add(peer)
+        self._state.out.send(peer, Repaired(self._epoch))
+        if self.established:
+            self._advance()
+        else:
+            self._try_establish()
 
     # --- broadcast
 
     @property
-    def next_zxid(self) -> Zxid:
-        """What the next proposal will have. The first of an epoch has counter 1: (epoch, 0) is in no log."""
+    def next_zxid(self) -> Zxid | None:
+        """What the next proposal will have; None while a successor takes over. The first of an epoch has counter 1:
+        (epoch, 0) is in no log."""
+        if self._hand_over is not None:
+            return None
         last = self._state.history.last
         return last + 1 if last >> 32 == self._epoch else make_zxid(self._epoch, 1)
 
-    def propose(self, first: Zxid, payloads: tuple[bytes, ...]) -> bool:
-        """Log and broadcast, in one step. False where the epoch has no room left: the leader then steps down."""
-        if counter_of(first) + len(payloads) - 1 > self._state.limits.last_counter:
-            self.outcome = Left(f"epoch {self._epoch} has no zxids left")
-            return False
+    @property
+    def is_full(self) -> bool:
+        """See `Peer.is_full`."""
+        return self._outstanding.is_full
+
+    def propose(self, first: Zxid, payloads: tuple[bytes, ...]) -> None:
+        """Log; `flush` broadcasts it in the same Ready, so nobody who joins in between misses it or gets it twice."""
+        if counter_of(first) + len(payloads) - 1 > MAX_COUNTER:
+            raise BadArgumentsError(f"{len(payloads)} proposals are more than epoch {self._epoch} has zxids left")
         state = self._state
-        state.history.append(first, payloads)
+        size = state.history.append(first, payloads)
         state.out.write(Append(first, payloads))
-        message = Proposal(first, payloads)
-        for peer in self._forwarding:
-            state.out.early(peer, message)
-        return True
+        self._outstanding.on_proposed(state.history.last, len(payloads), size)
 
     def _advance(self) -> None:
         """Commit what a quorum holds durably, ourselves included only as far as our own disk has it."""
         state = self._state
-        acked = {peer: learner.acked for peer, learner in self._learners.items()}
+        acked = {
+            peer: learner.acked
+            for peer, learner in self._learners.items()
+            if learner.counts and learner.stage is Stage.ACTIVE
+        }
         acked[state.me] = state.history.durable
         agreed = state.config.agreed(acked)
         if agreed > state.committed and agreed > self.serve_from:
             state.committed = agreed
+            self._outstanding.on_committed(agreed)
 
     def _on_ping(self, sender: PeerId, message: Ping) -> Complaint:
-        if sender not in self._learners or message.round > self._ping_round:
+        learner = self._learners.get(sender)
+        if learner is None or message.round > self._ping_round:
             return "PING of a stranger, or of a round that never was"
-        self._reads.answer(sender, message.round)
-        self._tell_reads()
+        if learner.stage is Stage.ACTIVE:
+            self._on_active_ping(sender, message.round)
+        if learner.counts:
+            self._reads.answer(sender, message.round)
+            self._tell_reads()
         return None
 
     def read_index(self, token: Any) -> None:
@@ -431,7 +492,49 @@ class Leader:
     def _ping(self) -> None:
         self._ping_in = self._state.limits.ping_ticks
         self._ping_round += 1
-        for peer in self._forwarding:
-            self._state.out.early(peer, Ping(self._ping_round))
+        message = Ping(self._ping_round)
+        for peer, learner in self._learners.items():
+            if learner.stage is Stage.ACTIVE or learner.stage is Stage.WAIT_ACK:
+                self._state.out.early(peer, message)
         self._reads.begin(self._ping_round, self._state.committed)
         self._tell_reads()  # a single voter needs nobody's answer
+
+    # --- handing over
+
+    def transfer(self, target: PeerId | None) -> None:
+        """See `Peer.transfer`."""
+        target = best_successor(self._state, self._learners) if target is None else target
+        if target is None:
+            raise BadArgumentsError("there is nobody who could take over; see status()")
+        if self._hand_over is None:
+            self._hand_over = HandOver(self._state, self._learners, target)
+        elif self._hand_over.target != target:
+            raise BadArgumentsError(f"server {self._hand_over.target} is just taking over")
+
+    @property
+    def _is_epoch_full(self) -> bool:
+        last = self._state.history.last
+        return epoch_of(last) == self._epoch and counter_of(last) >= self._state.limits.last_counter
+
+    def _leave_full_epoch(self) -> None:
+        """The counter is near its end: another leader, or this one in another election, begins to count anew."""
+        if best_successor(self._state, self._learners) is None:
+            self.outcome = Left(f"epoch {self._epoch} has no zxids left")
+        else:
+            self.transfer(None)
+
+    def _tick_hand_over(self, ticks: int) -> None:
+        hand_over = self._hand_over
+        if hand_over is not None:
+            hand_over.ticks_left -= ticks
+            if hand_over.ticks_left <= 0:
+                self._end_hand_over(hand_over, "it was not ready in time")
+
+    def _end_hand_over(self, hand_over: HandOver, why: str) -> None:
+        if hand_over.announced:
+            self.outcome = hand_over.result
+        elif self._is_epoch_full:
+            self.outcome = Left(f"epoch {self._epoch} has no zxids left")
+        else:
+            self._hand_over = None
+            self._state.out.tell(TransferFailed(hand_over.target, why))

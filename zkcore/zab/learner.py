@@ -1,16 +1,20 @@
-"""The role of a follower: register with the leader, bring the log in line, then log, acknowledge and learn commits.
+"""The role of a follower or observer: register with the leader, bring the log in line, then log, acknowledge and learn
+commits.
 
 ::
 
-    REGISTERING --LEADERINFO--> WAIT_SYNC --DIFF|TRUNC|SNAP--> SYNCING --NEWLEADER--> ACKED --UPTODATE--> BROADCAST
+    REGISTERING --LEADERINFO--> WAIT_SYNC --DIFF|TRUNC--> SYNCING --NEWLEADER--> ACKED --UPTODATE--> BROADCAST
+                                    +---SNAP--> SNAPPING --last piece--+
 
-What arrives before NEWLEADER is only collected. NEWLEADER turns it into one batch of writes: cut or install, append,
-and the epoch last. After a crash anywhere inside, the log is a prefix of an established leader's and still carries
-its old epoch, so nobody takes it for more than it is (protocol.md 1.3; the reverse order lost data in ZOOKEEPER-4643
-and 4785).
+What arrives is saved as it arrives, and the epoch last, on NEWLEADER. After a crash anywhere inside, or where the
+leader is lost, the log is a prefix of an established leader's and still carries its old epoch, so nobody takes it for
+more than it is; what goes beyond that epoch is cut again (protocol.md 1.3; the reverse order lost data in
+ZOOKEEPER-4643 and 4785).
 
 Nothing learnt before UPTODATE counts as committed: a leader that is not established may yet vanish together with what
 it sent (protocol.md 1.7).
+
+An observer does the same and promises nothing: it accepts an epoch only with the whole of its history.
 """
 
 from __future__ import annotations
@@ -25,23 +29,27 @@ from zkcore.zab.messages import (
     Ack,
     AckEpoch,
     Commit,
+    Damage,
     Diff,
     FollowerInfo,
+    HandOff,
     LeaderInfo,
     NewLeader,
     PeerId,
     Ping,
     Proposal,
+    Repaired,
     Role,
     Snap,
     SnapAck,
     SnapData,
+    SyncAck,
     Trunc,
     UpToDate,
     Vote,
 )
-from zkcore.zab.ready import Append, InstallSnapshot, SnapshotChunk, SnapshotRef, Truncate
-from zkcore.zab.state import MAX_EPOCH_JUMP, Complaint, Left, Outcome, State
+from zkcore.zab.ready import Append, InstallSnapshot, Repair, SnapshotChunk, SnapshotRef, Truncate
+from zkcore.zab.state import MAX_EPOCH_JUMP, Complaint, Elected, Left, Outcome, State
 from zkcore.zxid import MAX_COUNTER, Zxid, counter_of, epoch_of, follows, format_zxid, make_zxid
 
 __all__ = ["Learner"]
@@ -52,6 +60,7 @@ class Phase(Enum):
 
     REGISTERING = auto()
     WAIT_SYNC = auto()
+    SNAPPING = auto()
     SYNCING = auto()
     ACKED = auto()
     BROADCAST = auto()
@@ -60,9 +69,8 @@ class Phase(Enum):
 class Learner:
     """Follows `leader` until `outcome` is set."""
 
-    role = Role.FOLLOWING
-
     def __init__(self, state: State, leader: PeerId) -> None:
+        self.role = state.learner_role
         self._state = state
         self.leader = leader
         self.outcome: Outcome | None = None
@@ -74,13 +82,8 @@ class Learner:
         self._register_in = state.limits.register_ticks
         self._tentative: Zxid = 0  # the highest commit heard of before UPTODATE
         self._must_ack = False
-        # What NEWLEADER will turn into writes:
-        self._tip: Zxid = 0
-        self._cut: Zxid | None = None
         self._snapshot: SnapshotRef | None = None
         self._snapshot_size = 0
-        self._snapshot_whole = False
-        self._collected: list[Proposal] = []
         self.handlers: dict[type, Callable[[PeerId, Any], Complaint]] = {
             Proposal: self._on_proposal,
             Commit: self._on_commit,
@@ -92,12 +95,20 @@ class Learner:
             SnapData: self._on_snap_data,
             NewLeader: self._on_new_leader,
             UpToDate: self._on_up_to_date,
+            Repaired: self._on_repaired,
+            HandOff: self._on_hand_off,
         }
         self._register()
 
     @property
     def established(self) -> bool:
         return self._phase is Phase.BROADCAST
+
+    @property
+    def phase(self) -> str:
+        return self._phase.name
+
+    agreed: tuple[PeerId, ...] = ()
 
     @property
     def _end(self) -> Zxid:
@@ -155,7 +166,8 @@ class Learner:
         """One acknowledgement for everything logged in this batch."""
         if self._must_ack:
             self._must_ack = False
-            self._state.out.send(self.leader, Ack(self._state.history.last))
+            last = self._state.history.last
+            self._state.out.send(self.leader, SyncAck(last) if self._phase is Phase.SYNCING else Ack(last))
 
     def leave(self) -> None:
         self._state.out.close(self.leader)
@@ -182,14 +194,16 @@ class Learner:
         if message.epoch < state.accepted_epoch:
             self.outcome = Left(f"leader {sender} proposes epoch {message.epoch}, {state.accepted_epoch} is accepted")
             return None
-        promised = message.epoch > state.accepted_epoch
-        current = state.current_epoch if promised else None  # given before, perhaps to somebody else: no promise
+        # An epoch accepted before was perhaps promised to somebody else; who is damaged or observes promises nothing.
+        promised = state.counts and message.epoch > state.accepted_epoch
+        current = state.current_epoch if promised else None
         if promised:
             state.save_epochs(accepted=message.epoch)
         self._epoch = message.epoch
         self._phase = Phase.WAIT_SYNC
-        log = state.history.summary
-        state.out.send(sender, AckEpoch(current, log.last, log.base, log.epoch_ends))
+        log, partial = state.history.summary_after_snapshot, state.partial
+        has = (partial[1], partial[2]) if partial is not None and partial[0] == sender else None
+        state.out.send(sender, AckEpoch(current, log.last, log.base, log.epoch_ends, has, state.damage))
         return None
 
     # --- synchronisation
@@ -199,68 +213,87 @@ class Learner:
             return "DIFF out of turn"
         if message.zxid != self._state.history.last:
             return f"DIFF from {format_zxid(message.zxid)}, the log ends at {format_zxid(self._state.history.last)}"
-        self._begin_sync(message.zxid)
+        self._phase = Phase.SYNCING
         return None
 
     def _on_trunc(self, sender: PeerId, message: Trunc) -> Complaint:
         state = self._state
         if self._phase is not Phase.WAIT_SYNC:
             return "TRUNC out of turn"
-        if message.zxid not in state.history or message.zxid < max(state.delivered, state.committed):
+        floor = max(state.delivered, state.committed, state.history.snapshot)
+        if message.zxid not in state.history or message.zxid < floor:
             return f"TRUNC to {format_zxid(message.zxid)}, which is not in the log or cuts what is committed"
-        self._cut = message.zxid
-        self._begin_sync(message.zxid)
+        if message.zxid != state.history.last:
+            state.history.truncate(message.zxid)
+            state.out.write(Truncate(message.zxid))
+        self._phase = Phase.SYNCING
         return None
 
     def _on_snap(self, sender: PeerId, message: Snap) -> Complaint:
         state = self._state
-        if self._phase is not Phase.WAIT_SYNC and (self._phase is not Phase.SYNCING or self._snapshot is None):
+        if self._phase is not Phase.WAIT_SYNC:
             return "SNAP out of turn"
         if not counter_of(message.zxid) or message.zxid > self._end:
             return f"SNAP at {format_zxid(message.zxid)}, which the leader of epoch {self._epoch} cannot have"
-        if self._collected or message.zxid <= state.history.base or message.zxid < state.delivered:
+        if message.zxid <= state.history.snapshot or message.zxid < state.delivered:
             return f"SNAP at {format_zxid(message.zxid)} is not ahead of what is here"
+        if message.offset and state.partial != (sender, message.zxid, message.offset):
+            return f"SNAP from {message.offset}, and what is here is {state.partial}"
         self._snapshot = SnapshotRef(message.zxid)
-        self._snapshot_size = 0
-        self._snapshot_whole = False
-        self._begin_sync(message.zxid)
+        self._snapshot_size = message.offset
+        self._phase = Phase.SNAPPING
         return None
 
     def _on_snap_data(self, sender: PeerId, message: SnapData) -> Complaint:
-        if self._snapshot is None or self._snapshot_whole or self._phase is not Phase.SYNCING:
+        if self._snapshot is None or self._phase is not Phase.SNAPPING:
             return "SNAPDATA without SNAP"
         if message.offset != self._snapshot_size:
             return f"SNAPDATA at {message.offset}, expected at {self._snapshot_size}"
-        self._state.out.write(SnapshotChunk(self._snapshot, message.offset, message.data))
+        state, ref = self._state, self._snapshot
+        state.out.write(SnapshotChunk(ref, message.offset, message.data))
         self._snapshot_size += len(message.data)
-        self._snapshot_whole = message.last
-        self._state.out.send(sender, SnapAck(self._snapshot_size))
+        state.partial = (sender, ref.zxid, self._snapshot_size)
+        state.out.send(sender, SnapAck(self._snapshot_size))
+        if message.last:
+            self._install(ref)
         return None
 
-    def _begin_sync(self, point: Zxid) -> None:
+    def _install(self, ref: SnapshotRef) -> None:
+        """Nobody sends a snapshot of what is not committed."""
+        state = self._state
+        state.history.install(ref)
+        state.out.write(InstallSnapshot(ref, self._snapshot_size))
+        state.committed = max(state.committed, ref.zxid)
+        state.partial = None
         self._phase = Phase.SYNCING
-        self._tip = point
 
     def _on_new_leader(self, sender: PeerId, message: NewLeader) -> Complaint:
-        state, history = self._state, self._state.history
+        state = self._state
         if self._phase is not Phase.SYNCING or message.epoch != self._epoch:
             return "NEWLEADER out of turn"
-        if self._snapshot is not None and not self._snapshot_whole:
-            return "NEWLEADER before the snapshot was complete"
-        if self._tip < state.committed:
-            return f"NEWLEADER with a history up to {format_zxid(self._tip)}, less than what is committed"
-        if self._snapshot is not None:
-            history.install(self._snapshot)
-            state.out.write(InstallSnapshot(self._snapshot, self._snapshot_size))
-        elif self._cut is not None and self._cut != history.last:
-            history.truncate(self._cut)
-            state.out.write(Truncate(self._cut))
-        for proposal in self._collected:
-            self._log(proposal)
-        self._collected.clear()
-        state.save_epochs(current=message.epoch)  # last: D5 of protocol.md 1.7
+        if state.history.last < state.committed:
+            return f"NEWLEADER with a history up to {format_zxid(state.history.last)}, less than what is committed"
+        accepted = max(state.accepted_epoch, message.epoch)
+        state.save_epochs(accepted=accepted, current=message.epoch)  # last: D5 of protocol.md 1.7
+        if state.damage is Damage.LOG:
+            self._mend()
+        self._must_ack = False
         state.out.send(sender, Ack(make_zxid(message.epoch, 0)))
         self._phase = Phase.ACKED
+        return None
+
+    def _mend(self) -> None:
+        state = self._state
+        state.damage = None
+        state.vote = evolve(state.vote, damaged=False)
+        state.out.write(Repair())
+
+    def _on_repaired(self, sender: PeerId, message: Repaired) -> Complaint:
+        """The leader has made sure that no promise which this node has forgotten can matter any more."""
+        expected = self._phase in (Phase.ACKED, Phase.BROADCAST) and message.epoch == self._epoch
+        if not expected or self._state.damage is None:
+            return "REPAIRED out of turn"
+        self._mend()
         return None
 
     def _on_up_to_date(self, sender: PeerId, message: UpToDate) -> Complaint:
@@ -280,42 +313,36 @@ class Learner:
     # --- broadcast
 
     def _on_proposal(self, sender: PeerId, message: Proposal) -> Complaint:
-        if self._phase in (Phase.REGISTERING, Phase.WAIT_SYNC):
+        if self._phase not in (Phase.SYNCING, Phase.ACKED, Phase.BROADCAST):
             return "PROPOSAL before synchronisation"
         if not message.payloads or not counter_of(message.first) or epoch_of(message.first) != epoch_of(message.last):
             return "PROPOSAL of nothing, or beyond the counters of its epoch"
         if epoch_of(message.first) != self._epoch and (self._phase is not Phase.SYNCING or message.first > self._end):
             return f"PROPOSAL of epoch {epoch_of(message.first)} from the leader of epoch {self._epoch}"
-        if message.first <= self._tip:
+        state = self._state
+        last = state.history.last
+        if message.first <= last:
             return self._on_repeated(sender, message)
-        if not follows(message.first, self._tip):
-            return f"PROPOSAL {format_zxid(message.first)} leaves a gap after {format_zxid(self._tip)} (ZOOKEEPER-4925)"
-        self._tip = message.last
-        if self._phase is Phase.SYNCING:
-            self._collected.append(message)
-        else:
-            self._log(message)
-            self._must_ack = True
+        if not follows(message.first, last):
+            return f"PROPOSAL {format_zxid(message.first)} leaves a gap after {format_zxid(last)} (ZOOKEEPER-4925)"
+        state.history.append(message.first, message.payloads)
+        state.out.write(Append(message.first, message.payloads))
+        self._must_ack = True
         return None
 
     def _on_repeated(self, sender: PeerId, message: Proposal) -> Complaint:
         """What is logged already is dropped; what a repeated batch adds is not."""
-        if message.last <= self._tip:
+        last = self._state.history.last
+        if message.last <= last:
             return None
-        known = self._tip + 1 - message.first
+        known = last + 1 - message.first
         return self._on_proposal(sender, Proposal(message.first + known, message.payloads[known:]))
 
-    def _log(self, proposal: Proposal) -> None:
-        self._state.history.append(proposal.first, proposal.payloads)
-        self._state.out.write(Append(proposal.first, proposal.payloads))
-
     def _on_commit(self, sender: PeerId, message: Commit) -> Complaint:
-        if self._phase in (Phase.REGISTERING, Phase.WAIT_SYNC):
+        if self._phase not in (Phase.SYNCING, Phase.ACKED, Phase.BROADCAST):
             return "COMMIT before synchronisation"
-        if message.zxid > self._tip:
-            return f"COMMIT {format_zxid(message.zxid)}, but the last proposal was {format_zxid(self._tip)}"
-        if self._phase is not Phase.SYNCING and message.zxid not in self._state.history:
-            return f"COMMIT {format_zxid(message.zxid)}, which was never proposed"
+        if message.zxid not in self._state.history:
+            return f"COMMIT {format_zxid(message.zxid)}, which was never proposed here"
         if self._phase is Phase.BROADCAST:
             self._state.committed = max(self._state.committed, message.zxid)
         else:
@@ -326,4 +353,16 @@ class Learner:
         if self._phase not in (Phase.ACKED, Phase.BROADCAST):
             return "PING before NEWLEADER"
         self._state.out.send(sender, message)
+        return None
+
+    def _on_hand_off(self, sender: PeerId, message: HandOff) -> Complaint:
+        """Follow the successor at once, or lead. All that leads up to an epoch comes after that, as ever."""
+        state = self._state
+        if self._phase is not Phase.BROADCAST or message.epoch != self._epoch or message.leader == sender:
+            return "HANDOFF out of turn"
+        able = state.counts if message.leader == state.me else state.config.can_lead(message.leader)
+        if not able:
+            return f"HANDOFF to {message.leader}, which cannot lead"
+        vote = Vote(Role.LEADING, message.leader, state.history.last, self._epoch, state.round)
+        self.outcome = Elected(vote, f"leader {sender} has handed over")
         return None

@@ -2,15 +2,17 @@
 
 ::
 
-    WAIT_ACKEPOCH --> WAIT_SYNC (until the epoch is won) --> [SNAPPING] --> WAIT_ACK (NEWLEADER sent) --> ACTIVE
+    WAIT_ACKEPOCH --> WAIT_SYNC --> [SNAPPING] --> CATCHING_UP --> WAIT_ACK (NEWLEADER sent) --> ACTIVE
 """
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum, auto
 
-from attrs import define
+from attrs import Factory, define
 
+from zkcore.zab.messages import Damage, PeerId
 from zkcore.zab.ready import SnapshotRef
 from zkcore.zab.sync_plan import LogSummary
 from zkcore.zxid import Zxid
@@ -24,19 +26,51 @@ class Stage(Enum):
     WAIT_ACKEPOCH = auto()
     WAIT_SYNC = auto()
     SNAPPING = auto()
+    CATCHING_UP = auto()
     WAIT_ACK = auto()
     ACTIVE = auto()
+
+    @property
+    def is_fed(self) -> bool:
+        """Whether the learner gets records of the log."""
+        return self.value >= Stage.CATCHING_UP.value
 
 
 @define(eq=False)
 class LearnerView:
-    """The leader's view of one learner."""
+    """The leader's view of one learner. `observes`: it gets what is committed, and nothing before."""
 
+    observes: bool
+    counts: bool
+    """Whether what it acknowledges counts: it is a voter, and remembers what it has promised."""
     stage: Stage = Stage.WAIT_ACKEPOCH
     log: LogSummary | None = None
+    damage: Damage | None = None
+    partial: tuple[Zxid, int] | None = None  # the beginning of a snapshot that it has, and how many bytes
     snapshot: SnapshotRef | None = None
     snapshot_sent: int = 0
-    synced_to: Zxid = 0  # the end of the history it got before NEWLEADER
+    target: Zxid = 0  # NEWLEADER follows what comes up to here
+    sent: Zxid = 0
     acked: Zxid = 0
+    commit_sent: Zxid = 0
+    synced_to: Zxid = 0  # the end of the history it got before NEWLEADER
     silence: int = 0  # ticks since it was last heard
     stalled: int = 0  # ticks with proposals unacknowledged and no acknowledgement coming
+    unheard: set[PeerId] = Factory(set)  # who must answer a ping before one that forgot its promises counts again
+    unheard_round: int = 0
+    unacked_bytes: int = 0
+    _unacked: deque[tuple[Zxid, int]] = Factory(deque)
+
+    def on_sent(self, last: Zxid, size: int) -> None:
+        """Records up to `last` are on their way, `size` bytes of them new."""
+        self.sent = last
+        self.unacked_bytes += size
+        self._unacked.append((last, size))
+
+    def on_acked(self, zxid: Zxid) -> None:
+        """The learner has saved everything up to `zxid`."""
+        self.acked = zxid
+        self.stalled = 0
+        unacked = self._unacked
+        while unacked and unacked[0][0] <= zxid:
+            self.unacked_bytes -= unacked.popleft()[1]

@@ -32,9 +32,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from attrs import frozen
-
-from zkcore.errors import BadArgumentsError, ConfigurationError, InvariantViolation, NotLeadingError
+from zkcore.errors import (
+    BadArgumentsError,
+    ConfigurationError,
+    InvariantViolation,
+    NotLeadingError,
+    ThrottledError,
+)
 from zkcore.zab.election import Election
 from zkcore.zab.history import History
 from zkcore.zab.leader import Leader
@@ -58,7 +62,8 @@ from zkcore.zab.ready import (
     Truncate,
 )
 from zkcore.zab.state import Elected, State
-from zkcore.zxid import Zxid, epoch_of, format_zxid
+from zkcore.zab.status import PeerStatus, explain
+from zkcore.zxid import Zxid, format_zxid
 
 __all__ = ["Peer", "PeerStatus"]
 
@@ -68,51 +73,30 @@ MAX_ROUND_JUMP = 1 << 32
 """No node misses so many elections: a vote that says so is nonsense, and must not use up the rounds."""
 
 
-@frozen
-class PeerStatus:
-    """What a Peer knows of itself. Zxids are integers; see `zkcore.zxid`."""
-
-    me: PeerId
-    role: Role
-    established: bool
-    leader: PeerId | None
-    accepted_epoch: int
-    current_epoch: int
-    log_base: Zxid
-    last_logged: Zxid
-    last_committed: Zxid
-    last_delivered: Zxid
-    linked: tuple[PeerId, ...]
-
-    def __str__(self) -> str:
-        return (
-            f"{self.me} {'established ' if self.established else ''}{self.role} leader={self.leader or '-'} "
-            f"epoch={self.current_epoch} logged={format_zxid(self.last_logged)} "
-            f"committed={format_zxid(self.last_committed)}"
-        )
-
-
 class Peer:
-    """A voter. See the module for the contract.
+    """A voter or an observer. See the module for the contract.
 
     `saved` is what `Storage.load` returned, `log` the same storage. Raises ConfigurationError where `me` is not a
-    voter, and InvariantViolation where the epochs in `saved` contradict each other.
+    member of `config`, and InvariantViolation where the epochs in `saved` contradict each other.
     """
 
     def __init__(
         self, me: PeerId, config: EnsembleConfig, saved: Saved, log: LogReader, limits: Limits | None = None
     ) -> None:
-        if me not in config.voters:
-            raise ConfigurationError(f"server {me} is not among the voters {config.voters}; add it, or start another")
+        if me not in config.members:
+            raise ConfigurationError(f"server {me} is not among the members {config.members}; add it, or start another")
         if saved.current_epoch > saved.accepted_epoch:
             raise InvariantViolation(f"the current epoch {saved.current_epoch} is beyond the accepted one")
         limits = limits if limits is not None else Limits()
         history = History(saved, log, tail_bytes=limits.tail_bytes)
         nobody = Vote(Role.LOOKING, me, saved.last, saved.current_epoch, 0)
         self._state = State(
-            me, config, limits, history, saved.accepted_epoch, saved.current_epoch, vote=nobody, committed=saved.base
-        )
+            me, config, limits, history, saved.accepted_epoch, saved.current_epoch, vote=nobody,
+            committed=saved.snapshot, damage=saved.damage,
+        )  # fmt: skip
+        self._compaction: SnapshotRef | None = None  # asked for, and put off while the log is needed
         self._undo_interrupted_sync()
+        self._others = frozenset(self._state.others)
         self._unconfirmed = False  # a Ready is out ...
         self._wrote = False  # ... and holds writes
         self._budget = limits.deliver_bytes
@@ -122,11 +106,12 @@ class Peer:
         self._change_roles()  # a single voter is its own quorum
 
     def _undo_interrupted_sync(self) -> None:
-        """Records of an epoch that never became current are what a crash inside a synchronisation left: nothing that
-        was acknowledged. To raise the epoch instead would claim a history that is not whole (ZOOKEEPER-4643)."""
+        """Records of an epoch that never became current are what is left of a synchronisation that was cut short:
+        nothing that was acknowledged. To raise the epoch instead would claim a history that is not whole
+        (ZOOKEEPER-4643)."""
         history = self._state.history
-        if epoch_of(history.last) > self._state.current_epoch and history.last != history.base:
-            point = max(history.last_within(self._state.current_epoch), history.base)
+        point = history.last_within(self._state.current_epoch)
+        if point < history.last:
             history.truncate(point)
             self._state.out.write(Truncate(point))
 
@@ -137,6 +122,11 @@ class Peer:
         """The zxid the next proposal must have; None unless this node is an established leader that has delivered all
         its initial history."""
         return self._role.next_zxid if self._serving and isinstance(self._role, Leader) else None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether `propose` would raise ThrottledError: as much is outstanding as `Limits` allow."""
+        return isinstance(self._role, Leader) and self._role.is_full
 
     @property
     def ticks_until_due(self) -> int:
@@ -176,20 +166,33 @@ class Peer:
 
     def status(self) -> PeerStatus:
         """A value for people and monitors."""
-        state = self._state
+        state, role = self._state, self._role
         return PeerStatus(
             me=state.me,
+            config=state.config,
             role=self.role,
+            phase=role.phase,
             established=self._announced,
             leader=self.leader,
+            vote=state.vote,
             accepted_epoch=state.accepted_epoch,
             current_epoch=state.current_epoch,
             log_base=state.history.base,
+            snapshot=state.history.snapshot,
             last_logged=state.history.last,
             last_committed=state.committed,
             last_delivered=state.delivered,
+            damage=state.damage,
             linked=tuple(peer for peer in state.others if peer in state.out.linked),
+            agreed=role.agreed,
+            learners=role.learner_statuses() if isinstance(role, Leader) else (),
+            handing_over_to=role.handing_over_to if isinstance(role, Leader) else None,
+            is_full=self.is_full,
         )
+
+    def explain(self) -> tuple[str, ...]:
+        """In words: why this node does not lead, why there is no quorum, who lags and by how much."""
+        return explain(self.status())
 
     # --- inputs
 
@@ -207,7 +210,7 @@ class Peer:
         state = self._state
         if state.out.is_closing(sender):
             return
-        if sender == state.me or sender not in state.config.voters:
+        if sender not in self._others:
             state.out.tell(PeerRejected(sender, "it is not a member of the ensemble"))
             return
         if sender not in state.out.linked:
@@ -227,9 +230,9 @@ class Peer:
         self._change_roles()
 
     def hears(self, peer: PeerId) -> bool:
-        """Whether what comes from `peer` counts: it is a voter, and its link is up and not being closed."""
+        """Whether what comes from `peer` counts: it is a member, and its link is up and not being closed."""
         out = self._state.out
-        return peer in out.linked and not out.is_closing(peer) and peer in self._state.config.voters
+        return peer in out.linked and not out.is_closing(peer) and peer in self._others
 
     def reject(self, peer: PeerId, why: str) -> None:
         """`peer` sent something of the host's own that makes no sense: tell PeerRejected and break the link."""
@@ -241,7 +244,7 @@ class Peer:
         self._begin_input()
         state = self._state
         state.out.on_linked(peer)
-        if peer == state.me or peer not in state.config.voters:
+        if peer not in self._others:
             self._reject(peer, "it is not a member of the ensemble")
             return
         state.out.send(peer, state.vote)
@@ -254,25 +257,40 @@ class Peer:
         if peer not in self._state.out.linked:
             return
         self._state.out.on_lost(peer)
-        if peer in self._state.others:
+        if peer in self._others:
             self._role.on_lost(peer)
             self._change_roles()
 
     def propose(self, first: Zxid, payloads: Sequence[bytes]) -> None:
         """Broadcast transactions. `first` must be `next_zxid`, the zxid for which the first was prepared.
 
-        Raises NotLeadingError where `next_zxid` is None, and BadArgumentsError for another `first`.
+        Raises NotLeadingError where `next_zxid` is None, ThrottledError while too much is outstanding (`is_full`), and
+        BadArgumentsError for another `first`, or for more transactions than the epoch has zxids left. Nothing has
+        happened then.
         """
         self._begin_input()
-        if not self._serving or not isinstance(self._role, Leader):
+        if not self._serving or not isinstance(self._role, Leader) or self._role.next_zxid is None:
             raise NotLeadingError(None if self.leader == self._state.me else self.leader)
         if first != self._role.next_zxid:
             raise BadArgumentsError(
                 f"the next zxid is {format_zxid(self._role.next_zxid)}, the proposal begins at {format_zxid(first)}"
             )
-        if payloads and not self._role.propose(first, tuple(payloads)):
-            self._change_roles()
-            raise NotLeadingError(None)
+        if self._role.is_full:
+            raise ThrottledError()
+        if payloads:
+            self._role.propose(first, tuple(payloads))
+
+    def transfer(self, target: PeerId | None = None) -> None:
+        """Hand the leadership over to `target`, by default to the voter that lacks least (protocol.md 1.11).
+
+        From now on `next_zxid` is None. RoleChanged tells the end of this leadership, or TransferFailed that it goes
+        on. Raises NotLeadingError where this node does not lead, and BadArgumentsError for a `target` that is not in
+        line with it, or where another one is taking over already.
+        """
+        self._begin_input()
+        if not self._serving or not isinstance(self._role, Leader):
+            raise NotLeadingError(None if self.leader == self._state.me else self.leader)
+        self._role.transfer(target)
 
     def read_index(self, token: Any) -> None:
         """Ask for proof that this node leads at this moment. ReadReady(token, zxid) answers once a quorum has
@@ -284,17 +302,18 @@ class Peer:
             self._state.out.tell(ReadDropped(token))
 
     def compact(self, snapshot: SnapshotRef) -> None:
-        """The storage holds `snapshot`: the log up to it may go. Ignored where it is gone already.
+        """The storage holds `snapshot`: a restart may begin with it, and most of the log up to it may go. The last
+        `Limits.retained_records` of that stay, for learners that are a little late; and a leader waits until nobody
+        is being sent the snapshot before. Ignored for one that is no newer than that.
 
         Raises BadArgumentsError for a snapshot of something that was not delivered here (protocol.md 1.7, D11).
         """
         self._begin_input()
-        if snapshot.zxid <= self._state.history.base:
+        if snapshot.zxid <= self._state.history.snapshot:
             return
         if snapshot.zxid > self._state.delivered or snapshot.zxid not in self._state.history:
             raise BadArgumentsError(f"{snapshot} is not of a state that was delivered here")
-        self._state.history.compact(snapshot)
-        self._state.out.write(Compact(snapshot))
+        self._compaction = snapshot
 
     # --- output
 
@@ -313,6 +332,10 @@ class Peer:
         if state.delivered < state.committed or not self._announced:
             self._deliver()
         self._role.flush()
+        self._change_roles()
+        state.history.release(state.delivered)
+        if self._compaction is not None:
+            self._compact(self._compaction)
         ready = state.out.take()
         if ready is NOTHING:
             self._budget = state.limits.deliver_bytes
@@ -339,6 +362,19 @@ class Peer:
         self._state.out.tell(PeerRejected(peer, why))
         self._state.out.close(peer)
 
+    def _compact(self, snapshot: SnapshotRef) -> None:
+        history = self._state.history
+        needed = self._role.needed_from if isinstance(self._role, Leader) else history.last
+        if needed is None:
+            return
+        self._compaction = None
+        if snapshot.zxid <= history.snapshot or snapshot.zxid not in history:
+            return  # another snapshot was installed meanwhile
+        retained = history.records_before(snapshot.zxid, self._state.limits.retained_records)
+        upto = max(min(retained, needed), history.base)
+        history.compact(snapshot, upto)
+        self._state.out.write(Compact(snapshot, upto))
+
     def _change_roles(self) -> None:
         while self._role.outcome is not None:
             self._change_role()
@@ -348,14 +384,15 @@ class Peer:
         self._announced = self._serving = False
         self._role.leave()
         state.out.drop_messages()
+        self._undo_interrupted_sync()
         assert outcome is not None
         if not isinstance(outcome, Elected):
             self._tell_role(Role.LOOKING, None, established=False, why=outcome.why)
             self._role = Election(state)
             return
         vote = outcome.vote
-        role = Role.LEADING if vote.leader == state.me else Role.FOLLOWING
-        state.vote = Vote(role, vote.leader, vote.zxid, vote.peer_epoch, state.round)
+        role = Role.LEADING if vote.leader == state.me else state.learner_role
+        state.vote = Vote(role, vote.leader, vote.zxid, vote.peer_epoch, state.round, state.damage is not None)
         self._tell_role(role, vote.leader, established=False, why=outcome.why)
         for peer in state.others:
             state.out.send(peer, state.vote)
@@ -372,9 +409,9 @@ class Peer:
     def _deliver(self) -> None:
         """Tell what is committed and durable here, both (D10 of protocol.md 1.7), as far as the budget goes."""
         state, history = self._state, self._state.history
-        if state.delivered < history.durable_base:
-            state.delivered = history.durable_base
-            state.out.tell(Restored(SnapshotRef(history.durable_base)))
+        if state.delivered < history.durable_snapshot:
+            state.delivered = history.durable_snapshot
+            state.out.tell(Restored(SnapshotRef(history.durable_snapshot)))
         upto = min(state.committed, history.durable)
         if state.delivered < upto and self._budget > 0:
             for run in history.runs(state.delivered, upto, max_bytes=min(self._budget, state.limits.read_bytes)):
@@ -384,7 +421,6 @@ class Peer:
                 self._budget -= part.size
                 if self._budget <= 0 or part is not run:
                     break
-            history.release(state.delivered)
         role = self._role
         if self._announced or isinstance(role, Election) or not role.established or state.delivered < role.serve_from:
             return

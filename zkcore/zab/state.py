@@ -11,7 +11,7 @@ from attrs import Factory, define, frozen
 
 from zkcore.zab.history import History
 from zkcore.zab.limits import Limits
-from zkcore.zab.messages import Message, PeerId, Vote
+from zkcore.zab.messages import Damage, Message, PeerId, Role, Vote
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import NOTHING, Event, Ready, SaveEpochs, Write
 from zkcore.zxid import Zxid
@@ -126,7 +126,11 @@ class State:
     """The vote that others get to hear: the candidate while looking, the leader afterwards."""
     committed: Zxid
     """Everything up to here is known to be committed. Not durable: it is learnt again."""
+    damage: Damage | None = None
+    """What of this node's storage is lost, and not yet made good."""
     delivered: Zxid = 0
+    partial: tuple[PeerId, Zxid, int] | None = None
+    """Whose snapshot is put aside, of which zxid, and how many bytes: the same leader goes on from there."""
     epoch_to_exceed: int = 0
     """An epoch that a voter was seen to have promised in vain: the next one proposed here must be above it."""
     round: int = 0
@@ -140,6 +144,16 @@ class State:
         self.out.write(SaveEpochs(self.accepted_epoch, self.current_epoch))
 
     @property
+    def counts(self) -> bool:
+        """Whether this node may be elected, and its vote and promise count."""
+        return self.damage is None and self.config.can_lead(self.me)
+
+    @property
+    def learner_role(self) -> Role:
+        """What this node is when it does not lead."""
+        return Role.FOLLOWING if self.me in self.config.voters else Role.OBSERVING
+
+    @property
     def others(self) -> list[PeerId]:
-        """The other voters, ascending."""
-        return [voter for voter in self.config.voters if voter != self.me]
+        """The other members, ascending."""
+        return [member for member in self.config.members if member != self.me]

@@ -61,12 +61,13 @@ def divergence(one: LogSummary, other: LogSummary) -> Zxid:
     return max((min(end, ends[epoch_of(end)]) for end in other.epoch_ends if epoch_of(end) in ends), default=0)
 
 
-def plan_sync(leader: LogSummary, learner: LogSummary) -> SyncPlan | None:
-    """How the leader syncs the learner; None where nothing can: the learner's base is not in the leader's history
-    although everything below a base is committed. Then one of the two has lost committed transactions."""
+def plan_sync(leader: LogSummary, learner: LogSummary, *, snapshot: Zxid) -> SyncPlan | None:
+    """How the leader, whose newest snapshot is as of `snapshot`, syncs the learner. The base of the learner's summary
+    is what it cannot go back behind. None where nothing can be done: that base is not in the leader's history although
+    everything below a base is committed. Then one of the two has lost committed transactions."""
     point = divergence(leader, learner)
     if point >= leader.base and point >= learner.base:
         return SyncPlan(point, cut=point < learner.last)
-    if leader.base > learner.base or point >= learner.base:
-        return SyncPlan(leader.base, snapshot=True)
+    if leader.base > learner.base:
+        return SyncPlan(snapshot, snapshot=True)
     return None

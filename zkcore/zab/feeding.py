@@ -1,0 +1,169 @@
+"""How a leader feeds its learners: the snapshot, the history they lack, and every new proposal behind it.
+
+All of it is one stream for each learner, cut into what the learner can take. A cursor, `sent`, says how far it has
+come; no more than `Limits.window_bytes` are under way without an acknowledgement. What does not fit is not kept for the
+learner: it is in the log, and read from there when there is room. So a learner that is slow costs nothing but its own
+time, and one that falls silent is given up by its timers (leader.py).
+
+The stream of a voter ends where the log ends; that of an observer where the committed part of it does. NEWLEADER stands
+in it behind everything that the log, or that part, held when the synchronisation began. Choosing how to sync a learner
+and putting it on the stream is one step: nothing can be proposed in between and be missed (protocol.md 1.1, 1.6).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from zkcore.zab.learner_view import LearnerView, Stage
+from zkcore.zab.messages import Commit, Diff, NewLeader, PeerId, Proposal, Snap, SnapData, Trunc
+from zkcore.zab.ready import SnapshotRef
+from zkcore.zab.state import Complaint, State
+from zkcore.zab.sync_plan import plan_sync
+from zkcore.zxid import Zxid, format_zxid
+
+__all__ = ["Feeding"]
+
+
+class Feeding:
+    """Feeds `learners`, the leader's own table of them."""
+
+    def __init__(self, state: State, learners: Mapping[PeerId, LearnerView]) -> None:
+        limits = state.limits
+        self._state = state
+        self._learners = learners
+        self._window = limits.window_bytes
+        self._budget = limits.snapshot_bytes_per_tick
+        self._awaiting_piece: deque[PeerId] = deque()
+        self._fresh: dict[Zxid, Proposal] = {}  # the same message for all who are fed the same records
+
+    # --- synchronisation begins
+
+    def begin(self, peer: PeerId, learner: LearnerView) -> Complaint:
+        """Choose how to bring `peer` in line (protocol.md 1.6)."""
+        assert learner.log is not None
+        state = self._state
+        plan = plan_sync(state.history.summary, learner.log, snapshot=state.history.snapshot)
+        if plan is None:
+            return (
+                f"its log begins at {format_zxid(learner.log.base)}, which this leader never committed: one of the two "
+                "has lost its data"
+            )
+        if plan.snapshot:
+            self._begin_snapshot(peer, learner, SnapshotRef(plan.point))
+            return None
+        point = min(plan.point, self._end(learner))
+        state.out.send(peer, Trunc(point) if point < learner.log.last else Diff(point))
+        self._begin_history(learner, point)
+        return None
+
+    def _end(self, learner: LearnerView) -> Zxid:
+        """The end of the stream, as of now."""
+        return self._state.committed if learner.observes else self._state.history.last
+
+    def _begin_history(self, learner: LearnerView, point: Zxid) -> None:
+        learner.stage = Stage.CATCHING_UP
+        learner.sent = learner.acked = point
+        learner.target = max(self._end(learner), point)
+
+    # --- snapshots
+
+    def _begin_snapshot(self, peer: PeerId, learner: LearnerView, ref: SnapshotRef) -> None:
+        """From where the last attempt broke off, if it was the same snapshot."""
+        known, offset = learner.partial if learner.partial is not None else (0, 0)
+        learner.stage = Stage.SNAPPING
+        learner.snapshot = ref
+        learner.snapshot_sent = offset if known == ref.zxid else 0
+        self._state.out.send(peer, Snap(ref.zxid, learner.snapshot_sent))
+        self._awaiting_piece.append(peer)
+
+    def on_snap_ack(self, peer: PeerId, learner: LearnerView, offset: int) -> Complaint:
+        """One piece at a time: a learner with a slow disk is not flooded."""
+        if learner.snapshot is None or offset > learner.snapshot_sent:
+            return "SNAPACK out of turn"
+        if learner.stage is Stage.SNAPPING and offset == learner.snapshot_sent:
+            self._awaiting_piece.append(peer)
+        return None
+
+    def _send_pieces(self) -> None:
+        """As far as the budget of this tick goes; whoever waits longest comes first."""
+        for _ in range(len(self._awaiting_piece)):
+            if self._budget <= 0:
+                return
+            peer = self._awaiting_piece.popleft()
+            learner = self._learners.get(peer)
+            if learner is not None and learner.stage is Stage.SNAPPING:
+                self._send_piece(peer, learner)
+
+    def _send_piece(self, peer: PeerId, learner: LearnerView) -> None:
+        state, ref = self._state, learner.snapshot
+        assert ref is not None
+        size = state.limits.snapshot_chunk_bytes
+        data = state.history.read_snapshot(ref, learner.snapshot_sent, size)
+        state.out.send(peer, SnapData(learner.snapshot_sent, data, len(data) < size))
+        learner.snapshot_sent += len(data)
+        self._budget -= len(data)
+        if len(data) < size:
+            self._begin_history(learner, ref.zxid)
+
+    def tick(self, ticks: int) -> None:
+        """The budget for snapshots grows again."""
+        rate = self._state.limits.snapshot_bytes_per_tick
+        self._budget = min(self._budget + ticks * rate, rate)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether somebody waits for the next tick."""
+        return bool(self._awaiting_piece)
+
+    @property
+    def needed_from(self) -> Zxid | None:
+        """The log after this zxid is needed by somebody; None where the snapshot is, too."""
+        if any(learner.stage is Stage.SNAPPING for learner in self._learners.values()):
+            return None
+        fed = [learner.sent for learner in self._learners.values() if learner.stage.is_fed]
+        return min(fed, default=self._state.history.last)
+
+    # --- the stream
+
+    def feed(self) -> None:
+        """Send everybody what there is room for. Called once for each batch."""
+        if self._awaiting_piece:
+            self._send_pieces()
+        state = self._state
+        last, committed = state.history.last, state.committed
+        for peer, learner in self._learners.items():
+            if not learner.stage.is_fed:
+                continue
+            end = committed if learner.observes else last
+            if learner.sent < end and learner.unacked_bytes < self._window:
+                self._send_records(peer, learner, end)
+            if learner.stage is Stage.CATCHING_UP:
+                if learner.sent < learner.target:
+                    continue
+                state.out.send(peer, NewLeader(state.current_epoch))
+                learner.synced_to = learner.sent
+                learner.stage = Stage.WAIT_ACK
+        self._fresh.clear()
+
+    def _send_records(self, peer: PeerId, learner: LearnerView, end: Zxid) -> None:
+        out, fresh = self._state.out, self._fresh
+        for run in self._state.history.runs(learner.sent, end, max_bytes=self._state.limits.read_bytes):
+            proposal = fresh.get(run.first)
+            if proposal is None or proposal.last != run.last:
+                proposal = fresh[run.first] = Proposal(run.first, run.payloads)
+            out.early(peer, proposal)
+            learner.on_sent(run.last, run.size)
+            if learner.unacked_bytes >= self._window:
+                return
+
+    def send_commits(self) -> None:
+        """One COMMIT for everything that was committed in this batch, to each as far as it was sent it."""
+        committed = self._state.committed
+        message = Commit(committed)
+        for peer, learner in self._learners.items():
+            if learner.stage is Stage.ACTIVE or learner.stage is Stage.WAIT_ACK:
+                upto = min(committed, learner.sent)
+                if upto > learner.commit_sent:
+                    learner.commit_sent = upto
+                    self._state.out.early(peer, message if upto == committed else Commit(upto))

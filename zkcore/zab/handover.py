@@ -1,0 +1,69 @@
+"""How a leader hands over (protocol.md 1.11): to whom, and when.
+
+It takes no more proposals, waits until the successor has acknowledged every one there is and knows all of them to be
+committed, and then names it to everybody in HANDOFF. Nothing of discovery and synchronisation is skipped: the successor
+must win an epoch like any leader, so a hand-over to the wrong node costs time and nothing else. What is saved is the
+election, and the wait until somebody notices that there is no leader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from zkcore.errors import BadArgumentsError
+from zkcore.zab.learner_view import LearnerView, Stage
+from zkcore.zab.messages import HandOff, PeerId, Role, Vote
+from zkcore.zab.state import Elected, State
+
+__all__ = ["HandOver", "best_successor"]
+
+
+def _can_succeed(state: State, peer: PeerId, learner: LearnerView | None) -> bool:
+    return (
+        learner is not None
+        and learner.stage is Stage.ACTIVE
+        and learner.counts
+        and learner.damage is None
+        and state.config.can_lead(peer)
+    )
+
+
+def best_successor(state: State, learners: Mapping[PeerId, LearnerView]) -> PeerId | None:
+    """The learner that lacks least, the lowest number among equals; None where nobody could lead."""
+    able = [peer for peer in sorted(learners) if _can_succeed(state, peer, learners[peer])]
+    return max(able, key=lambda peer: learners[peer].acked, default=None)
+
+
+class HandOver:
+    """A hand-over to `target` under way. Raises BadArgumentsError for a target that cannot lead now."""
+
+    def __init__(self, state: State, learners: Mapping[PeerId, LearnerView], target: PeerId) -> None:
+        if not _can_succeed(state, target, learners.get(target)):
+            raise BadArgumentsError(
+                f"server {target} cannot take over: it is no voter that is in line with this leader; see status()"
+            )
+        self.target = target
+        self.announced = False
+        """HANDOFF was sent: there is no way back."""
+        self.ticks_left = state.limits.transfer_ticks
+        self._state = state
+        self._learners = learners
+
+    def try_announce(self, epoch: int) -> None:
+        """Name the successor, if it is ready. Whoever hears of it breaks the link to this leader, which waits for that:
+        a link broken from here could lose the news."""
+        state, last = self._state, self._state.history.last
+        learner = self._learners[self.target]
+        if self.announced or min(state.committed, learner.acked, learner.commit_sent) < last:
+            return
+        self.announced = True
+        for peer, other in self._learners.items():
+            if other.stage is Stage.ACTIVE:
+                state.out.send(peer, HandOff(self.target, epoch))
+
+    @property
+    def result(self) -> Elected:
+        """What the old leader does then: it follows."""
+        state = self._state
+        vote = Vote(Role.LEADING, self.target, state.history.last, state.current_epoch, state.round)
+        return Elected(vote, f"the leadership was handed over to {self.target}")
