@@ -190,6 +190,22 @@ def test_times_that_cannot_be_are_refused(wrong: Operation) -> None:
         check([wrong], Register())
 
 
+def test_no_configuration_is_looked_at_twice() -> None:
+    """Nine additions at once that all come to the same have 9! orders, and 2^9 configurations of nine."""
+    history = [*(op(0, 9, Add(1), UNKNOWN) for _ in range(9)), op(0, 10, Add(), 99)]
+    result = check(history, Counter())
+    assert result.verdict is Verdict.BROKEN
+    assert result.steps < 9 * 10 * 2**9
+
+
+def test_what_may_have_happened_and_would_have_changed_nothing_is_not_tried() -> None:
+    """Else there were 2^30 sets of deletions without effect."""
+    history = [*(op(0, None, Delete()) for _ in range(30)), op(1, 2, Look(), 0)]
+    result = check(history, Register())
+    assert result.verdict is Verdict.BROKEN
+    assert result.steps == 31
+
+
 def test_many_operations_are_no_deep_recursion() -> None:
     history = [op(2 * number, 2 * number + 1, Add(1), number + 1) for number in range(20_000)]
     result = check(history, Counter())
