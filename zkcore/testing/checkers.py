@@ -54,10 +54,14 @@ def chain(state: int, zxid: Zxid, payload: bytes) -> int:
 
 
 class Oracle:
-    """Everything that is known about one ensemble. `without` names invariants that are not to be checked."""
+    """Everything that is known about one ensemble, whose `Limits.window_bytes` is `window_bytes`. `without` names
+    invariants that are not to be checked."""
 
-    def __init__(self, config: EnsembleConfig, *, without: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, config: EnsembleConfig, *, window_bytes: int = 8 << 20, without: frozenset[str] = frozenset()
+    ) -> None:
         self.config = config
+        self.window_bytes = window_bytes
         self.without = without
         self.durable = {member: Durable() for member in config.members}
         self.born: dict[Zxid, bytes] = {}

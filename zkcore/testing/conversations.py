@@ -1,12 +1,14 @@
 """What may be said when: the checks on messages, made at the instant each leaves its node.
 
 Two kinds. What a message promises must be durable already at its sender (N6, the D-rules of protocol.md 1.7). And on
-each link a conversation must keep its form (N9, N10): proposals without a gap, commits only of what was proposed there,
-acknowledgements that rise and begin with (epoch, 0). A repeated proposal is legal: the learner drops it.
+each link a conversation must keep its form (N9, N10): proposals without a gap and no more of them than the learner's
+window has room for (L5), commits only of what was proposed there, acknowledgements that rise and begin with (epoch, 0).
+A repeated proposal is legal: the learner drops it.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +40,22 @@ __all__ = ["Conversations"]
 class _Link:
     """What was said in one direction of one link."""
 
-    __slots__ = ("acked", "epoch", "snapshot", "tip")
+    __slots__ = ("acked", "epoch", "history", "saved", "snapshot", "tip", "unacked", "unacked_bytes")
 
     def __init__(self) -> None:
         self.epoch = 0  # of the LEADERINFO sent here
         self.tip: Zxid | None = None  # the last zxid the learner got here; None before synchronisation
         self.acked: Zxid | None = None
         self.snapshot: Zxid = 0  # the snapshot announced here
+        self.history: Zxid = 0  # what the learner had got when NEWLEADER was sent
+        self.saved: Zxid = 0  # the learner's last SYNCACK
+        self.unacked: deque[tuple[Zxid, int]] = deque()  # what was sent and not acknowledged: last zxid and bytes
+        self.unacked_bytes = 0
+
+    def on_acked(self, zxid: Zxid) -> None:
+        """The other side has let it be known that it has everything up to `zxid`."""
+        while self.unacked and self.unacked[0][0] <= zxid:
+            self.unacked_bytes -= self.unacked.popleft()[1]
 
 
 class Conversations:
@@ -60,6 +71,7 @@ class Conversations:
         # The newest epoch each node promised, whom it promised it to, and in which of its terms as leader.
         self._promised: dict[PeerId, tuple[int, PeerId, int]] = dict.fromkeys(members, (0, 0, 0))
         self._promises: dict[tuple[int, PeerId], list[PeerId]] = {}  # who promised this epoch to this leader
+        self._recency: dict[tuple[int, PeerId], tuple[int, Zxid]] = {}  # current epoch and last zxid with a promise
         self._terms: dict[PeerId, int] = dict.fromkeys(members, 0)
         self._checks: dict[type, Callable[[PeerId, PeerId, _Link, Any], None]] = {
             LeaderInfo: self._leader_info,
@@ -113,6 +125,8 @@ class Conversations:
             self._lacks(node, message, "its accepted epoch")
         if self._oracle.established.get(message.epoch) != node:  # established: the promise was made and counted
             self._promise(node, node, message.epoch)
+        durable = self._oracle.durable[node]
+        self._recency.setdefault((message.epoch, node), (durable.current, durable.last))
         link.epoch = message.epoch
 
     def _ack_epoch(self, node: PeerId, to: PeerId, link: _Link, message: AckEpoch) -> None:
@@ -135,6 +149,7 @@ class Conversations:
             if node in self._observers or durable.damage is not None:
                 self._oracle.fail("X13", f"node {node} sends {message}, and has no promise to give")
             self._promise(node, to, epoch)
+            self._recency[epoch, node] = message.current_epoch, message.last_zxid
 
     # --- synchronisation
 
@@ -156,6 +171,10 @@ class Conversations:
     def _sync_ack(self, node: PeerId, to: PeerId, link: _Link, message: SyncAck) -> None:
         if not self._oracle.durable[node].holds(message.zxid):
             self._lacks(node, message, "that record")
+        if message.zxid <= link.saved:
+            self._oracle.fail("N9", f"node {node} sends {message} after {format_zxid(link.saved)}")
+        link.saved = message.zxid
+        self._links[to, node].on_acked(message.zxid)
 
     def _hand_off(self, node: PeerId, to: PeerId, link: _Link, message: HandOff) -> None:
         self._oracle.hands_over(node, message)
@@ -164,6 +183,11 @@ class Conversations:
         promises = self._promises.get((message.epoch, node), [])
         if not self._oracle.config.is_quorum(promises):
             self._oracle.fail("X1", f"node {node} leads epoch {message.epoch}, promised only by {promises}")
+        recency, epoch = self._recency, message.epoch
+        behind = [peer for peer in promises if recency[epoch, peer] <= recency[epoch, node]]
+        if not self._oracle.config.is_quorum(behind):
+            self._oracle.fail("X15", f"node {node} leads epoch {epoch}, and only {behind} have no newer history")
+        link.history = link.tip if link.tip is not None else 0
         self._oracle.announces(node, message)
 
     # --- broadcast
@@ -176,7 +200,12 @@ class Conversations:
         self._oracle.proposes(node, message)
         if to in self._observers:
             self._oracle.commit(node, message.last)  # an observer gets nothing else
+        if link.unacked_bytes >= self._oracle.window_bytes:
+            self._oracle.fail("L5", f"node {node} sends {message} to {to}, which owes {link.unacked_bytes} bytes")
         link.tip = message.last if tip is None else max(tip, message.last)
+        size = sum(map(len, message.payloads))
+        link.unacked.append((message.last, size))
+        link.unacked_bytes += size
 
     def _ack(self, node: PeerId, to: PeerId, link: _Link, message: Ack) -> None:
         durable = self._oracle.durable[node]
@@ -186,6 +215,7 @@ class Conversations:
                 self._oracle.fail("N9", f"node {node} sends {message} again")
             if durable.current != epoch_of(zxid):
                 self._lacks(node, message, f"current epoch {epoch_of(zxid)}")
+            self._check_history(node, to, message)
         else:
             if link.acked is None:
                 self._oracle.fail("N10", f"node {node} sends {message} before it accepted the epoch")
@@ -193,7 +223,16 @@ class Conversations:
                 self._oracle.fail("N9", f"node {node} sends {message} after {format_zxid(link.acked)}")
             if not durable.keeps(zxid):
                 self._lacks(node, message, "that record")
+            self._links[to, node].on_acked(zxid)
         link.acked = zxid
+
+    def _check_history(self, node: PeerId, to: PeerId, message: Ack) -> None:
+        """Who accepts the epoch has what its leader had, and nothing that its leader did not send (X11)."""
+        durable, sent = self._oracle.durable[node], self._links[to, node]
+        if sent.tip is None or durable.last > sent.tip or not durable.holds(sent.history):
+            has, was_sent = format_zxid(durable.last), format_zxid(sent.history)
+            self._oracle.fail("X11", f"node {node} sends {message} with a log up to {has}, and was sent {was_sent}")
+        sent.on_acked(sent.history)
 
     def _commit(self, node: PeerId, to: PeerId, link: _Link, message: Commit | UpToDate) -> None:
         if link.tip is None or message.zxid > link.tip:

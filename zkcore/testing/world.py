@@ -77,7 +77,7 @@ class World:
         self._sequence = 0
         self.plan = plan = plan if plan is not None else draw_plan(seed)
         self.trace = Trace(keep=keep_trace)
-        self.oracle = Oracle(EnsembleConfig(plan.voters), without=without)
+        self.oracle = Oracle(EnsembleConfig(plan.voters), window_bytes=plan.limits.window_bytes, without=without)
         self.network = Network(self, plan.voters, plan, random_stream(seed, "network"))
         self.network.on_link = self.oracle.linked
         self.program = make_program(plan)
