@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import pytest
+from attrs import evolve
+from damaged import damaged
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,11 +14,12 @@ from zkcore.errors import InvariantViolation, StorageFailedError, StorageFullErr
 from zkcore.storage import MemoryStorage, Storage
 from zkcore.storage.storage import prefix_of
 from zkcore.testing.contracts import StorageContract
+from zkcore.zab.messages import Damage
 from zkcore.zab.ready import (
     Append,
     Compact,
-    Entry,
     InstallSnapshot,
+    Repair,
     Saved,
     SaveEpochs,
     SnapshotChunk,
@@ -34,6 +37,9 @@ class TestMemoryStorage(StorageContract):
     def make_storage(self) -> Storage:
         return MemoryStorage()
 
+    def make_damaged_storage(self, damage: Damage) -> Storage:
+        return damaged(MemoryStorage(), damage)
+
     def reopen(self, storage: Storage) -> Storage:
         """A new storage with what the old one held, which then is dead: so the contract must not use it any more."""
         assert isinstance(storage, MemoryStorage)
@@ -43,171 +49,6 @@ class TestMemoryStorage(StorageContract):
         with pytest.raises(StorageFailedError):
             storage.save([])
         return fresh
-
-
-# --- broken storages, each caught by the promise it breaks -----------------------------------------------------------
-
-
-class LosesAnAppend(MemoryStorage):
-    def save(self, writes: Sequence[Write]) -> None:
-        super().save([write for write in writes if not (isinstance(write, Append) and write.payloads == (b"four",))])
-
-
-class LosesTheLastWrite(MemoryStorage):
-    def save(self, writes: Sequence[Write]) -> None:
-        super().save(writes[:-1] if len(writes) > 3 else writes)
-
-
-class ForgetsTheAcceptedEpoch(MemoryStorage):
-    def load(self) -> Saved:
-        saved = super().load()
-        return Saved(saved.current_epoch, saved.current_epoch, saved.base, saved.last, saved.epoch_ends)
-
-
-class ShowsOnlyTheLastEpoch(MemoryStorage):
-    def load(self) -> Saved:
-        saved = super().load()
-        return Saved(saved.accepted_epoch, saved.current_epoch, saved.base, saved.last, saved.epoch_ends[-1:])
-
-
-class ForgetsTheEpochOfTheBase(MemoryStorage):
-    def load(self) -> Saved:
-        saved = super().load()
-        ends = saved.epoch_ends if saved.last != saved.base else ()
-        return Saved(saved.accepted_epoch, saved.current_epoch, saved.base, saved.last, ends)
-
-
-class NamesTheWrongBase(MemoryStorage):
-    def load(self) -> Saved:
-        saved = super().load()
-        base = saved.base + 1 if saved.base and saved.base != saved.last else saved.base
-        return Saved(saved.accepted_epoch, saved.current_epoch, base, saved.last, saved.epoch_ends)
-
-
-class GivesWhatFitsOnly(MemoryStorage):
-    def entries(self, after: Zxid, max_bytes: int) -> Sequence[Entry]:
-        found = list(super().entries(after, max_bytes))
-        return found if sum(len(entry.payload) for entry in found) <= max_bytes else []
-
-
-class GivesOneTooMany(MemoryStorage):
-    def entries(self, after: Zxid, max_bytes: int) -> Sequence[Entry]:
-        return super().entries(after, max_bytes + 1)
-
-
-class BeginsWithTheRecordItself(MemoryStorage):
-    def entries(self, after: Zxid, max_bytes: int) -> Sequence[Entry]:
-        begins_epoch = after & 0xFFFFFFFF == 1
-        return super().entries(after if begins_epoch or after == self.load().base else after - 1, max_bytes)
-
-
-class TruncatesOneShort(MemoryStorage):
-    def save(self, writes: Sequence[Write]) -> None:
-        last = self.load().last
-        super().save([w for w in writes if not (isinstance(w, Truncate) and w.zxid + 2 == last)])
-
-
-class KeepsTheLogAtInstallation(MemoryStorage):
-    def save(self, writes: Sequence[Write]) -> None:
-        before = self._log
-        super().save(writes)
-        if any(isinstance(write, InstallSnapshot) for write in writes):
-            self._log = before
-
-
-class ContinuesAtOffset0(MemoryStorage):
-    def _put_aside(self, chunk: SnapshotChunk) -> None:
-        shadow = self._shadow
-        if chunk.offset == 0 and shadow is not None and shadow.ref == chunk.ref:
-            chunk = SnapshotChunk(chunk.ref, shadow.size, chunk.data)
-        super()._put_aside(chunk)
-
-
-class InstallsEachPiece(MemoryStorage):
-    def _put_aside(self, chunk: SnapshotChunk) -> None:
-        super()._put_aside(chunk)
-        self._log.base = self._log.last = chunk.ref.zxid
-        self._log.runs = []
-
-
-class KeepsOnlyTheNewestSnapshot(MemoryStorage):
-    def _prune_snapshots(self) -> None:
-        self._snapshots = dict(sorted(self._snapshots.items())[-1:])
-
-
-class KeepsOnlyTheOldestSnapshots(MemoryStorage):
-    def _prune_snapshots(self) -> None:
-        self._snapshots = dict(sorted(self._snapshots.items())[:2])
-
-
-class JoinsSnapshotsBackwards(MemoryStorage):
-    def save_snapshot(self, ref: SnapshotRef, chunks: Iterable[bytes]) -> None:
-        super().save_snapshot(ref, list(chunks)[::-1])
-
-
-class SnapshotsCompactAtOnce(MemoryStorage):
-    def save_snapshot(self, ref: SnapshotRef, chunks: Iterable[bytes]) -> None:
-        super().save_snapshot(ref, chunks)
-        self._log.compact(ref.zxid)
-
-
-class ReadsUnknownSnapshotsAsEmpty(MemoryStorage):
-    def read_snapshot(self, ref: SnapshotRef, offset: int, size: int) -> bytes:
-        return super().read_snapshot(ref, offset, size) if ref.zxid in self._snapshots else b""
-
-
-class NeverCompacts(MemoryStorage):
-    def _compact(self, ref: SnapshotRef) -> None:
-        pass
-
-
-class StartsFull(MemoryStorage):
-    def load(self) -> Saved:
-        saved = super().load()
-        return saved if saved.accepted_epoch else Saved(1, 0, saved.base, saved.last, saved.epoch_ends)
-
-
-CAUGHT: list[tuple[type[MemoryStorage], str]] = [
-    (StartsFull, "a_new_storage_is_empty"),
-    (ForgetsTheAcceptedEpoch, "epochs_are_saved_together"),
-    (LosesAnAppend, "records_are_read_back_as_they_were_appended"),
-    (ShowsOnlyTheLastEpoch, "epochs_of_the_log_may_be_left_out"),
-    (LosesTheLastWrite, "one_save_holds_many_writes_in_order"),
-    (BeginsWithTheRecordItself, "entries_begin_after_any_record"),
-    (GivesOneTooMany, "entries_stop_before_too_many_bytes"),
-    (GivesWhatFitsOnly, "entries_give_one_record_however_large"),
-    (ShowsOnlyTheLastEpoch, "truncation_removes_what_comes_after"),
-    (TruncatesOneShort, "another_history_may_follow_a_truncation"),
-    (JoinsSnapshotsBackwards, "a_snapshot_is_read_back_in_pieces"),
-    (SnapshotsCompactAtOnce, "a_snapshot_is_read_back_in_pieces"),
-    (KeepsOnlyTheNewestSnapshot, "the_newest_snapshot_and_that_at_the_base_are_kept"),
-    (KeepsOnlyTheOldestSnapshots, "the_newest_snapshot_and_that_at_the_base_are_kept"),
-    (ReadsUnknownSnapshotsAsEmpty, "a_snapshot_that_is_not_kept_is_a_lookup_error"),
-    (NeverCompacts, "compaction_forgets_the_records_of_the_snapshot"),
-    (NamesTheWrongBase, "compaction_forgets_the_records_of_the_snapshot"),
-    (ForgetsTheEpochOfTheBase, "the_log_goes_on_after_compaction"),
-    (InstallsEachPiece, "pieces_put_aside_change_nothing_yet"),
-    (KeepsTheLogAtInstallation, "an_installed_snapshot_replaces_the_log"),
-    (ContinuesAtOffset0, "a_piece_at_offset_0_begins_anew"),
-    (NeverCompacts, "any_history_reads_as_it_was_written"),
-    (NamesTheWrongBase, "any_history_reads_as_it_was_written"),
-]
-
-
-@pytest.mark.parametrize(("broken", "promise"), CAUGHT, ids=lambda value: value if isinstance(value, str) else None)
-def test_the_contract_catches(broken: type[MemoryStorage], promise: str) -> None:
-    class Broken(StorageContract):
-        def make_storage(self) -> Storage:
-            return broken()
-
-    # A broken storage may also trip over its own checks.
-    with pytest.raises((AssertionError, InvariantViolation)):
-        getattr(Broken(), f"test_{promise}")()
-
-
-def test_every_promise_of_the_contract_can_be_broken() -> None:
-    promises = {name.removeprefix("test_") for name in vars(StorageContract) if name.startswith("test_")}
-    assert promises == {promise for _, promise in CAUGHT}
 
 
 # --- what it refuses -------------------------------------------------------------------------------------------------
@@ -258,6 +99,42 @@ def test_it_refuses(write: Write) -> None:
     assert (storage.load(), storage.entries(Z(1, 2), EVERYTHING), storage.size_bytes) == before
 
 
+def with_a_tail() -> MemoryStorage:
+    """Epochs 4 and 3; records (1, 3), (1, 4), (3, 1), (3, 2) after the base (1, 2); the snapshot to begin with at
+    (3, 1), older ones at (1, 4) and, behind the base, at (1, 1)."""
+    storage = MemoryStorage()
+    storage.save([SaveEpochs(4, 3), Append(Z(1, 1), (b"a", b"b", b"c", b"d")), Append(Z(3, 1), (b"e", b"f"))])
+    storage.save_snapshot(SnapshotRef(Z(3, 1)), [b"state"])
+    storage.save([Compact(SnapshotRef(Z(3, 1)), Z(1, 2))])
+    storage.save_snapshot(SnapshotRef(Z(1, 1)), [b"oldest"])
+    storage.save_snapshot(SnapshotRef(Z(1, 4)), [b"older"])
+    return storage
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        Truncate(Z(1, 4)),
+        Truncate(Z(1, 2)),
+        Truncate(0),
+        Compact(SnapshotRef(Z(1, 4))),
+        Compact(SnapshotRef(Z(1, 4)), Z(1, 2)),
+        Compact(SnapshotRef(Z(1, 1))),
+        Compact(SnapshotRef(Z(3, 1)), Z(3, 2)),
+        Compact(SnapshotRef(Z(3, 1)), Z(1, 5)),
+        Compact(SnapshotRef(Z(3, 1)), Z(1, 1)),
+        Compact(SnapshotRef(Z(3, 1)), 0),
+    ],
+    ids=repr,
+)
+def test_it_refuses_to_go_behind_the_snapshot_or_the_base(write: Write) -> None:
+    storage = with_a_tail()
+    before = storage.load(), storage.entries(Z(1, 2), EVERYTHING), storage.size_bytes
+    with pytest.raises(InvariantViolation):
+        storage.save([write])
+    assert (storage.load(), storage.entries(Z(1, 2), EVERYTHING), storage.size_bytes) == before
+
+
 def test_records_do_not_run_over_the_end_of_an_epoch() -> None:
     storage = MemoryStorage()
     ref = SnapshotRef(Z(1, 0xFFFFFFFE))
@@ -278,6 +155,13 @@ def test_a_snapshot_of_what_was_never_saved_is_refused() -> None:
         filled().save_snapshot(SnapshotRef(Z(3, 2)), [b"ahead of the log"])
 
 
+def test_a_snapshot_of_what_is_no_record_is_not_begun_with() -> None:
+    storage = filled()
+    storage.save_snapshot(SnapshotRef(Z(2, 1)), [b"of an epoch that was left out"])
+    with pytest.raises(InvariantViolation):
+        storage.save([Compact(SnapshotRef(Z(2, 1)), Z(1, 3))])
+
+
 def test_a_snapshot_whose_making_fails_changes_nothing() -> None:
     storage = filled()
 
@@ -296,28 +180,11 @@ def test_one_snapshot_older_than_the_newest_is_kept() -> None:
     storage.save([Append(Z(1, 1), (b"a", b"b", b"c", b"d"))])
     for counter in (1, 2, 3):
         storage.save_snapshot(SnapshotRef(Z(1, counter)), [b"at %d" % counter])
-    storage.save([Compact(SnapshotRef(Z(1, 3)))])
+        if counter != 2:
+            storage.save([Compact(SnapshotRef(Z(1, counter)))])
     assert storage.read_snapshot(SnapshotRef(Z(1, 2)), 0, 99) == b"at 2"
     with pytest.raises(LookupError):
         storage.read_snapshot(SnapshotRef(Z(1, 1)), 0, 99)
-
-
-@pytest.mark.parametrize(
-    "replacing",
-    [
-        [Truncate(Z(1, 1))],
-        [SnapshotChunk(SnapshotRef(Z(1, 1)), 0, b"x"), InstallSnapshot(SnapshotRef(Z(1, 1)), 1)],
-    ],
-    ids=["truncation", "installation"],
-)
-def test_snapshots_of_a_history_that_was_replaced_are_forgotten(replacing: list[Write]) -> None:
-    # protocol.md 1.7, D3
-    storage = MemoryStorage()
-    storage.save([Append(Z(1, 1), (b"a", b"b"))])
-    storage.save_snapshot(SnapshotRef(Z(1, 2)), [b"wrong"])
-    storage.save(replacing)
-    with pytest.raises(LookupError):
-        storage.read_snapshot(SnapshotRef(Z(1, 2)), 0, 99)
 
 
 # --- how it fails ----------------------------------------------------------------------------------------------------
@@ -437,38 +304,120 @@ def test_compaction_and_truncation_over_several_epochs_make_room() -> None:
     assert storage.size_bytes == len(b"ggg" + b"state" + b"abcd")
 
 
-def test_a_wiped_storage_is_a_new_one() -> None:
+def test_a_tail_takes_room_until_it_is_compacted() -> None:
+    storage = with_a_tail()
+    snapshots = len(b"state" + b"oldest" + b"older")
+    assert storage.size_bytes == len(b"c" + b"d" + b"e" + b"f") + snapshots
+    storage.save([Compact(SnapshotRef(Z(3, 1)), Z(1, 4))])
+    assert storage.size_bytes == len(b"e" + b"f") + snapshots
+    storage.save([Truncate(Z(3, 1)), Compact(SnapshotRef(Z(3, 1)))])
+    assert storage.size_bytes == snapshots
+
+
+# --- how it is damaged -----------------------------------------------------------------------------------------------
+
+
+def test_a_new_storage_is_not_damaged() -> None:
+    assert MemoryStorage().load().damage is None
+
+
+@pytest.mark.parametrize(("noticed", "damage"), [(True, Damage.EPOCHS), (False, None)])
+def test_a_wiped_storage_holds_nothing(noticed: bool, damage: Damage | None) -> None:
     storage = filled()
-    storage.wipe()
-    assert storage.load() == Saved()
+    storage.wipe(noticed=noticed)
+    assert storage.load() == Saved(damage=damage)
     assert storage.size_bytes == 0
     with pytest.raises(LookupError):
         storage.read_snapshot(SnapshotRef(Z(1, 2)), 0, 1)
     storage.save([SaveEpochs(1, 0), Append(Z(1, 1), (b"a",))])
-    assert storage.load() == Saved(1, 0, last=Z(1, 1), epoch_ends=(Z(1, 1),))
+    assert storage.load() == Saved(1, 0, last=Z(1, 1), epoch_ends=(Z(1, 1),), damage=damage)
 
 
 @pytest.mark.parametrize(
     ("after", "saved"),
     [
-        (Z(1, 3), Saved(4, 3, Z(1, 2), Z(1, 3), (Z(1, 3),))),
-        (Z(1, 2), Saved(4, 3, Z(1, 2), Z(1, 2), (Z(1, 2),))),
-        (Z(1, 1), Saved(4, 3)),
+        (Z(3, 1), Saved(4, 3, Z(1, 2), Z(3, 1), (Z(1, 4), Z(3, 1)), Z(3, 1))),
+        (Z(1, 4), Saved(4, 3, Z(1, 2), Z(1, 4), (Z(1, 4),), Z(1, 4))),  # an older snapshot, and the log up to it
+        (
+            Z(1, 3),
+            Saved(4, 3, Z(1, 1), Z(1, 1), (Z(1, 1),)),
+        ),  # the log does not reach back to what is left
+        (Z(1, 2), Saved(4, 3, Z(1, 1), Z(1, 1), (Z(1, 1),))),
+        (Z(1, 1), Saved(4, 3, Z(1, 1), Z(1, 1), (Z(1, 1),))),
         (0, Saved(4, 3)),
     ],
 )
-def test_an_old_backup_lacks_the_newest_records(after: Zxid, saved: Saved) -> None:
-    storage = filled()
+def test_a_storage_that_lost_its_end_holds_what_a_snapshot_reaches(after: Zxid, saved: Saved) -> None:
+    storage = with_a_tail()
+    records = {entry.zxid: entry for entry in storage.entries(Z(1, 2), EVERYTHING)}
     storage.lose(after)
-    assert storage.load() == saved
+    assert storage.load() == evolve(saved, damage=Damage.LOG)
+    left = [entry for zxid, entry in records.items() if saved.base < zxid <= saved.last]
+    assert storage.entries(saved.base, EVERYTHING) == left
+    snapshots = {Z(1, 1): b"oldest", Z(1, 4): b"older", Z(3, 1): b"state"}
+    for zxid in [zxid for zxid in snapshots if zxid > after]:
+        del snapshots[zxid]
+        with pytest.raises(LookupError):
+            storage.read_snapshot(SnapshotRef(zxid), 0, 1)
+    assert {zxid: storage.read_snapshot(SnapshotRef(zxid), 0, 9) for zxid in snapshots} == snapshots
+    assert storage.size_bytes == sum(len(entry.payload) for entry in left) + sum(map(len, snapshots.values()))
 
 
-def test_an_old_backup_from_before_the_base_begins_at_an_older_snapshot() -> None:
+def test_a_log_that_was_never_compacted_is_left_up_to_its_damage() -> None:
+    storage = MemoryStorage()
+    storage.save([Append(Z(1, 1), (b"a", b"b", b"c"))])
+    storage.save_snapshot(SnapshotRef(Z(1, 3)), [b"state"])
+    storage.save([Compact(SnapshotRef(Z(1, 3)), 0)])
+    storage.lose(Z(1, 2))
+    assert storage.load() == Saved(last=Z(1, 2), epoch_ends=(Z(1, 2),), damage=Damage.LOG)
+    assert [entry.payload for entry in storage.entries(0, EVERYTHING)] == [b"a", b"b"]
+
+
+def test_a_loss_beyond_the_snapshot_does_not_make_a_newer_one_the_one_to_begin_with() -> None:
     storage = filled()
-    storage.save_snapshot(SnapshotRef(Z(3, 1)), [b"newer"])
-    storage.save([Compact(SnapshotRef(Z(3, 1)))])
+    storage.save_snapshot(SnapshotRef(Z(1, 3)), [b"saved, and not yet compacted to"])
     storage.lose(Z(1, 4))
-    assert storage.load() == Saved(4, 3, Z(1, 2), Z(1, 2), (Z(1, 2),))
-    assert storage.read_snapshot(SnapshotRef(Z(1, 2)), 0, 99) == b"state"
-    with pytest.raises(LookupError):
-        storage.read_snapshot(SnapshotRef(Z(3, 1)), 0, 99)
+    assert storage.load() == Saved(4, 3, Z(1, 2), Z(1, 4), (Z(1, 4),), Z(1, 2), Damage.LOG)
+
+
+def test_an_old_backup_looks_whole() -> None:
+    storage = with_a_tail()
+    storage.lose(Z(3, 1), noticed=False)
+    assert storage.load() == Saved(4, 3, Z(1, 2), Z(3, 1), (Z(1, 4), Z(3, 1)), Z(3, 1))
+
+
+def test_where_nothing_is_lost_nothing_is_damaged() -> None:
+    storage = with_a_tail()
+    before = storage.load()
+    storage.lose(Z(3, 2))
+    assert storage.load() == before
+
+
+def test_what_was_not_in_the_log_cannot_be_where_it_ends() -> None:
+    storage = with_a_tail()
+    before = storage.load()
+    for after in (Z(3, 3), Z(9, 1)):
+        with pytest.raises(InvariantViolation):
+            storage.lose(after)
+    assert storage.load() == before
+    assert storage.read_snapshot(SnapshotRef(Z(3, 1)), 0, 99) == b"state"
+
+
+def test_lost_epochs_are_the_worse_damage() -> None:
+    storage = damaged(MemoryStorage(), Damage.EPOCHS)
+    storage.save([SaveEpochs(5, 5), Append(Z(5, 1), (b"a", b"b"))])
+    storage.lose(Z(5, 1))
+    assert storage.load().damage is Damage.EPOCHS
+    storage = damaged(MemoryStorage(), Damage.LOG)
+    storage.wipe()
+    assert storage.load().damage is Damage.EPOCHS
+    storage.save([Repair()])
+    assert storage.load() == Saved()
+
+
+def test_a_crash_before_the_repair_leaves_the_damage() -> None:
+    writes: list[Write] = [SaveEpochs(4, 4), Repair()]
+    for writes_kept, damage in [(0, Damage.LOG), (1, Damage.LOG), (2, None)]:
+        storage = damaged(MemoryStorage(), Damage.LOG)
+        storage.save_prefix(writes, writes_kept)
+        assert storage.load().damage is damage

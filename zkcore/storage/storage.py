@@ -13,13 +13,13 @@ This module must not know what the payloads mean, nor who leads.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Protocol, assert_never
 
-from attrs import Factory, define, field
+from attrs import define, field
 
 from zkcore.errors import InvariantViolation, StorageFailedError, StorageFullError
+from zkcore.storage.memory_log import MemoryLog
 from zkcore.zab.messages import Damage
 from zkcore.zab.ready import (
     Append,
@@ -34,32 +34,51 @@ from zkcore.zab.ready import (
     Truncate,
     Write,
 )
-from zkcore.zxid import Zxid, epoch_of, follows, format_zxid
+from zkcore.zxid import Zxid, format_zxid
 
 __all__ = ["MemoryStorage", "Storage", "prefix_of"]
 
 
 class Storage(Protocol):
-    """The contract of durability; `zkcore.testing.contracts.StorageContract` proves an implementation against it."""
+    """The contract of durability; `zkcore.testing.contracts.StorageContract` proves an implementation against it.
+
+    What it holds is told by `Saved`: two epochs, a log, the snapshot to begin with, and whether any of it was damaged.
+    The log may reach back behind that snapshot, by what `Compact` left standing: ``base <= snapshot <= last``.
+    """
 
     def load(self) -> Saved:
-        """What is durable. Raises StorageCorruptError where something that was saved cannot be read back: never a
-        silently shortened past."""
+        """What is durable, told without the payloads.
+
+        A silently shortened past is never among the answers. Where something that was saved cannot be read back,
+        `Saved.damage` says so, and the rest is told: a log that ends before its first damaged record; where no whole
+        snapshot reaches its records, an empty one that begins at the newest whole snapshot, or at 0. Lost epochs are 0.
+        A storage that finds nothing at all has lost everything (`Damage.EPOCHS`), unless whoever made it said that the
+        member is a new one. Later lives are told of the damage too, until a `Repair` was saved; everything else works
+        meanwhile. Raises StorageCorruptError where not even this can be told: a storage of another member, say.
+        """
 
     def save(self, writes: Sequence[Write]) -> None:
-        """Make `writes` durable, in order; they are when this returns.
+        """Make `writes` durable, in order; they are when this returns. What each does is told in `zkcore.zab.ready`.
 
         After a crash inside, a prefix of `writes` is: an Append may have ended between two of its records, every other
         write is there whole or not at all. Raises StorageFullError (nothing was lost; the storage still works) or
         StorageFailedError (it is dead). After either a prefix may have been saved.
+
+        The caller promises: records follow one another without a gap. A Truncate goes to a record or the base, and not
+        behind the snapshot. A Compact names a snapshot that is kept, in the log and not older than the one before, and
+        forgets up to a record or the base, not beyond that snapshot. Pieces of a snapshot come in order; in between
+        there may be other writes. Epochs never go back.
         """
 
     def entries(self, after: Zxid, max_bytes: int) -> Sequence[Entry]:
         """See `zkcore.zab.ready.LogReader`."""
 
     def read_snapshot(self, ref: SnapshotRef, offset: int, size: int) -> bytes:
-        """See `zkcore.zab.ready.LogReader`. Raises LookupError where the snapshot is not kept, or no longer; the one at
-        the base of the log always is, and so is the one saved last."""
+        """See `zkcore.zab.ready.LogReader`. Raises LookupError where the snapshot is not kept, or no longer.
+
+        Kept are `Saved.snapshot`, until a Compact or InstallSnapshot names another, and the one saved last. One that
+        was saved of a later state than a Truncate or InstallSnapshot goes to is forgotten with it.
+        """
 
     def save_snapshot(self, ref: SnapshotRef, chunks: Iterable[bytes]) -> None:
         """Keep a snapshot of the application's own making, durable on return. The log is not touched: the Compact
@@ -77,102 +96,7 @@ def prefix_of(writes: Sequence[Write], writes_kept: int, *, records_kept: int = 
     return kept
 
 
-# --- the log in memory -----------------------------------------------------------------------------------------------
-
-
-@define
-class _Run:
-    """The records of one epoch: their counters leave no gap, so the zxid of the first tells all the others."""
-
-    first: Zxid
-    payloads: list[bytes]
-
-    @property
-    def last(self) -> Zxid:
-        return self.first + len(self.payloads) - 1
-
-
-@define
-class _Log:
-    """One run per epoch, ascending, none of them empty. To append is to extend a list; to find is to bisect."""
-
-    base: Zxid = 0
-    last: Zxid = 0
-    runs: list[_Run] = Factory(list)
-    payload_bytes: int = 0
-
-    def append(self, first: Zxid, payloads: Sequence[bytes]) -> None:
-        last = first + len(payloads) - 1
-        if not follows(first, self.last) or last < first or last >> 32 != first >> 32:
-            raise InvariantViolation(
-                f"{len(payloads)} records from {format_zxid(first)} do not follow {format_zxid(self.last)}"
-            )
-        if self.runs and first == self.last + 1:
-            self.runs[-1].payloads.extend(payloads)
-        else:
-            self.runs.append(_Run(first, list(payloads)))
-        self.last = last
-        self.payload_bytes += sum(map(len, payloads))
-
-    def truncate(self, zxid: Zxid) -> None:
-        index, kept = self._place(zxid)
-        for run in self.runs[index + 1 :]:
-            self.payload_bytes -= sum(map(len, run.payloads))
-        del self.runs[index + 1 :]
-        if self.runs:
-            run = self.runs[index]
-            self.payload_bytes -= sum(map(len, run.payloads[kept:]))
-            del run.payloads[kept:]
-            if not run.payloads:
-                del self.runs[index]
-        self.last = zxid
-
-    def compact(self, zxid: Zxid) -> None:
-        index, gone = self._place(zxid)
-        for run in self.runs[:index]:
-            self.payload_bytes -= sum(map(len, run.payloads))
-        del self.runs[:index]
-        if self.runs:
-            run = self.runs[0]
-            self.payload_bytes -= sum(map(len, run.payloads[:gone]))
-            del run.payloads[:gone]
-            run.first += gone
-            if not run.payloads:
-                del self.runs[0]
-        self.base = zxid
-
-    def entries(self, after: Zxid, max_bytes: int) -> list[Entry]:
-        index, start = self._place(after)
-        found: list[Entry] = []
-        room = max_bytes
-        for run in self.runs[index:]:
-            payloads = run.payloads
-            for position in range(start, len(payloads)):
-                payload = payloads[position]
-                room -= len(payload)
-                if room < 0 and found:
-                    return found
-                found.append(Entry(run.first + position, payload))
-            start = 0
-        return found
-
-    def epoch_ends(self) -> tuple[Zxid, ...]:
-        ends = [run.last for run in self.runs]
-        if self.base and (not ends or epoch_of(ends[0]) != epoch_of(self.base)):
-            ends.insert(0, self.base)
-        return tuple(ends)
-
-    def _place(self, zxid: Zxid) -> tuple[int, int]:
-        """The run that holds `zxid`, and how many of its records are not after `zxid`."""
-        if zxid == self.base:
-            return 0, 0
-        index = bisect_right(self.runs, zxid, key=lambda run: run.first) - 1
-        if index < 0 or zxid > self.runs[index].last:
-            raise InvariantViolation(
-                f"{format_zxid(zxid)} is not in the log, which goes from {format_zxid(self.base)} to "
-                f"{format_zxid(self.last)}"
-            )
-        return index, zxid - self.runs[index].first + 1
+# --- the storage in memory -------------------------------------------------------------------------------------------
 
 
 @define
@@ -193,26 +117,24 @@ class _Failure:
     records_kept: int
 
 
-# --- the storage in memory -------------------------------------------------------------------------------------------
-
-
 class MemoryStorage:
     """A `Storage` that lives as long as the process.
 
-    It keeps the snapshot at the base of the log, the one saved last, and the one before that (protocol.md 1.7, D11).
-    Its own promises hold or InvariantViolation is raised: records follow one another without a gap, only what is in
-    the log is truncated or compacted to, only a whole snapshot is installed, epochs never go back. To append costs
-    one `list.extend`; to find a record, a bisection over the epochs of the log.
+    It keeps the snapshot to begin with, the one saved last, and the one before that (protocol.md 1.7, D11). What the
+    caller of `save` promises is checked, and InvariantViolation raised where it does not hold. To append costs one
+    `list.extend`; to find a record, a bisection over the epochs of the log.
 
     The methods after `save_snapshot` are faults, for tests and simulation: `save_prefix` is a crash inside `save`,
-    `fail` and `reopen` a broken disk and its repair, `fill` a full one, `wipe` a lost one, `lose` an old backup.
+    `fail` and `reopen` a broken disk and its repair, `fill` a full one, `wipe` a lost one, `lose` one that cannot be
+    read to its end. The last two are noticed, and then told as `Saved.damage`, or not: an old backup looks whole. A new
+    MemoryStorage is that of a new member, and not damaged.
     """
 
     def __init__(self) -> None:
         self._accepted_epoch = 0
         self._current_epoch = 0
         self._damage: Damage | None = None
-        self._log = _Log()
+        self._log = MemoryLog()
         self._shadow: _Shadow | None = None
         self._snapshots: dict[Zxid, bytes] = {}
         # save_snapshot may run beside save; only what they both change needs this.
@@ -225,7 +147,8 @@ class MemoryStorage:
         """What is saved. Raises StorageFailedError while the storage is dead, as every method here does."""
         self._check_alive()
         log = self._log
-        return Saved(self._accepted_epoch, self._current_epoch, log.base, log.last, log.epoch_ends())
+        epochs = self._accepted_epoch, self._current_epoch
+        return Saved(*epochs, log.base, log.last, log.epoch_ends(), log.snapshot, self._damage)
 
     def save(self, writes: Sequence[Write]) -> None:
         """Apply `writes` in order; see `Storage.save`."""
@@ -285,25 +208,31 @@ class MemoryStorage:
         `capacity_bytes`. None: there is room for all again."""
         self._capacity_bytes = capacity_bytes
 
-    def wipe(self) -> None:
-        """Everything saved is gone, as if the disk was replaced by an empty one."""
+    def wipe(self, *, noticed: bool = True) -> None:
+        """Everything saved is gone, as if the disk was replaced by an empty one. Unless `noticed`, the member is taken
+        for a new one."""
         self._accepted_epoch = self._current_epoch = 0
-        self._log = _Log()
+        self._damage = Damage.EPOCHS if noticed else None
+        self._log = MemoryLog()
         self._shadow = None
         with self._snapshots_lock:
             self._snapshots = {}
 
-    def lose(self, after: Zxid) -> None:
-        """The records and snapshots after `after` are gone behind the replica's back, its epochs are not.
+    def lose(self, after: Zxid, *, noticed: bool = True) -> None:
+        """The records and snapshots after `after` are gone behind the replica's back, its epochs are not. Unless
+        `noticed`, this is an old backup.
 
-        Where `after` lies below the base, the log is an empty one that begins at the newest older snapshot, or at 0.
+        Where `after` lies behind the snapshot to begin with, that is the newest older one that is kept; where the log
+        does not reach back to it, the log is an empty one that begins there, or at 0 if none is kept. Raises
+        InvariantViolation for an `after` beyond the snapshot that is no record.
         """
+        log = self._log
+        lost = after < log.last
+        older = (zxid for zxid in self._snapshots if zxid <= min(after, log.snapshot))
+        log.lose(after, max(older, default=0))
         self._forget_snapshots_after(after)
-        if after >= self._log.base:
-            self._log.truncate(after)
-        else:
-            base = max(self._snapshots, default=0)
-            self._log = _Log(base, base)
+        if lost and noticed and self._damage is None:
+            self._damage = Damage.LOG
 
     # --- one write ---
 
@@ -322,8 +251,8 @@ class MemoryStorage:
                 self._put_aside(write)
             case InstallSnapshot(ref, size):
                 self._install(ref, size)
-            case Compact(ref):
-                self._compact(ref)
+            case Compact(ref, upto):
+                self._compact(ref, upto)
             case Repair():
                 self._damage = None
             case _:
@@ -353,15 +282,17 @@ class MemoryStorage:
             raise InvariantViolation(f"{ref} of {size} bytes is not what was put aside: {shadow}")
         # Snapshots of a later state may belong to the history that is being replaced.
         self._forget_snapshots_after(ref.zxid)
-        self._log = _Log(ref.zxid, ref.zxid)
+        self._log = MemoryLog.beginning_at(ref.zxid)
         self._shadow = None
         self._keep_snapshot(ref.zxid, b"".join(shadow.pieces))
 
-    def _compact(self, ref: SnapshotRef) -> None:
-        if ref.zxid not in self._snapshots:
-            raise InvariantViolation(f"{ref} was never saved, so the log before it is still needed")
-        self._log.compact(ref.zxid)
-        self._prune_snapshots()
+    def _compact(self, ref: SnapshotRef, upto: Zxid) -> None:
+        # In one step: a snapshot saved beside this must not push out the one that is about to be begun with.
+        with self._snapshots_lock:
+            if ref.zxid not in self._snapshots:
+                raise InvariantViolation(f"{ref} was never saved, so the log before it is still needed")
+            self._log.compact(ref.zxid, upto)
+            self._prune_snapshots()
 
     # --- snapshots, room and failure ---
 
@@ -369,14 +300,14 @@ class MemoryStorage:
         with self._snapshots_lock:
             self._snapshots.pop(zxid, None)
             self._snapshots[zxid] = data
-        self._prune_snapshots()
+            self._prune_snapshots()
 
     def _prune_snapshots(self) -> None:
-        """Keep the base's and the two saved last. Last in time, not in zxid: a node that lost its newest state in a
-        crash delivers again, and its next snapshot is older than those that nobody will ask for any more."""
-        with self._snapshots_lock:
-            kept = {*list(self._snapshots)[-2:], self._log.base}
-            self._snapshots = {zxid: data for zxid, data in self._snapshots.items() if zxid in kept}
+        """Keep the one to begin with and the two saved last. Last in time, not in zxid: a node that lost its newest
+        state in a crash delivers again, and its next snapshot is older than those that nobody will ask for any more.
+        The caller holds the lock."""
+        kept = {*list(self._snapshots)[-2:], self._log.snapshot}
+        self._snapshots = {zxid: data for zxid, data in self._snapshots.items() if zxid in kept}
 
     def _forget_snapshots_after(self, after: Zxid) -> None:
         with self._snapshots_lock:
