@@ -15,7 +15,10 @@ def test_run_counts_what_it_ran(capsys: pytest.CaptureFixture[str]) -> None:
     assert result["seeds"] == 3
     assert result["failure"] is None
     assert result["events"] > 100
-    assert sum(result["faults"].values()) > 0
+    assert sum(result["node_faults"].values()) > 0
+    assert sum(result["message_faults"].values()) > 0
+    assert result["sometimes"]["DIFF"] > 0
+    assert not result["interrupted"]
 
 
 def test_a_violation_is_replayed_event_for_event(capsys: pytest.CaptureFixture[str]) -> None:

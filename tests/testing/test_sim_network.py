@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zkcore.testing.network import Network
-from zkcore.testing.trace import random_stream
 from zkcore.zab.messages import Message, PeerId, Ping
 
 
@@ -39,8 +38,13 @@ class Clock:
 class Pace:
     delay_ns: int = 1000
     jitter_ns: int = 5000
+    spike_share: float = 0.0
+    spike_ns: int = 0
     notice_ns: int = 20_000
     relink_ns: int = 30_000
+
+
+STEADY = Pace()
 
 
 class Watcher:
@@ -74,10 +78,10 @@ class Watcher:
 
 
 class Net:
-    def __init__(self, seed: int = 0, nodes: int = 2) -> None:
+    def __init__(self, seed: int = 0, nodes: int = 2, pace: Pace = STEADY) -> None:
         self.clock = Clock()
         ids = tuple(range(1, nodes + 1))
-        self.network = Network(self.clock, ids, Pace(), random_stream(seed, "network"))
+        self.network = Network(self.clock, ids, pace, seed)
         self.watchers = {me: Watcher(me) for me in ids}
         self.rounds = 0
         for me, watcher in self.watchers.items():
@@ -167,14 +171,104 @@ def test_a_crashed_node_hears_nothing_and_the_other_hears_of_it() -> None:
     assert net.watchers[1].heard == [(2, "linked")]
 
 
-ACTIONS = st.sampled_from(("send", "send", "send", "run", "reset", "block", "mute", "unblock", "crash"))
+def test_a_clogged_direction_delivers_all_at_once_in_order_and_the_other_is_not_touched() -> None:
+    net = Net()
+    net.clock.run()
+    until = net.clock.now + 100_000
+    net.network.clog(1, 2, until)
+    for _ in range(10):
+        net.send(1, 2)
+        net.send(2, 1)
+        net.clock.run(9_000)
+    assert net.watchers[2].heard == [(1, "linked")]
+    assert net.watchers[1].heard == [(2, "linked"), *((2, number) for number in range(1, 11))]
+    net.clock.run(20_000)
+    assert net.watchers[2].heard == [(1, "linked"), *((1, number) for number in range(1, 11))]
+    assert net.network.message_faults == {"clog": 10}
+    net.send(1, 2)
+    net.clock.run(7_001)
+    assert net.watchers[2].heard[-1] == (1, 11)
+    assert net.network.message_faults == {"clog": 10}
+
+
+def test_a_slow_direction_is_slow_until_it_is_mended_and_keeps_the_order() -> None:
+    net = Net()
+    net.clock.run()
+    net.network.slow_down(1, 2, 50_000)
+    net.send(1, 2)
+    net.send(2, 1)
+    net.clock.run(40_000)
+    assert net.watchers[2].heard == [(1, "linked")]
+    assert net.watchers[1].heard == [(2, "linked"), (2, 1)]
+    net.network.slow_down(1, 2, -50_000)
+    net.send(1, 2)
+    net.clock.run(40_000)
+    assert net.watchers[2].heard == [(1, "linked"), (1, 1), (1, 2)]
+    assert net.network.message_faults == {"slow": 1}
+
+
+def test_single_messages_are_late_and_hold_up_the_others() -> None:
+    net = Net(pace=Pace(spike_share=0.1, spike_ns=10**6))
+    net.clock.run()
+    for _ in range(200):
+        net.send(1, 2)
+        net.clock.run(10_000)
+    spikes = net.network.message_faults["spike"]
+    assert 5 < spikes < 50
+    net.network.end_spikes()
+    net.clock.run()
+    net.send(1, 2)
+    net.clock.run()
+    assert net.watchers[2].heard == [(1, "linked"), *((1, number) for number in range(1, 202))]
+    assert net.network.message_faults == {"spike": spikes}
+
+
+def test_messages_that_never_arrive_are_counted() -> None:
+    net = Net()
+    net.clock.run()
+    net.network.block(1, 2, mute=(1,), notice_ns=100_000)
+    for _ in range(3):
+        net.send(1, 2)
+    net.send(2, 1)
+    net.clock.run()
+    assert net.network.message_faults == {"swallowed": 3}
+    net.network.unblock(1, 2)
+    net.clock.run()
+    for _ in range(20):
+        net.send(2, 1)
+    net.network.unplug(1)
+    net.send(2, 1)
+    net.clock.run()
+    assert net.network.message_faults == {"swallowed": 3, "lost": 21}
+
+
+def test_trouble_between_two_nodes_does_not_shift_the_delays_of_others() -> None:
+    arrivals = []
+    for trouble in (False, True):
+        net = Net(nodes=3)
+        net.clock.run()
+        arrived: list[int] = []
+        net.watchers[3].receive = lambda sender, message, net=net, to=arrived: to.append(net.clock.now)  # type: ignore
+        if trouble:
+            net.network.reset(1, 2)
+            net.network.slow_down(1, 2, 1000)
+        for _ in range(20):
+            net.send(1, 2)
+            net.send(1, 3)
+            net.clock.run(10_000)
+        arrivals.append(arrived)
+    assert arrivals[0] == arrivals[1]
+    assert len(arrivals[0]) == 20
+
+
+ACTIONS = st.sampled_from(("send", "send", "send", "run", "reset", "block", "mute", "unblock", "crash", "clog", "slow"))
 PAIRS = st.sampled_from(((1, 2), (2, 1), (1, 3), (3, 1), (2, 3), (3, 2)))
 
 
 @settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 1000), steps=st.lists(st.tuples(ACTIONS, PAIRS, st.integers(1, 40_000)), max_size=60))
 def test_the_law_holds_under_abuse(seed: int, steps: list[tuple[str, tuple[int, int], int]]) -> None:
-    net = Net(seed, nodes=3)
+    net = Net(seed, nodes=3, pace=Pace(spike_share=0.1 * (seed % 2), spike_ns=20_000))
     blocked: list[tuple[int, int]] = []
     for action, (one, other), number in steps:
         if action == "send":
@@ -191,6 +285,10 @@ def test_the_law_holds_under_abuse(seed: int, steps: list[tuple[str, tuple[int, 
             blocked.append((one, other))
         elif action == "unblock" and blocked:
             net.network.unblock(*blocked.pop())
+        elif action == "clog":
+            net.network.clog(one, other, net.clock.now + number)
+        elif action == "slow":
+            net.network.slow_down(one, other, number)
         elif action == "crash":
             net.network.unplug(one)
             sent = net.watchers[one].sent

@@ -19,32 +19,76 @@ from zkcore.testing.trace import NANOSECONDS
 from zkcore.testing.world import World, simulate
 from zkcore.zab.messages import Role
 
-SAMPLE = range(60)
+SAMPLE = range(30)
 
 
 def quiet(voters: int) -> Plan:
     """A plan without faults."""
     return evolve(
         draw_plan(1), voters=tuple(range(1, voters + 1)), tick_ns=(10_000_000,) * voters, rates={},
-        chaos_ns=3 * NANOSECONDS, load_rate=20.0, delay_ns=100_000, jitter_ns=0, relink_ns=1_000_000,
+        chaos_ns=3 * NANOSECONDS, load_rate=20.0, delay_ns=100_000, jitter_ns=0, spike_share=0.0, relink_ns=1_000_000,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("first", SAMPLE[::10])
+@pytest.mark.parametrize("first", SAMPLE[::5])
 @pytest.mark.parametrize("program", [Replicas, BarePeers])
 def test_no_invariant_breaks(first: int, program: Callable[[Plan], Program]) -> None:
-    for seed in range(first, first + 10):
+    for seed in range(first, first + 5):
         report = simulate(seed, make_program=program)
         assert report.violation is None, f"sim replay --seed {seed}: {report.violation}"
 
 
 def test_every_class_of_fault_strikes_in_the_sample() -> None:
-    faults: Counter[str] = Counter()
+    node_faults: Counter[str] = Counter()
+    message_faults: Counter[str] = Counter()
     for seed in SAMPLE:
-        plan = draw_plan(seed)
-        if len(plan.voters) == 3:
-            faults.update(simulate(seed).faults)
-    assert set(faults) == set(CLASSES)
+        if len(draw_plan(seed).voters) == 3:
+            report = simulate(seed)
+            node_faults.update(report.node_faults)
+            message_faults.update(report.message_faults)
+    assert set(node_faults) == set(CLASSES)
+    assert set(message_faults) == {"clog", "lost", "slow", "spike", "swallowed"}
+
+
+def test_some_seeds_are_pure_and_most_are_not() -> None:
+    plans = [draw_plan(seed) for seed in range(1000)]
+    classes = [len(plan.rates) + (plan.spike_share > 0) for plan in plans]
+    assert 20 < classes.count(0) < 80
+    assert 100 < classes.count(1) < 250
+    assert sum(count >= 4 for count in classes) > 600
+    assert sum(len(plan.voters) == 1 for plan in plans) > 20
+
+
+def test_a_strike_that_is_left_out_does_not_change_what_the_others_draw() -> None:
+    seed = 12
+    whole = simulate(seed, keep_trace=True)
+    crashes = [name for name in whole.strikes if name.startswith("partition/")]
+    assert len(crashes) > 1
+    less = simulate(seed, leave_out=frozenset(crashes[:1]), keep_trace=True)
+    assert crashes[0] not in less.strikes
+    assert simulate(seed, leave_out=frozenset({"partition/100000"})).digest == whole.digest
+    for name in crashes[1:]:
+        told = [[line for line in report.lines or () if f"{name} of" in line] for report in (whole, less)]
+        assert told[0] == told[1]
+
+
+def test_load_is_left_out_by_name() -> None:
+    quiet_plan = quiet(3)
+    whole = simulate(1, plan=quiet_plan)
+    assert whole.loads > 30
+    names = {f"load/{number}" for number in range(whole.loads)}
+    half = simulate(1, plan=quiet_plan, leave_out=frozenset(sorted(names)[::2]))
+    assert 0.3 < half.committed / whole.committed < 0.7
+    assert simulate(1, plan=quiet_plan, leave_out=frozenset(names)).committed < 10
+
+
+def test_without_everything_that_struck_it_is_a_world_without_faults() -> None:
+    seed = 12
+    everything = frozenset(simulate(seed).strikes)
+    again: set[str] = set()
+    while left := set((report := simulate(seed, leave_out=everything | again)).strikes) - again:
+        again |= left
+    assert not report.node_faults
 
 
 def test_a_seed_is_one_world() -> None:

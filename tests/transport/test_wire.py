@@ -13,21 +13,26 @@ from hypothesis import strategies as st
 from zkcore.errors import FrameTooLargeError, MalformedFrameError
 from zkcore.transport.wire import decode, encode
 from zkcore.zab.messages import (
+    NOBODY,
     Ack,
     AckEpoch,
     Commit,
+    Damage,
     Diff,
     FollowerInfo,
     Forward,
+    HandOff,
     LeaderInfo,
     Message,
     NewLeader,
     Ping,
     Proposal,
+    Repaired,
     Role,
     Snap,
     SnapAck,
     SnapData,
+    SyncAck,
     Trunc,
     UpToDate,
     Vote,
@@ -40,13 +45,16 @@ data = st.binary(max_size=40)
 batches = st.lists(data, min_size=1, max_size=8).map(tuple)
 
 MESSAGES: dict[type, st.SearchStrategy[Any]] = {
-    Vote: st.builds(Vote, st.sampled_from(Role), st.integers(1, 255), u64, u32, u64),
+    Vote: st.builds(Vote, st.sampled_from(Role), st.integers(NOBODY, 255), u64, u32, u64, st.booleans()),
     FollowerInfo: st.builds(FollowerInfo, u32),
     LeaderInfo: st.builds(LeaderInfo, u32),
-    AckEpoch: st.builds(AckEpoch, st.none() | u32, u64, u64, st.lists(u64, max_size=5).map(tuple)),
+    AckEpoch: st.builds(
+        AckEpoch, st.none() | u32, u64, u64, st.lists(u64, max_size=5).map(tuple), st.none() | st.tuples(u64, u64),
+        st.none() | st.sampled_from(Damage),
+    ),
     Diff: st.builds(Diff, u64),
     Trunc: st.builds(Trunc, u64),
-    Snap: st.builds(Snap, u64),
+    Snap: st.builds(Snap, u64, u64),
     SnapData: st.builds(SnapData, u64, data, st.booleans()),
     SnapAck: st.builds(SnapAck, u64),
     NewLeader: st.builds(NewLeader, u32),
@@ -56,22 +64,39 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     Commit: st.builds(Commit, u64),
     Ping: st.builds(Ping, u64),
     Forward: st.builds(Forward, data),
-}
+    SyncAck: st.builds(SyncAck, u64),
+    Repaired: st.builds(Repaired, u32),
+    HandOff: st.builds(HandOff, st.integers(1, 255), u32),
+}  # fmt: skip
 any_message = st.one_of(*MESSAGES.values())
 
 # One of each kind, the bytes of which are written down here: peers of different releases must agree on them.
 WRITTEN_DOWN: list[tuple[Message, str]] = [
-    (Vote(Role.LEADING, 3, make_zxid(2, 5), 2, 7), "0102 03 0000000200000005 00000002 0000000000000007"),
+    (Vote(Role.LEADING, 3, make_zxid(2, 5), 2, 7), "0102 03 0000000200000005 00000002 0000000000000007 00"),
+    (Vote(Role.OBSERVING, NOBODY, 0, 0, 1, damaged=True), "0103 00 0000000000000000 00000000 0000000000000001 01"),
     (FollowerInfo(6), "02 00000006"),
     (LeaderInfo(7), "03 00000007"),
     (
         AckEpoch(None, make_zxid(2, 1), 9, (9, make_zxid(2, 1))),
-        "0400 00000000 0000000200000001 0000000000000009 00000002 0000000000000009 0000000200000001",
+        "0400 00000000 0000000200000001 0000000000000009 00 00 0000000000000000 0000000000000000"
+        "00000002 0000000000000009 0000000200000001",
     ),
-    (AckEpoch(1, 9, 9, ()), "0401 00000001 0000000000000009 0000000000000009 00000000"),
+    (
+        AckEpoch(1, 9, 9, (), partial=(make_zxid(3, 4), 700)),
+        "0401 00000001 0000000000000009 0000000000000009 00 01 0000000300000004 00000000000002bc 00000000",
+    ),
+    (
+        AckEpoch(None, 0, 0, (), damage=Damage.LOG),
+        "0400 00000000 0000000000000000 0000000000000000 01 00 0000000000000000 0000000000000000 00000000",
+    ),
+    (
+        AckEpoch(None, 0, 0, (), partial=(0, 0), damage=Damage.EPOCHS),
+        "0400 00000000 0000000000000000 0000000000000000 02 01 0000000000000000 0000000000000000 00000000",
+    ),
     (Diff(1), "05 0000000000000001"),
     (Trunc(1), "06 0000000000000001"),
-    (Snap(1), "07 0000000000000001"),
+    (Snap(1), "07 0000000000000001 0000000000000000"),
+    (Snap(1, offset=700), "07 0000000000000001 00000000000002bc"),
     (SnapData(4, b"ab", True), "08 0000000000000004 01 00000002 6162"),
     (SnapAck(6), "09 0000000000000006"),
     (NewLeader(7), "0a 00000007"),
@@ -81,6 +106,9 @@ WRITTEN_DOWN: list[tuple[Message, str]] = [
     (Commit(1), "0e 0000000000000001"),
     (Ping(2), "0f 0000000000000002"),
     (Forward(b"ab"), "10 00000002 6162"),
+    (SyncAck(1), "11 0000000000000001"),
+    (Repaired(7), "12 00000007"),
+    (HandOff(3, 7), "13 03 00000007"),
 ]
 
 
@@ -133,7 +161,7 @@ def decodes_to_the_same_bytes_or_is_refused(data: bytes) -> None:
     assert encode(message) == data
 
 
-@given(st.integers(0, 20), st.binary(max_size=80))
+@given(st.integers(0, 24), st.binary(max_size=80))
 def test_random_bytes_are_a_message_or_refused(tag: int, rest: bytes) -> None:
     decodes_to_the_same_bytes_or_is_refused(bytes([tag]) + rest)
 
@@ -146,16 +174,25 @@ def test_a_damaged_message_is_another_message_or_refused(message: Message, damag
     decodes_to_the_same_bytes_or_is_refused(bytes(damaged))
 
 
+LOG = "0000000000000009 0000000000000009"  # of an AckEpoch: where the log ends, and where it begins
+NO_PART = "00 0000000000000000 0000000000000000"  # nor any part of a snapshot
+
+
 @pytest.mark.parametrize(
     ("what", "written"),
     [
         ("nothing", ""),
         ("an unknown tag", "00"),
-        ("a tag after the last", "11 00000000"),
-        ("a role that does not exist", "0103 03 0000000200000005 00000002 0000000000000007"),
-        ("a flag that is neither yes nor no", "0402 00000001 0000000000000009 0000000000000009 00000000"),
-        ("an epoch where there is none", "0400 00000001 0000000000000009 0000000000000009 00000000"),
-        ("more epochs than bytes", "0401 00000001 0000000000000009 0000000000000009 ffffffff"),
+        ("a tag after the last", "14 00000000"),
+        ("a role that does not exist", "0104 03 0000000200000005 00000002 0000000000000007 00"),
+        ("a voter neither damaged nor whole", "0102 03 0000000200000005 00000002 0000000000000007 02"),
+        ("a promise that is neither", f"0402 00000001 {LOG} 00 {NO_PART} 00000000"),
+        ("an epoch where there is none", f"0400 00000001 {LOG} 00 {NO_PART} 00000000"),
+        ("a damage that does not exist", f"0401 00000001 {LOG} 03 {NO_PART} 00000000"),
+        ("a part that is there nor not", f"0401 00000001 {LOG} 00 02 0000000000000009 0000000000000009 00000000"),
+        ("the zxid of no part", f"0401 00000001 {LOG} 00 00 0000000000000009 0000000000000000 00000000"),
+        ("the size of no part", f"0401 00000001 {LOG} 00 00 0000000000000000 0000000000000009 00000000"),
+        ("more epochs than bytes", f"0401 00000001 {LOG} 00 {NO_PART} ffffffff"),
         ("a last piece that is neither", "08 0000000000000004 02 00000002 6162"),
         ("a piece longer than its bytes", "08 0000000000000004 01 ffffffff 6162"),
         ("a proposal of nothing", "0c 0000000100000001 00000000"),
@@ -173,7 +210,7 @@ def test_it_refuses(what: str, written: str) -> None:
 
 def test_a_claimed_count_costs_no_memory() -> None:
     claims = [
-        bytes.fromhex("0401 00000001 0000000000000009 0000000000000009 ffffffff") + bytes(64),
+        bytes.fromhex(f"0401 00000001 {LOG} 00 {NO_PART} ffffffff") + bytes(64),
         bytes.fromhex("0c 0000000100000001 fffffff0") + bytes(64),
         bytes.fromhex("0c 0000000100000001 00000004") + pack(">4I", *[2**32 - 1] * 4),
     ]
@@ -204,6 +241,10 @@ def test_a_message_above_the_limit_is_refused_before_it_is_looked_at() -> None:
         Ack(2**64),
         FollowerInfo(2**32),
         Vote(Role.LOOKING, 256, 1, 1, 1),
+        Vote(Role.LOOKING, -1, 1, 1, 1),
+        Snap(1, -1),
+        AckEpoch(1, 1, 0, (), partial=(1, 2**64)),
+        HandOff(256, 1),
         AckEpoch(2**32, 1, 0, ()),
         AckEpoch(1, 1, 0, (2**64,)),
         Proposal(1, ()),

@@ -1,22 +1,26 @@
-"""`sim run` and `sim replay`: simulate ensembles from seeds, and look at one of them closely.
+"""`sim run`, `sim replay` and `sim hashes`: simulate ensembles from seeds, and look at one of them closely.
 
 `run` stops at the first seed that breaks an invariant and says how to replay it; `replay` runs that seed again, event
-for event, and prints what happened.
+for event, and prints what happened. A seed must be the same world whenever it is run: `run` repeats a share of them in
+another process with another hash seed, and `hashes` prints what can be compared.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
+import signal
+import subprocess
+import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing import get_context
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from attrs import Factory, define
-
+from zkcore.cli.totals import Totals
 from zkcore.testing.faults import Plan
 from zkcore.testing.load import BarePeers, Program
 from zkcore.testing.mutants import MUTANTS, planted
@@ -28,7 +32,10 @@ __all__ = ["add_to"]
 PROGRAMS: dict[str, Callable[[Plan], Program]] = {"peers": BarePeers, "replicas": Replicas}
 
 BATCH = 20
-"""Seeds that one worker runs before it reports."""
+"""Seeds that one of several workers runs before it reports."""
+
+INTERRUPTED = 130
+"""The exit status of a process that Ctrl-C ended, as shells have it."""
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,11 +44,12 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     actions = sim.add_subparsers(metavar="ACTION", required=True)
 
     run = actions.add_parser("run", help="run many seeds; exits with 1 at the first violation")
-    run.add_argument("--seeds", type=int, default=200, metavar="N", help="how many seeds to run (default: %(default)s)")
-    run.add_argument("--first-seed", type=int, default=0, metavar="N", help="the first of them (default: %(default)s)")
-    run.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: %(default)s)")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    run.set_defaults(run=_run)
+    run.add_argument(
+        "--recheck", type=_share, default=0.01, metavar="SHARE",
+        help="run this share of the seeds again in another process, which must see the same (default: %(default)s)",
+    )  # fmt: skip
+    run.set_defaults(run=_run, every=1)
 
     replay = actions.add_parser("replay", help="run one seed again and print its trace")
     replay.add_argument("--seed", type=int, required=True, metavar="N")
@@ -50,7 +58,15 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     shown.add_argument("--full", action="store_true", help="print every line")
     replay.set_defaults(run=_replay)
 
-    for parser in (run, replay):
+    hashes = actions.add_parser("hashes", help="print the hash of each seed's trace, to compare with another run")
+    hashes.add_argument("--every", type=int, default=1, metavar="N", help="only seeds that N divides")
+    hashes.set_defaults(run=_hashes)
+
+    for parser in (run, hashes):
+        parser.add_argument("--seeds", type=int, default=200, metavar="N", help="how many seeds (default: %(default)s)")
+        parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="the first (default: %(default)s)")
+        parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: %(default)s)")
+    for parser in (run, replay, hashes):
         parser.add_argument(
             "--mutant", choices=sorted(MUTANTS), metavar="NAME",
             help="plant this bug first, to see whether it is found: " + ", ".join(sorted(MUTANTS)),
@@ -64,41 +80,14 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         )
 
 
-@define
-class _Totals:
-    """The sum of many reports."""
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return share
 
-    seeds: int = 0
-    events: int = 0
-    committed: int = 0
-    virtual_ns: int = 0
-    slowest_converge_ns: int = 0
-    cpu_s: float = 0.0
-    faults: Counter[str] = Factory(Counter)
 
-    def add(self, reports: list[Report], cpu_s: float) -> None:
-        self.cpu_s += cpu_s
-        for report in reports:
-            self.seeds += 1
-            self.events += report.events
-            self.committed += report.committed
-            self.virtual_ns += report.virtual_ns
-            self.slowest_converge_ns = max(self.slowest_converge_ns, report.converge_ns)
-            self.faults.update(report.faults)
-
-    def as_dict(self) -> dict[str, Any]:
-        cpu_s = max(self.cpu_s, 1e-9)
-        return {
-            "seeds": self.seeds,
-            "events": self.events,
-            "committed": self.committed,
-            "virtual_seconds": round(self.virtual_ns / 1e9, 1),
-            "slowest_recovery_seconds": round(self.slowest_converge_ns / 1e9, 1),
-            "cpu_seconds": round(self.cpu_s, 2),
-            "seeds_per_cpu_second": round(self.seeds / cpu_s, 1),
-            "events_per_cpu_second": round(self.events / cpu_s),
-            "faults": dict(sorted(self.faults.items())),
-        }
+# --- many seeds, in this process or in others -------------------------------------------------------------------------
 
 
 class _Batch(NamedTuple):
@@ -110,8 +99,15 @@ class _Batch(NamedTuple):
     without: frozenset[str]
 
 
-def _simulate_batch(batch: _Batch) -> tuple[list[Report], float]:
-    """Run seeds until one of them breaks an invariant; also how much CPU time that took."""
+class _Done(NamedTuple):
+    """What came of a batch, and the CPU time it took."""
+
+    reports: list[Report]
+    cpu_s: float
+
+
+def _simulate_batch(batch: _Batch) -> _Done:
+    """Run seeds until one of them breaks an invariant."""
     reports: list[Report] = []
     begun = time.process_time()
     with planted(batch.mutant):
@@ -119,54 +115,117 @@ def _simulate_batch(batch: _Batch) -> tuple[list[Report], float]:
             reports.append(simulate(seed, without=batch.without, make_program=PROGRAMS[batch.drive]))
             if reports[-1].violation is not None:
                 break
-    return reports, time.process_time() - begun
+    return _Done(reports, time.process_time() - begun)
 
 
-def _batches(chosen: argparse.Namespace) -> Iterator[_Batch]:
-    end = chosen.first_seed + chosen.seeds
-    for first in range(chosen.first_seed, end, BATCH):
-        seeds = range(first, min(first + BATCH, end))
-        yield _Batch(seeds, chosen.mutant, chosen.drive, frozenset(chosen.without))
+def _batches(chosen: argparse.Namespace, size: int) -> Iterator[_Batch]:
+    begin, end = chosen.first_seed, chosen.first_seed + chosen.seeds
+    seeds = range(begin + -begin % chosen.every, end, chosen.every)
+    for first in range(0, len(seeds), size):
+        yield _Batch(seeds[first : first + size], chosen.mutant, chosen.drive, frozenset(chosen.without))
+
+
+@contextmanager
+def _simulated(chosen: argparse.Namespace) -> Iterator[Iterator[_Done]]:
+    """All batches, in the order of their seeds. Workers leave Ctrl-C to this process, which then ends them."""
+    if chosen.jobs <= 1:
+        yield map(_simulate_batch, _batches(chosen, 1))
+        return
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        pool = get_context("spawn").Pool(chosen.jobs)
+    finally:
+        signal.signal(signal.SIGINT, heard)
+    with pool:
+        yield pool.imap(_simulate_batch, _batches(chosen, BATCH))
+
+
+# --- sim run ----------------------------------------------------------------------------------------------------------
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    totals = _Totals()
+    every = round(1 / chosen.recheck) if chosen.recheck else 0
+    totals = Totals(keep_digests=every)
     failed: Report | None = None
-    if chosen.jobs > 1:
-        with get_context("spawn").Pool(chosen.jobs) as pool:
-            failed = _collect(pool.imap(_simulate_batch, _batches(chosen)), totals)
-    else:
-        failed = _collect(map(_simulate_batch, _batches(chosen)), totals)
+    interrupted = False
+    different: list[int] = []
+    try:
+        with _simulated(chosen) as simulated:
+            failed = _collect(simulated, totals)
+        if totals.digests:
+            different = _recheck(chosen, totals.digests, every)
+    except KeyboardInterrupt:
+        interrupted = True
     replay = None if failed is None else _replay_command(failed.seed, chosen)
     if chosen.json:
         found = None if failed is None else {"seed": failed.seed, "violation": str(failed.violation), "replay": replay}
-        print(json.dumps({**totals.as_dict(), "failure": found}))
+        rechecked = {"rechecked": sorted(totals.digests), "different": different}
+        print(json.dumps({**totals.as_dict(), **rechecked, "interrupted": interrupted, "failure": found}))
     else:
-        for name, value in totals.as_dict().items():
-            print(f"{name.replace('_', ' ') + ':':26}{value}")
+        print(totals)
         if failed is not None:
             print(f"\nseed {failed.seed} breaks {failed.violation}\nreplay it with: {replay}")
-    return 0 if failed is None else 1
+        if different:
+            print(f"\nNOT DETERMINISTIC: seeds {different} were other worlds in a process with another hash seed")
+        elif totals.digests and not interrupted:
+            print(f"\nthe same in another process: {len(totals.digests)} seeds")
+        if interrupted:
+            print("\ninterrupted: this is what was done by then")
+    return INTERRUPTED if interrupted else int(failed is not None or bool(different))
 
 
-def _collect(results: Iterator[tuple[list[Report], float]], totals: _Totals) -> Report | None:
+def _collect(simulated: Iterator[_Done], totals: Totals) -> Report | None:
     """Add the results up; the first report with a violation ends it."""
-    for reports, cpu_s in results:
-        totals.add(reports, cpu_s)
-        if reports[-1].violation is not None:
-            return reports[-1]
+    for done in simulated:
+        totals.add(done.reports, done.cpu_s)
+        if done.reports[-1].violation is not None:
+            return done.reports[-1]
     return None
 
 
-def _replay_command(seed: int, chosen: argparse.Namespace) -> str:
-    words = ["python", "-m", "zkcore", "sim", "replay", "--seed", str(seed)]
-    if chosen.drive != "replicas":
-        words += ["--drive", chosen.drive]
+def _recheck(chosen: argparse.Namespace, digests: dict[int, int], every: int) -> list[int]:
+    """Those of the seeds in `digests` that another process sees differently."""
+    first, last = min(digests), max(digests)
+    words = [sys.executable, "-m", "zkcore", "sim", "hashes", "--first-seed", str(first)]
+    words += ["--seeds", str(last - first + 1), "--every", str(every), "--jobs", str(chosen.jobs)]
+    hash_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    again = subprocess.run(words + _options(chosen), env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    found = dict(line.split() for line in again.stdout.splitlines())
+    return [seed for seed, digest in digests.items() if found.get(str(seed)) != _hex(digest)]
+
+
+def _options(chosen: argparse.Namespace) -> list[str]:
+    """What tells one simulation of a seed from another, as arguments."""
+    words = [] if chosen.drive == "replicas" else ["--drive", chosen.drive]
     if chosen.mutant is not None:
         words += ["--mutant", chosen.mutant]
     for invariant in chosen.without:
         words += ["--without", invariant]
-    return shlex.join(words)
+    return words
+
+
+def _replay_command(seed: int, chosen: argparse.Namespace) -> str:
+    return shlex.join(["python", "-m", "zkcore", "sim", "replay", "--seed", str(seed), *_options(chosen)])
+
+
+# --- sim hashes -------------------------------------------------------------------------------------------------------
+
+
+def _hashes(chosen: argparse.Namespace) -> int:
+    """Prints as far as it comes: a violation ends a seed, and its hash says where."""
+    with _simulated(chosen) as simulated:
+        for done in simulated:
+            for report in done.reports:
+                print(report.seed, _hex(report.digest), flush=True)
+    return 0
+
+
+def _hex(digest: int) -> str:
+    return f"{digest & (1 << 64) - 1:016x}"
+
+
+# --- sim replay -------------------------------------------------------------------------------------------------------
 
 
 def _replay(chosen: argparse.Namespace) -> int:
@@ -180,8 +239,7 @@ def _replay(chosen: argparse.Namespace) -> int:
         print(f"... {len(lines) - len(shown)} earlier lines; --full prints them")
     for line in shown:
         print(line)
-    digest = report.digest & (1 << 64) - 1
-    print(f"\nseed {report.seed}: {report.voters} voters, {report.events} events, trace {digest:016x}")
+    print(f"\nseed {report.seed}: {report.voters} voters, {report.events} events, trace {_hex(report.digest)}")
     if report.violation is None:
         print("no invariant is broken")
         return 0

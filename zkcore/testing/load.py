@@ -12,7 +12,7 @@ from random import Random
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Protocol
 
-from zkcore.errors import ThrottledError
+from zkcore.errors import NotLeadingError
 from zkcore.testing.checkers import chain
 from zkcore.zab.messages import PeerId
 from zkcore.zab.peer import Peer
@@ -111,8 +111,8 @@ class BarePeers:
         payloads = [rng.randbytes(8 + rng.randrange(24)) for _ in range(1 + rng.randrange(self._batch))]
         try:
             node.machine.propose(first, payloads)
-        except ThrottledError:
-            pass
+        except NotLeadingError:
+            pass  # the counter of the epoch is used up; the leader stepped down instead
 
     def _ask(self, node: Node, peer: Peer) -> None:
         """Ask for proof of leadership. The token is the number of the question."""

@@ -3,18 +3,22 @@
 It keeps the law of a transport (transport/transport.py) and nothing more: `report_linked` before a link's first
 message, messages in order or the link is lost, a `report_lost` between two `report_linked`, nothing sent before a loss
 arriving after it. Within that law it is as nasty as a seed makes it: the two ends learn of a loss at different times,
-or of a new link; what was under way at a loss may still arrive or not; and a link may swallow what is sent in one
-direction for a while before anybody finds out.
+or of a new link; what was under way at a loss may still arrive or not; a link may swallow what is sent in one
+direction for a while before anybody finds out; a direction may be slow, or deliver nothing for a while and then all at
+once; and single messages may be late, and hold up those behind them.
 
-It knows neither what the messages mean nor who the nodes are: a node is an Inbox.
+Each pair of nodes draws from a generator of its own, so that trouble in one corner does not shift the delays in
+another. The network knows neither what the messages mean nor who the nodes are: a node is an Inbox.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 from typing import Protocol
 
+from zkcore.testing.trace import random_stream
 from zkcore.transport.transport import Inbox
 from zkcore.zab.messages import Message, PeerId
 
@@ -45,6 +49,14 @@ class Pace(Protocol):
         """How much longer a message may take."""
 
     @property
+    def spike_share(self) -> float:
+        """The share of messages that take much longer than that ..."""
+
+    @property
+    def spike_ns(self) -> int:
+        """... by up to this much. What is sent behind such a message on its link waits for it."""
+
+    @property
     def notice_ns(self) -> int:
         """How long an end may take to find out that a link broke."""
 
@@ -72,32 +84,40 @@ class _Link:
 
 
 class _Pair:
-    """Two nodes, and the link they have at the moment, if any."""
+    """Two nodes, and the link they have at the moment, if any. What is counted for each end concerns what it sends."""
 
-    __slots__ = ("blocks", "delay", "ends", "link")
+    __slots__ = ("blocks", "clogged_until", "delay", "ends", "extra", "link", "rng", "rough")
 
-    def __init__(self, ends: tuple[PeerId, PeerId], delay: int) -> None:
+    def __init__(self, ends: tuple[PeerId, PeerId], delay: int, rng: Random) -> None:
         self.ends = ends
-        self.delay = delay
+        self.delay = delay + rng.randrange(delay + 1)
+        self.rng = rng
         self.blocks = 0  # how many partitions separate the two
+        self.clogged_until = [0, 0]
+        self.extra = [0, 0]  # nanoseconds of delay beside the usual
+        self.rough = False  # whether one of these two matters
         self.link: _Link | None = None
 
 
 class Network:
     """Links all of `nodes`; each is plugged in by `plug` and out by `unplug` (a crash)."""
 
-    def __init__(self, clock: Clock, nodes: tuple[PeerId, ...], pace: Pace, rng: Random) -> None:
+    def __init__(self, clock: Clock, nodes: tuple[PeerId, ...], pace: Pace, seed: int) -> None:
         self._clock = clock
         self._pace = pace
-        self._rng = rng
+        self._jitter_ns = pace.jitter_ns
+        self._spike_share = pace.spike_share
         self._inboxes: dict[PeerId, Inbox] = {}
         self._pairs: dict[tuple[PeerId, PeerId], _Pair] = {}
+        self.message_faults: Counter[str] = Counter()
+        """How many messages were `lost` with a link, `swallowed` by a mute one, or late: held up by a `clog`, on a
+        `slow` link, or by a `spike` of their own."""
         self.on_link: Callable[[PeerId, PeerId], None] = lambda one, other: None
         """Called when a fresh link of two nodes begins, before either hears of it."""
         for one in nodes:
             for other in nodes:
                 if one < other:
-                    pair = _Pair((one, other), pace.delay_ns + rng.randrange(pace.delay_ns + 1))
+                    pair = _Pair((one, other), pace.delay_ns, random_stream(seed, f"network/{one}-{other}"))
                     self._pairs[one, other] = self._pairs[other, one] = pair
 
     # --- nodes come and go
@@ -128,20 +148,59 @@ class Network:
         side = 0 if sender < to else 1
         if link is None or not link.up[side]:
             return False
-        if not link.broken and not link.muted[side]:
-            jitter = self._pace.jitter_ns
-            arrival = self._clock.now + pair.delay + (int(self._rng.random() * jitter) if jitter else 0)
-            due = link.due
-            if arrival < due[1 - side]:
-                arrival = due[1 - side]
-            due[1 - side] = arrival
-            self._clock.at(arrival, self._arrive, link, 1 - side, message)
+        if link.broken or link.muted[side]:
+            self.message_faults["lost" if link.broken else "swallowed"] += 1
+            return True
+        arrival = self._clock.now + pair.delay
+        if self._jitter_ns:
+            arrival += int(pair.rng.random() * self._jitter_ns)
+        if pair.rough:
+            arrival = self._hold_up(pair, side, arrival)
+        if self._spike_share and pair.rng.random() < self._spike_share:
+            arrival += int(pair.rng.random() * self._pace.spike_ns)
+            self.message_faults["spike"] += 1
+        due = link.due
+        if arrival < due[1 - side]:
+            arrival = due[1 - side]
+        due[1 - side] = arrival
+        self._clock.at(arrival, self._arrive, link, 1 - side, message)
         return True
 
     def _arrive(self, link: _Link, side: int, message: Message) -> None:
         if link.up[side]:
             ends = link.pair.ends
             self._inboxes[ends[side]].receive(ends[1 - side], message)
+        else:
+            self.message_faults["lost"] += 1
+
+    # --- links are late
+
+    def clog(self, sender: PeerId, to: PeerId, until: int) -> None:
+        """Nothing that `sender` sends to `to` from now on arrives before the time `until`; then all of it does."""
+        pair, side = self._pairs[sender, to], 0 if sender < to else 1
+        pair.clogged_until[side] = max(pair.clogged_until[side], until)
+        pair.rough = True
+
+    def slow_down(self, sender: PeerId, to: PeerId, extra_ns: int) -> None:
+        """What `sender` sends to `to` takes `extra_ns` longer than before; less, where that is negative."""
+        pair, side = self._pairs[sender, to], 0 if sender < to else 1
+        pair.extra[side] += extra_ns
+        pair.rough = True
+
+    def end_spikes(self) -> None:
+        """No single messages are late any more."""
+        self._spike_share = 0.0
+
+    def _hold_up(self, pair: _Pair, side: int, arrival: int) -> int:
+        """When a message arrives that would arrive at `arrival` if the link was at its best."""
+        if pair.extra[side]:
+            arrival += pair.extra[side]
+            self.message_faults["slow"] += 1
+        if arrival < pair.clogged_until[side]:
+            arrival = pair.clogged_until[side]
+            self.message_faults["clog"] += 1
+        pair.rough = any(pair.extra) or max(pair.clogged_until) > self._clock.now
+        return arrival
 
     # --- links break
 
@@ -184,7 +243,7 @@ class Network:
         if link.broken:
             return
         link.broken = True
-        rng, now = self._rng, self._clock.now
+        rng, now = link.pair.rng, self._clock.now
         polite = rng.random() < 0.5  # a closed connection empties its buffers first, a reset one does not
         for side in (0, 1):
             if link.pending[side]:
@@ -210,7 +269,7 @@ class Network:
             self._relink_soon(pair)
 
     def _relink_soon(self, pair: _Pair) -> None:
-        delay = 1 + self._rng.randrange(self._pace.relink_ns + 1)
+        delay = 1 + pair.rng.randrange(self._pace.relink_ns + 1)
         self._clock.at(self._clock.now + delay, self._relink, pair)
 
     def _relink(self, pair: _Pair) -> None:
@@ -220,7 +279,7 @@ class Network:
         pair.link = link = _Link(pair)
         self.on_link(*ends)
         for side in (0, 1):
-            up = self._clock.now + 1 + self._rng.randrange(pair.delay + 1)
+            up = self._clock.now + 1 + pair.rng.randrange(pair.delay + 1)
             link.due[side] = up
             self._clock.at(up, self._come_up, link, side)
 

@@ -10,20 +10,25 @@ storage refuse a save. Its disk outlives it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from enum import Enum, auto
 from random import Random
 from typing import Any, Protocol
 
+from attrs import frozen
+
 from zkcore.testing.checkers import Oracle
 from zkcore.testing.disk import Disk
 from zkcore.testing.load import Machine, Program
 from zkcore.testing.network import Clock, Network
+from zkcore.testing.sightings import Sightings
 from zkcore.testing.trace import Trace
 from zkcore.transport.wire import decode, encode
 from zkcore.zab.messages import Message, PeerId
 from zkcore.zab.peer import Peer
 from zkcore.zab.ready import (
+    NOTHING,
     Append,
     Delivered,
     InstallSnapshot,
@@ -35,11 +40,24 @@ from zkcore.zab.ready import (
     Write,
 )
 
-__all__ = ["Node", "Surroundings", "Target", "Trouble"]
+__all__ = ["Node", "Strike", "Surroundings", "Target", "Trap", "Trouble"]
+
+
+@frozen(eq=False)
+class Strike:
+    """One blow of one class of fault, and the generator of everything that is drawn for it."""
+
+    fault: str
+    number: int
+    rng: Random
+
+    @property
+    def name(self) -> str:
+        return f"{self.fault}/{self.number}"
 
 
 class Target(Enum):
-    """Which save a trouble waits for."""
+    """Which save a trap waits for."""
 
     ANY = auto()
     EPOCHS = auto()
@@ -64,12 +82,23 @@ class Trouble(Enum):
     FULL = auto()
 
 
+@frozen(eq=False)
+class Trap:
+    """`trouble` waits for a save of the kind `target`. Where that lasts for a while, it is over at the time `until`."""
+
+    target: Target
+    trouble: Trouble
+    strike: Strike
+    until: int = 0
+
+
 class Surroundings(Clock, Protocol):
     """What a node asks of its world."""
 
     oracle: Oracle
     network: Network
     program: Program
+    sightings: Sightings
     trace: Trace
     half_sync_ticks: int
     snapshot_every: int
@@ -79,8 +108,11 @@ class Surroundings(Clock, Protocol):
     def save_ns(self, node: Node) -> int:
         """How long a save of `node` takes that begins now."""
 
-    def befell(self, node: Node, trouble: Trouble) -> None:
-        """A trouble that was set up came about, and `node` is down now: start it again some time."""
+    def befell(self, node: Node, trap: Trap) -> None:
+        """What `trap` waited for came about, and `node` is down now: start it again some time."""
+
+    def load_stream(self, node: Node, number: int) -> Random:
+        """The generator of what `node` does in the load called `number`; no longer good when the next is asked for."""
 
 
 _RECEIVE, _LINKED, _LOST, _COMPACT = range(4)
@@ -96,7 +128,7 @@ class Node:
         self.machine: Machine | None = None
         self.survivor: Machine | None = None  # what is left of the machine when its storage refused a save
         self.paused = False
-        self.trouble: tuple[Target, Trouble] | None = None
+        self.trap: Trap | None = None
         self.slow_until = 0
         self.stalled_at = 0  # when a stall last ended: the world's patience with this node begins anew
         self._world = world
@@ -110,7 +142,7 @@ class Node:
         self._ticked_at = 0
         self._due_at = 0
         self._wake_at = 0  # the earliest wake-up that is scheduled, or 0
-        self._wanted = 0  # load that waits for the node to be idle
+        self._wanted: deque[int] = deque()  # numbers of the load that waits for the node to be idle
         self._since_snapshot = 0
         self._compacting = False
 
@@ -146,26 +178,29 @@ class Node:
         self._wake_at = 0
         world.trace.say(world.now, f"{self.me} starts: {saved}")
         world.trace.mark(world.now, 1, self.me, saved.last, saved.accepted_epoch, saved.current_epoch)
+        world.sightings.started(saved)
         world.network.plug(self.me, self)
         self._drain()
 
-    def crash(self) -> None:
-        """Everything that is not on the disk is gone. Inside a save, a prefix of it is on the disk."""
+    def crash(self, rng: Random) -> None:
+        """Everything that is not on the disk is gone. Inside a save, a prefix of it is on the disk; `rng` decides
+        which, and whether some of what was to be sent after it has left."""
         world = self._world
         ready, self._saving = self._saving, None
         if ready is not None:
-            kept = self.disk.save_part(ready.writes, self._rng)
+            kept = self.disk.save_part(ready.writes, rng)
             if kept == len(ready.writes):  # so the messages behind the save may have begun to leave
-                for to, message in ready.messages[: self._rng.randrange(len(ready.messages) + 1)]:
+                for to, message in ready.messages[: rng.randrange(len(ready.messages) + 1)]:
                     self._send(to, message)
             world.trace.say(world.now, f"{self.me} had saved {kept} of {len(ready.writes)} writes")
         world.trace.say(world.now, f"{self.me} is down")
         world.trace.mark(world.now, 2, self.me)
         self.machine = None
         self.paused = self._overdue = self._compacting = False
-        self.trouble = None
+        self.trap = None
         self._life += 1
-        self._wanted = self._since_snapshot = 0
+        self._since_snapshot = 0
+        self._wanted.clear()
         self._inbox.clear()
         self._lost.clear()
         world.network.unplug(self.me)
@@ -199,9 +234,9 @@ class Node:
         self._lost[peer] = self._lost.get(peer, 0) + 1
         self._run()
 
-    def want_load(self) -> None:
-        """Run a step of the program's load as soon as this node is idle."""
-        self._wanted += 1
+    def want_load(self, number: int) -> None:
+        """Run a step of the program's load, called `number`, as soon as this node is idle."""
+        self._wanted.append(number)
         self._run()
 
     # --- feeding
@@ -222,8 +257,9 @@ class Node:
             self._ticked_at = self.stalled_at = world.now
             machine.tick(min(passed, world.half_sync_ticks))
         while self._wanted:
-            self._wanted -= 1
-            world.program.step(self, self._rng)
+            number = self._wanted.popleft()
+            world.trace.mark(world.now, 7, self.me, number)
+            world.program.step(self, world.load_stream(self, number))
         self._drain()
 
     def _feed(self, machine: Machine) -> None:
@@ -253,7 +289,7 @@ class Node:
     def _drain(self) -> None:
         machine = self.machine
         assert machine is not None
-        while ready := machine.drain():
+        while (ready := machine.drain()) is not NOTHING:
             for to, message in ready.early:
                 self._send(to, message)
             for event in ready.events:
@@ -278,6 +314,7 @@ class Node:
         if self.busy:
             return  # the end of the save, or of the pause, will do
         if self._world.now >= self._due_at:
+            self._world.trace.mark(at, 8, self.me)
             self._run()
         elif not self._wake_at:
             self._wake_at = self._due_at
@@ -290,6 +327,7 @@ class Node:
             if world.trace.lines is not None:
                 world.trace.say(world.now, f"{self.me} -> {to}  {message}")
             self.oracle.sent(self.me, to, message)
+            world.sightings.sent(message)
 
     def _tell(self, event: Any) -> None:
         world = self._world
@@ -297,9 +335,11 @@ class Node:
             world.trace.say(world.now, f"{self.me} {event}")
         self.oracle.told(self.me, event)
         world.program.tell(self, event)
-        if isinstance(event, Delivered):
+        if type(event) is Delivered:
             world.trace.mark(world.now, 4, self.me, event.first, len(event.payloads))
             self._since_snapshot += len(event.payloads)
+        else:
+            world.sightings.told(event)
 
     def _finish(self, ready: Ready[Any]) -> None:
         for to, message in ready.messages:
@@ -324,11 +364,11 @@ class Node:
             return
         world, ready = self._world, self._saving
         assert ready is not None
-        if self.trouble is not None and self.trouble[0].fits(ready.writes):
-            trouble, machine = self.trouble[1], self.machine
-            self.crash()
-            self.survivor = None if trouble is Trouble.CRASH else machine
-            world.befell(self, trouble)
+        if self.trap is not None and self.trap.target.fits(ready.writes):
+            trap, machine = self.trap, self.machine
+            self.crash(trap.strike.rng)
+            self.survivor = None if trap.trouble is Trouble.CRASH else machine
+            world.befell(self, trap)
             return
         self._saving = None
         self.disk.save(ready.writes)

@@ -5,7 +5,7 @@ are hashed: their hash does not depend on PYTHONHASHSEED, on addresses or on the
 runs on one build of Python; it is not meant to be kept for ever.
 
 Also here: the random streams. Each part of a world draws from a generator of its own, named and seeded from the
-world's seed, so that switching one kind of fault off does not shift the others.
+world's seed, so that leaving one thing out does not shift what the others draw.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from zkcore.zab.messages import (
     Vote,
 )
 
-__all__ = ["NANOSECONDS", "Trace", "random_stream"]
+__all__ = ["NANOSECONDS", "NumberedStreams", "Trace", "random_stream"]
 
 NANOSECONDS = 1_000_000_000
 """Virtual time is counted in these, as integers: no rounding, so no two machines disagree on what came first."""
@@ -45,6 +45,19 @@ NANOSECONDS = 1_000_000_000
 def random_stream(seed: int, name: str) -> Random:
     """The generator called `name` in the world of `seed`."""
     return Random(int.from_bytes(blake2b(f"{seed}/{name}".encode(), digest_size=16).digest(), "big"))
+
+
+class NumberedStreams:
+    """Generators for many small things, told apart by two numbers below 2**32 and 256. There is one object for all of
+    them, seeded anew each time, which is cheaper than many: be done with one before asking for the next."""
+
+    def __init__(self, seed: int, name: str) -> None:
+        self._base = random_stream(seed, name).getrandbits(64)
+        self._rng = Random()
+
+    def get(self, number: int, part: int) -> Random:
+        self._rng.seed(self._base ^ (number << 8 | part))
+        return self._rng
 
 
 # What of a message enters the hash: a number for its kind, and the field that tells two of that kind apart.

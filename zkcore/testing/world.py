@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
+from random import Random
 from typing import Any
 
 from attrs import frozen
@@ -22,10 +23,11 @@ from zkcore.testing.disk import Disk
 from zkcore.testing.faults import Faults, Plan, draw_plan
 from zkcore.testing.load import BarePeers, Program
 from zkcore.testing.network import MILLISECOND, Network
-from zkcore.testing.node import Node, Trouble
-from zkcore.testing.trace import NANOSECONDS, Trace, random_stream
+from zkcore.testing.node import Node, Trap
+from zkcore.testing.sightings import Sightings
+from zkcore.testing.trace import NANOSECONDS, NumberedStreams, Trace, random_stream
 from zkcore.zab.messages import PeerId, Role
-from zkcore.zab.quorum import EnsembleConfig
+from zkcore.zab.peer import Peer
 from zkcore.zab.ready import Write
 from zkcore.zxid import format_zxid
 
@@ -35,7 +37,10 @@ CONVERGE_NS = 60 * NANOSECONDS
 """Within this an ensemble whose faults have ended must serve again."""
 
 LOOK_NS = 100 * MILLISECOND
-"""How often the world looks whether leaders have quorums, and whether the ensemble has converged."""
+"""How often the world looks whether the ensemble has converged ..."""
+
+LEADERS_NS = 250 * MILLISECOND
+"""... and whether leaders have quorums."""
 
 LEADER_GRACE_NS = NANOSECONDS
 """A leader without a quorum may take this much longer than its sync limit to step down (L4): its clock may be slow,
@@ -44,12 +49,23 @@ and the last answers may have been under way."""
 
 @frozen(kw_only=True)
 class Report:
-    """What came of a seed. `converge_ns` is the virtual time from the end of the faults until all was well."""
+    """What came of a seed.
+
+    `events` counts what happened: arrivals, links, ticks, saves, deliveries, load, faults. `node_faults` are the
+    strikes that came about, by class, on nodes, disks and links; `message_faults` single messages, by what befell
+    them; `sometimes` the rare paths taken (sightings.py). `strikes` names those strikes, for `leave_out`; the load is
+    called "load/0", "load/1" and so on, `loads` of it in all. `converge_ns` is the virtual time from the end of the
+    faults until all was well.
+    """
 
     seed: int
     voters: int
     events: int
-    faults: dict[str, int]
+    node_faults: dict[str, int]
+    message_faults: dict[str, int]
+    sometimes: dict[str, int]
+    strikes: tuple[str, ...]
+    loads: int
     committed: int
     epochs: int
     virtual_ns: int
@@ -60,7 +76,11 @@ class Report:
 
 
 class World:
-    """One ensemble. `make_program` makes what runs on its nodes: `BarePeers`, or `Replicas` with clients."""
+    """One ensemble. `make_program` makes what runs on its nodes: `BarePeers`, or `Replicas` with clients.
+
+    `leave_out` names strikes and load that shall not happen ("crash/3", "load/17"): what is left draws what it would
+    have drawn. `without` names invariants that are not checked.
+    """
 
     def __init__(
         self,
@@ -70,6 +90,7 @@ class World:
         keep_trace: bool = False,
         without: frozenset[str] = frozenset(),
         make_program: Callable[[Plan], Program] = BarePeers,
+        leave_out: frozenset[str] = frozenset(),
     ) -> None:
         self.seed = seed
         self.now = 0
@@ -77,8 +98,9 @@ class World:
         self._sequence = 0
         self.plan = plan = plan if plan is not None else draw_plan(seed)
         self.trace = Trace(keep=keep_trace)
-        self.oracle = Oracle(EnsembleConfig(plan.voters), window_bytes=plan.limits.window_bytes, without=without)
-        self.network = Network(self, plan.voters, plan, random_stream(seed, "network"))
+        self.oracle = Oracle(plan.config, without=without)
+        self.sightings = Sightings(self.oracle)
+        self.network = Network(self, plan.voters, plan, seed)
         self.network.on_link = self.oracle.linked
         self.program = make_program(plan)
         self.half_sync_ticks = plan.limits.sync_limit_ticks // 2
@@ -88,10 +110,13 @@ class World:
         for me, tick_ns in zip(plan.voters, plan.tick_ns, strict=True):
             disk = Disk(MemoryStorage(), self._wrote_at(me))
             self.nodes[me] = Node(me, self, disk, random_stream(seed, f"node/{me}"), tick_ns=tick_ns)
-        self._disks = random_stream(seed, "disks")
-        self._load = random_stream(seed, "load")
+        self._disks = {me: random_stream(seed, f"disk/{me}") for me in plan.voters}
+        self._load_times = random_stream(seed, "load")
+        self._load_streams = NumberedStreams(seed, "load")
+        self.loads = 0  # how many pieces of load there were
         self._loading = True
-        self.faults = Faults(self, plan, seed)
+        self._leave_out = leave_out
+        self.faults = Faults(self, plan, leave_out=leave_out)
         self._leading_since: dict[PeerId, int] = {}
         self._healed_at = 0
         self.converge_ns = 0
@@ -115,22 +140,30 @@ class World:
 
     def save_ns(self, node: Node) -> int:
         """See Surroundings."""
-        return self.faults.save_ns(node, self._disks)
+        return self.faults.save_ns(node, self._disks[node.me])
 
-    def befell(self, node: Node, trouble: Trouble) -> None:
+    def befell(self, node: Node, trap: Trap) -> None:
         """See Surroundings."""
-        self.faults.befell(node, trouble)
+        self.faults.befell(node, trap)
+
+    def load_stream(self, node: Node, number: int) -> Random:
+        """See Surroundings."""
+        return self._load_streams.get(number, node.me)
 
     def _wrote_at(self, me: PeerId) -> Callable[[Write], None]:
-        return lambda write: self.oracle.wrote(me, write)
+        def wrote(write: Write) -> None:
+            self.sightings.writing(me, write)
+            self.oracle.wrote(me, write)
+
+        return wrote
 
     # --- the phases
 
     def run(self) -> None:
         """All phases. Raises Violation."""
         for node in self.nodes.values():
-            self.at(self._load.randrange(100 * MILLISECOND), node.start)
-        self.at(LOOK_NS, self._look)
+            self.at(self._load_times.randrange(100 * MILLISECOND), node.start)
+        self.at(LEADERS_NS, self._look)
         self._load_later()
         self.run_until(self.plan.chaos_ns)
         self._heal()
@@ -158,8 +191,7 @@ class World:
                     self.converge_ns = self.now - self._healed_at
                     return
                 before = len(self.oracle.committed) if before is None else before
-                for node in self.nodes.values():
-                    node.want_load()
+                self._put_load()
         states = "; ".join(str(node.peer.status()) for node in self.nodes.values() if node.peer is not None)
         last = self.oracle.committed[-1] if self.oracle.committed else 0
         late = f"no agreement {CONVERGE_NS // NANOSECONDS} s after the faults"
@@ -189,25 +221,41 @@ class World:
     # --- load, and leaders that nobody follows
 
     def _load_later(self) -> None:
-        wait = int(self._load.expovariate(self.plan.load_rate) * NANOSECONDS)
+        wait = int(self._load_times.expovariate(self.plan.load_rate) * NANOSECONDS)
         self.at(self.now + wait, self._load_now)
 
     def _load_now(self) -> None:
         if self._loading:
-            for node in self.nodes.values():
-                if node.up and self.program.serves(node):
-                    node.want_load()
+            if self._leave_out and f"load/{self.loads}" in self._leave_out:
+                self.loads += 1
+            else:
+                self._put_load()
             self._load_later()
 
-    def _look(self) -> None:
+    def _put_load(self) -> None:
+        """All nodes where it makes sense take one step of the load each."""
+        number = self.loads
+        self.loads += 1
         for node in self.nodes.values():
-            self._check_leader(node)
-        self.at(self.now + LOOK_NS, self._look)
+            if node.up and self.program.serves(node):
+                node.want_load(number)
 
-    def _check_leader(self, node: Node) -> None:
+    def _look(self) -> None:
+        leaders = 0
+        for node in self.nodes.values():
+            peer = node.peer
+            if peer is not None and peer.role is Role.LEADING and peer.established:
+                leaders += 1
+                self._check_leader(node, peer)
+            elif self._leading_since:
+                self._leading_since.pop(node.me, None)
+        if leaders > 1:
+            self.sightings.see("two leaders at once")
+        self.at(self.now + LEADERS_NS, self._look)
+
+    def _check_leader(self, node: Node, peer: Peer) -> None:
         """An established leader that a quorum does not follow must step down before long (L4)."""
-        peer = node.peer
-        if peer is None or node.busy or not peer.established or peer.role is not Role.LEADING:
+        if node.busy:
             self._leading_since.pop(node.me, None)
             return
         following = [node.me]
@@ -226,12 +274,17 @@ class World:
 def simulate(
     seed: int,
     *,
+    plan: Plan | None = None,
     keep_trace: bool = False,
     without: frozenset[str] = frozenset(),
     make_program: Callable[[Plan], Program] = BarePeers,
+    leave_out: frozenset[str] = frozenset(),
 ) -> Report:
-    """Run the world of `seed` to its end, or to its first violation. An exception out of the core is one, too."""
-    world = World(seed, keep_trace=keep_trace, without=without, make_program=make_program)
+    """Run the world of `seed` to its end, or to its first violation. An exception out of the core is one, too. The
+    arguments are those of World."""
+    world = World(
+        seed, plan=plan, keep_trace=keep_trace, without=without, make_program=make_program, leave_out=leave_out
+    )
     violation: Violation | None = None
     try:
         world.run()
@@ -244,7 +297,11 @@ def simulate(
         seed=seed,
         voters=len(world.plan.voters),
         events=world.trace.events,
-        faults=dict(world.faults.counts),
+        node_faults=dict(world.faults.counts),
+        message_faults=dict(world.network.message_faults),
+        sometimes=dict(world.sightings.counts),
+        strikes=tuple(world.faults.came_about),
+        loads=world.loads,
         committed=len(world.oracle.committed),
         epochs=len(world.oracle.established),
         virtual_ns=world.now,

@@ -26,18 +26,22 @@ from zkcore.zab.messages import (
     Ack,
     AckEpoch,
     Commit,
+    Damage,
     Diff,
     FollowerInfo,
     Forward,
+    HandOff,
     LeaderInfo,
     Message,
     NewLeader,
     Ping,
     Proposal,
+    Repaired,
     Role,
     Snap,
     SnapAck,
     SnapData,
+    SyncAck,
     Trunc,
     UpToDate,
     Vote,
@@ -106,41 +110,56 @@ def _numbers(tag: int, kind: type[Any], layout: str, *names: str) -> _Codec:
     return _Codec(tag, kind, encode_numbers, decode_numbers)
 
 
-_VOTE = Struct(">BBBQIQ")  # tag, state, leader, zxid, epoch, round
+_VOTE = Struct(">BBBQIQB")  # tag, state, leader or 0, zxid, epoch, round, whether the voter is damaged
 
 
 def _encode_vote(tag: int, vote: Vote) -> bytes:
-    return _VOTE.pack(tag, vote.state.value, vote.leader, vote.zxid, vote.peer_epoch, vote.round)
+    return _VOTE.pack(tag, vote.state.value, vote.leader, vote.zxid, vote.peer_epoch, vote.round, vote.damaged)
 
 
 def _decode_vote(data: bytes) -> Vote:
-    _, state, leader, zxid, epoch, round_ = _VOTE.unpack(data)
+    _, state, leader, zxid, epoch, round_, damaged = _VOTE.unpack(data)
     if state not in _ROLES:
         raise MalformedFrameError(f"a Vote by a peer in state {state}, which does not exist")
-    return Vote(_ROLES[state], leader, zxid, epoch, round_)
+    if damaged > 1:
+        raise MalformedFrameError(f"a Vote with flag {damaged}")
+    return Vote(_ROLES[state], leader, zxid, epoch, round_, bool(damaged))
 
 
 _ROLES = {role.value: role for role in Role}
 
-_ACK_EPOCH = Struct(">BBIQQI")  # tag, whether there is a current epoch, that epoch or 0, last, base, number of ends
+# tag; whether there is a current epoch, and that or 0; last; base; damage or 0; whether there is a part of a snapshot,
+# and its zxid and size or 0; number of ends
+_ACK_EPOCH = Struct(">BBIQQBBQQI")
 
 
 def _encode_ack_epoch(tag: int, ack: AckEpoch) -> bytes:
-    promised = ack.current_epoch is not None
+    promised, begun = ack.current_epoch is not None, ack.partial is not None
+    damage = ack.damage.value if ack.damage is not None else 0
     ends = ack.epoch_ends
-    head = _ACK_EPOCH.pack(tag, promised, ack.current_epoch or 0, ack.last_zxid, ack.base, len(ends))
+    log = ack.last_zxid, ack.base
+    head = _ACK_EPOCH.pack(
+        tag, promised, ack.current_epoch or 0, *log, damage, begun, *(ack.partial or (0, 0)), len(ends)
+    )
     return head + pack(f">{len(ends)}Q", *ends)
 
 
 def _decode_ack_epoch(data: bytes) -> AckEpoch:
-    _, promised, epoch, last, base, count = _ACK_EPOCH.unpack_from(data)
+    _, promised, epoch, last, base, damage, begun, partial, size, count = _ACK_EPOCH.unpack_from(data)
     if promised > 1 or (epoch and not promised):
         raise MalformedFrameError(f"an AckEpoch with flag {promised} and epoch {epoch}")
+    if begun > 1 or ((partial or size) and not begun):
+        raise MalformedFrameError(f"an AckEpoch with flag {begun} and {size} bytes of the snapshot {partial:#x}")
+    if damage not in _DAMAGES:
+        raise MalformedFrameError(f"an AckEpoch with damage {damage}, which does not exist")
     if len(data) - _ACK_EPOCH.size != 8 * count:
         raise MalformedFrameError(f"an AckEpoch of {len(data)} bytes cannot hold {count} epochs")
     ends = unpack_from(f">{count}Q", data, _ACK_EPOCH.size)
-    return AckEpoch(epoch if promised else None, last, base, ends)
+    current = epoch if promised else None
+    return AckEpoch(current, last, base, ends, (partial, size) if begun else None, _DAMAGES[damage])
 
+
+_DAMAGES = {0: None, **{damage.value: damage for damage in Damage}}
 
 _PROPOSAL = Struct(">BQI")  # tag, first zxid, number of payloads; then all the lengths, then all the payloads
 
@@ -201,7 +220,7 @@ _CODECS = (
     _Codec(4, AckEpoch, _encode_ack_epoch, _decode_ack_epoch),
     _numbers(5, Diff, "Q", "zxid"),
     _numbers(6, Trunc, "Q", "zxid"),
-    _numbers(7, Snap, "Q", "zxid"),
+    _numbers(7, Snap, "QQ", "zxid", "offset"),
     _Codec(8, SnapData, _encode_snap_data, _decode_snap_data),
     _numbers(9, SnapAck, "Q", "offset"),
     _numbers(10, NewLeader, "I", "epoch"),
@@ -211,6 +230,9 @@ _CODECS = (
     _numbers(14, Commit, "Q", "zxid"),
     _numbers(15, Ping, "Q", "round"),
     _Codec(16, Forward, _encode_forward, _decode_forward),
+    _numbers(17, SyncAck, "Q", "zxid"),
+    _numbers(18, Repaired, "I", "epoch"),
+    _numbers(19, HandOff, "BI", "leader", "epoch"),
 )
 _BY_TAG = {codec.tag: codec for codec in _CODECS}
 _BY_TYPE = {codec.kind: codec for codec in _CODECS}

@@ -1,0 +1,258 @@
+"""What each class of fault does when it strikes: to links, to nodes, to disks.
+
+A Strike names one blow and has a generator of its own for everything that must be decided about it, from the victim to
+the moment of its mending: to leave one strike out never changes what another draws. When strikes come is decided
+elsewhere (faults.py); what each of them needs of the world is a Scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Protocol
+
+from zkcore.testing.network import MICROSECOND, MILLISECOND, Clock, Network
+from zkcore.testing.node import Node, Strike, Target, Trap, Trouble
+from zkcore.testing.trace import NANOSECONDS, Trace
+from zkcore.zab.messages import PeerId, Role
+
+__all__ = ["LinkStrikes", "NodeStrikes", "Repairs", "Scene"]
+
+
+class Scene(Clock, Protocol):
+    """What strikes need of their world."""
+
+    network: Network
+    trace: Trace
+    nodes: dict[PeerId, Node]
+
+
+def pick_victim(scene: Scene, rng: Random) -> Node | None:
+    """A node that is up; the leader, where there is one, half of the time."""
+    up = [node for node in scene.nodes.values() if node.up]
+    if not up:
+        return None
+    leaders = [node for node in up if node.peer is not None and node.peer.role is Role.LEADING]
+    return rng.choice(leaders if leaders and rng.random() < 0.5 else up)
+
+
+class Repairs:
+    """What was broken, and when it is mended: each thing at its time, or all at once when the faults end."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._undo: list[Callable[[], None]] = []
+        self._over = False
+
+    def end(self) -> None:
+        """Mend everything now. Who is down is for the world to start."""
+        self._over = True
+        for undo in self._undo:
+            undo()
+
+    def mend_later(self, wait: int, mend: Callable[[], None]) -> None:
+        """Mend after `wait`, or at the end; once."""
+        pending = [mend]
+
+        def undo() -> None:
+            while pending:
+                pending.pop()()
+
+        self._undo.append(undo)
+        self._scene.at(self._scene.now + wait, undo)
+
+    def start_later(self, node: Node, wait: int, then: Callable[[], None] | None = None) -> None:
+        """Start `node` after `wait` if it is still down then, and do `then`."""
+        self._scene.at(self._scene.now + 1 + wait, self._start, node, then)
+
+    def _start(self, node: Node, then: Callable[[], None] | None) -> None:
+        if not self._over and not node.up:
+            node.start()
+            if then is not None:
+                then()
+
+
+class LinkStrikes:
+    """Links that break, fall silent, clog or slow down. `ends_ns` is when the faults end."""
+
+    def __init__(self, scene: Scene, repairs: Repairs, *, ends_ns: int) -> None:
+        self._scene = scene
+        self._repairs = repairs
+        self._ends_ns = ends_ns
+
+    def lose_link(self, strike: Strike) -> bool:
+        ids = list(self._scene.nodes)
+        return len(ids) > 1 and self._scene.network.reset(*strike.rng.sample(ids, 2))
+
+    def partition(self, strike: Strike) -> bool:
+        """Part one node, some or a single pair from the rest; while nobody notices, what they send may vanish."""
+        rng, network = strike.rng, self._scene.network
+        cut = self._draw_cut(rng)
+        silence = rng.choice(("none", "one way", "both ways"))
+        duration = int(rng.expovariate(0.5) * NANOSECONDS) + MILLISECOND
+        notice = rng.randrange(3 * NANOSECONDS)
+        for one, other in cut:
+            mute = {"none": (), "one way": (one,), "both ways": (one, other)}[silence]
+            network.block(one, other, mute=mute, notice_ns=notice)
+        self._say(f"{strike.name} of {cut}, muted: {silence}", duration)
+
+        def unblock() -> None:
+            for one, other in cut:
+                network.unblock(one, other)
+
+        self._repairs.mend_later(duration, unblock)
+        return bool(cut)
+
+    def clog(self, strike: Strike) -> bool:
+        """Nothing arrives from some node or other for a while, in one direction or both; nothing is lost."""
+        rng, now = strike.rng, self._scene.now
+        cut = self._draw_cut(rng)
+        duration = int(10 ** rng.uniform(7.5, 9.7))
+        until = min(now + duration, self._ends_ns)
+        both = rng.random() < 0.5
+        for one, other in cut:
+            self._scene.network.clog(one, other, until)
+            if both:
+                self._scene.network.clog(other, one, until)
+        self._say(f"{strike.name} of {cut}{', both ways' if both else ''}", until - now)
+        return bool(cut)
+
+    def slow_link(self, strike: Strike) -> bool:
+        """Two nodes are far apart for a while, farther one way than the other."""
+        rng = strike.rng
+        cut = self._draw_cut(rng)
+        duration = int(rng.expovariate(0.2) * NANOSECONDS) + MILLISECOND
+        there, back = (int(10 ** rng.uniform(6.5, 8.5)) for _ in range(2))
+        self._slow(cut, there, back)
+        self._say(f"{strike.name} of {cut} by {there / MILLISECOND:.0f} and {back / MILLISECOND:.0f} ms", duration)
+        self._repairs.mend_later(duration, lambda: self._slow(cut, -there, -back))
+        return bool(cut)
+
+    def _slow(self, cut: list[tuple[PeerId, PeerId]], there: int, back: int) -> None:
+        for one, other in cut:
+            self._scene.network.slow_down(one, other, there)
+            self._scene.network.slow_down(other, one, back)
+
+    def _draw_cut(self, rng: Random) -> list[tuple[PeerId, PeerId]]:
+        """The links of one node, perhaps the leader, or between two groups, or just one link."""
+        ids = list(self._scene.nodes)
+        if len(ids) < 2:
+            return []
+        shape = rng.random()
+        if shape >= 0.7:
+            one, other = rng.sample(ids, 2)
+            return [(one, other)]
+        if shape < 0.4:
+            victim = pick_victim(self._scene, rng)
+            aside = [victim.me if victim is not None else ids[0]]
+        else:
+            aside = sorted(rng.sample(ids, rng.randrange(1, len(ids))))
+        return [(one, other) for one in aside for other in ids if other not in aside]
+
+    def _say(self, what: str, duration: int) -> None:
+        self._scene.trace.say(self._scene.now, f"{what}, for {duration / NANOSECONDS:.3f} s")
+
+
+class NodeStrikes:
+    """Nodes that crash or stand still, and disks that are slow, full or broken.
+
+    `came_about` is called with a strike that waited in a Trap when its moment has come. `save_ns` is how long a save
+    takes on a good disk.
+    """
+
+    def __init__(
+        self, scene: Scene, repairs: Repairs, *, save_ns: int, came_about: Callable[[Strike], None]
+    ) -> None:
+        self._scene = scene
+        self._repairs = repairs
+        self._save_ns = save_ns
+        self._came_about = came_about
+
+    # --- processes
+
+    def crash(self, strike: Strike) -> bool:
+        node = pick_victim(self._scene, strike.rng)
+        if node is None:
+            return False
+        node.crash(strike.rng)
+        self._repairs.start_later(node, int(strike.rng.expovariate(1) * NANOSECONDS))
+        return True
+
+    def crash_all(self, strike: Strike) -> bool:
+        for node in self._scene.nodes.values():
+            if node.up:
+                node.crash(strike.rng)
+                self._repairs.start_later(node, strike.rng.randrange(NANOSECONDS))
+        return True
+
+    def pause(self, strike: Strike) -> bool:
+        node = pick_victim(self._scene, strike.rng)
+        if node is None or node.paused:
+            return False
+        node.pause()
+
+        def resume() -> None:
+            if node.up and node.paused:
+                node.resume()
+
+        self._repairs.mend_later(int(strike.rng.expovariate(0.7) * NANOSECONDS), resume)
+        return True
+
+    # --- disks
+
+    def slow_disk(self, strike: Strike) -> bool:
+        node = pick_victim(self._scene, strike.rng)
+        if node is None:
+            return False
+        node.slow_until = self._scene.now + int(strike.rng.expovariate(0.5) * NANOSECONDS)
+        return True
+
+    def save_ns(self, node: Node, rng: Random) -> int:
+        """How long a save takes: a slow disk needs up to a second, now and then longer than anybody waits."""
+        if node.slow_until > self._scene.now:
+            return int(10 ** rng.uniform(6, 9.6 if rng.random() < 0.1 else 8.7))
+        return self._save_ns // 2 + int(rng.random() * self._save_ns) + 10 * MICROSECOND
+
+    # --- what waits for a save
+
+    def crash_in_save(self, strike: Strike) -> bool:
+        return self._set_trap(strike, Trouble.CRASH)
+
+    def disk_failure(self, strike: Strike) -> bool:
+        return self._set_trap(strike, Trouble.FAIL)
+
+    def disk_full(self, strike: Strike) -> bool:
+        return self._set_trap(strike, Trouble.FULL)
+
+    def _set_trap(self, strike: Strike, trouble: Trouble) -> bool:
+        node = pick_victim(self._scene, strike.rng)
+        if node is not None and node.trap is None:
+            node.trap = Trap(strike.rng.choice(list(Target)), trouble, strike)
+        return False  # not yet: see `befell`
+
+    def befell(self, node: Node, trap: Trap) -> None:
+        """The host throws the Peer away; a new one begins from what the storage holds, or the process restarts."""
+        strike, rng = trap.strike, trap.strike.rng
+        self._came_about(strike)
+        then = partial(self._fill_again, node, trap) if trap.trouble is Trouble.FULL else None
+        longest = NANOSECONDS if trap.trouble is Trouble.CRASH else 200 * MILLISECOND
+        self._repairs.start_later(node, rng.randrange(longest), then)
+        if trap.trouble is Trouble.CRASH and rng.random() < 0.5:
+            self._crash_with(rng)
+
+    def _fill_again(self, node: Node, trap: Trap) -> None:
+        """A disk that is full stays so for a while, whoever is started on it."""
+        until = trap.until or self._scene.now + int(trap.strike.rng.expovariate(1) * NANOSECONDS)
+        if self._scene.now < until:
+            node.trap = Trap(Target.ANY, Trouble.FULL, trap.strike, until)
+
+    def _crash_with(self, rng: Random) -> None:
+        """A crash in a save seldom comes alone: the power that failed was the leader's, too, and it stays away longer
+        than others. What a save had half done matters most while nobody is left who knows better."""
+        for other in self._scene.nodes.values():
+            if other.up and other.peer is not None:
+                leads = other.peer.role is Role.LEADING
+                if leads or rng.random() < 0.5:
+                    other.crash(rng)
+                    self._repairs.start_later(other, rng.randrange(4 * NANOSECONDS if leads else NANOSECONDS))
