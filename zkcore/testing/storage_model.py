@@ -96,7 +96,10 @@ class StorageModel:
     def _save_snapshot(self, storage: Storage, ref: SnapshotRef, rng: Random) -> None:
         state = self._states[ref.zxid] = rng.randbytes(rng.randrange(1, 50))
         storage.save_snapshot(ref, [state[:7], state[7:]])
-        self._newest = [*(each for each in self._newest if each != ref), ref][-2:]
+        self._remember([each for each in self._newest if each != ref], ref)
+
+    def _remember(self, before: list[SnapshotRef], newest: SnapshotRef) -> None:
+        self._newest = [*before[-1:], newest]
 
     def _compact(self, storage: Storage, rng: Random) -> None:
         """To the snapshot in use or a later one, and as often as not with records behind it."""
@@ -112,7 +115,8 @@ class StorageModel:
         ref = SnapshotRef(self._next(rng) + rng.randrange(9))
         state = self._states[ref.zxid] = rng.randbytes(rng.randrange(2, 50))
         self.base, self.entries = ref.zxid, []
-        self._in_use, self._newest = ref, [ref]
+        self._in_use = ref
+        self._remember([each for each in self._newest if each.zxid < ref.zxid], ref)
         storage.save([SnapshotChunk(ref, 0, state[:1]), SnapshotChunk(ref, 1, state[1:])])
         storage.save([InstallSnapshot(ref, len(state))])
 
