@@ -165,6 +165,12 @@ class KeepsTheSnapshotAtTheBase(MemoryStorage):
         self._snapshots = {zxid: data for zxid, data in self._snapshots.items() if zxid in kept}
 
 
+class KeepsTheNewestAndTheOneInUse(MemoryStorage):
+    def _prune_snapshots(self) -> None:
+        kept = {*list(self._snapshots)[-1:], self._log.snapshot}
+        self._snapshots = {zxid: data for zxid, data in self._snapshots.items() if zxid in kept}
+
+
 class KeepsSnapshotsOfWhatIsGone(MemoryStorage):
     def _forget_snapshots_after(self, after: Zxid) -> None:
         pass
@@ -255,10 +261,12 @@ CAUGHT: list[tuple[type[MemoryStorage], str]] = [
     (TruncatesOneShort, "another_history_may_follow_a_truncation"),
     (JoinsSnapshotsBackwards, "a_snapshot_is_read_back_in_pieces"),
     (SnapshotsCompactAtOnce, "a_snapshot_is_read_back_in_pieces"),
-    (KeepsOnlyTheNewestSnapshot, "the_newest_snapshot_and_the_one_in_use_are_kept"),
-    (KeepsOnlyTheOldestSnapshots, "the_newest_snapshot_and_the_one_in_use_are_kept"),
-    (KeepsTheSnapshotAtTheBase, "the_newest_snapshot_and_the_one_in_use_are_kept"),
-    (BeginsWithTheNewestSnapshot, "the_newest_snapshot_and_the_one_in_use_are_kept"),
+    (KeepsOnlyTheNewestSnapshot, "the_newest_snapshots_and_the_one_in_use_are_kept"),
+    (KeepsOnlyTheOldestSnapshots, "the_newest_snapshots_and_the_one_in_use_are_kept"),
+    (KeepsTheSnapshotAtTheBase, "the_newest_snapshots_and_the_one_in_use_are_kept"),
+    (KeepsTheNewestAndTheOneInUse, "the_newest_snapshots_and_the_one_in_use_are_kept"),
+    (BeginsWithTheNewestSnapshot, "the_newest_snapshots_and_the_one_in_use_are_kept"),
+    (KeepsTheNewestAndTheOneInUse, "compaction_may_name_the_snapshot_before_the_newest"),
     (KeepsSnapshotsOfWhatIsGone, "a_snapshot_goes_with_the_records_it_holds"),
     (ReadsUnknownSnapshotsAsEmpty, "a_snapshot_that_is_not_kept_is_a_lookup_error"),
     (NeverCompacts, "compaction_forgets_the_records_of_the_snapshot"),
@@ -285,6 +293,7 @@ CAUGHT: list[tuple[type[MemoryStorage], str]] = [
     (CompactsToTheSnapshot, "any_history_reads_as_it_was_written"),
     (CompactsToASnapshotOnce, "any_history_reads_as_it_was_written"),
     (BeginsWithTheNewestSnapshot, "any_history_reads_as_it_was_written"),
+    (KeepsTheNewestAndTheOneInUse, "any_history_reads_as_it_was_written"),
     (KeepsTheSnapshotAtTheBase, "any_history_reads_as_it_was_written"),
 ]
 

@@ -35,7 +35,7 @@ from zkcore.testing.linearizability import (
     check,
 )
 
-MISSING, EXISTS, VERSION, ELSEWHERE = Refusal.MISSING, Refusal.EXISTS, Refusal.VERSION, Refusal.ELSEWHERE
+MISSING, EXISTS, VERSION = Refusal.MISSING, Refusal.EXISTS, Refusal.VERSION
 
 
 def op(invoked: int, returned: int | None, call: object, result: object = UNKNOWN, key: object = "k") -> Operation:
@@ -57,7 +57,6 @@ def op(invoked: int, returned: int | None, call: object, result: object = UNKNOW
         (Held("x", 2), Look(), 1, IMPOSSIBLE),
         (None, Create("x"), 0, Held("x", 0)),
         (None, Create("x", 7), UNKNOWN, Held("x", 0, 7)),
-        (None, Create("x"), ELSEWHERE, None),
         (None, Create("x"), EXISTS, IMPOSSIBLE),
         (Held("x", 2), Create("y"), EXISTS, Held("x", 2)),
         (Held("x", 2), Create("y"), 0, IMPOSSIBLE),
@@ -66,7 +65,6 @@ def op(invoked: int, returned: int | None, call: object, result: object = UNKNOW
         (Held("x", 2), Write("y", 2), 3, Held("y", 3)),
         (Held("x", 2), Write("y", 1), VERSION, Held("x", 2)),
         (Held("x", 2), Write("y", 1), 3, IMPOSSIBLE),
-        (Held("x", 2), Write("y"), ELSEWHERE, IMPOSSIBLE),
         (None, Write("y"), MISSING, None),
         (Held("x", 2), Delete(), None, None),
         (Held("x", 2), Delete(1), VERSION, Held("x", 2)),
@@ -350,7 +348,7 @@ def by_brute_force(history: Sequence[Operation], model: Model) -> bool:
 CALLS: dict[Any, tuple[Any, ...]] = {
     Read(): (Held("a", 0), Held("b", 0), Held("a", 1), Held("b", 1), MISSING, UNKNOWN),
     Look(): (0, 1, MISSING, UNKNOWN),
-    Create("a"): (0, 0, EXISTS, ELSEWHERE, UNKNOWN),
+    Create("a"): (0, 0, EXISTS, UNKNOWN),
     Create("b", 7): (0, EXISTS, UNKNOWN),
     Write("a"): (1, 2, MISSING, UNKNOWN),
     Write("b", 0): (1, MISSING, VERSION, UNKNOWN),

@@ -26,6 +26,7 @@ from zkcore.tree.requests import (
     SetData,
 )
 from zkcore.zab.messages import Role
+from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import Append, RoleChanged, Saved, SaveEpochs
 from zkcore.zxid import Zxid, make_zxid
 
@@ -36,7 +37,7 @@ class Ensemble:
     """One voter that commits what it is given, and a client with a session."""
 
     def __init__(self) -> None:
-        self.oracle = Oracle((1,))
+        self.oracle = Oracle(EnsembleConfig((1,)))
         self.oracle.started(1, Saved())
         self.oracle.wrote(1, SaveEpochs(1, 1))
         self.oracle.told(1, RoleChanged(Role.LEADING, 1, 1, True, "alone"))

@@ -76,8 +76,9 @@ class Storage(Protocol):
     def read_snapshot(self, ref: SnapshotRef, offset: int, size: int) -> bytes:
         """See `zkcore.zab.ready.LogReader`. Raises LookupError where the snapshot is not kept, or no longer.
 
-        Kept are `Saved.snapshot`, until a Compact or InstallSnapshot names another, and the one saved last. One that
-        was saved of a later state than a Truncate or InstallSnapshot goes to is forgotten with it.
+        Kept are `Saved.snapshot`, until a Compact or InstallSnapshot names another, and the two saved or installed
+        last: a Compact may be put off, and come when there is a newer one. One that was saved of a later state than a
+        Truncate or InstallSnapshot goes to is forgotten with it.
         """
 
     def save_snapshot(self, ref: SnapshotRef, chunks: Iterable[bytes]) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from zkcore.errors import NoNodeError, ZkcoreError
+from zkcore.errors import NoNodeError, SessionExpiredError, ZkcoreError
 from zkcore.testing.checkers import Oracle
 from zkcore.tree.applied import Applied, EventType, WatchEvent
 from zkcore.tree.requests import Create, Created, Exists, GetData, NodeData, Request, SetData
@@ -71,7 +71,7 @@ class Reference:
         self._history: dict[str, list[tuple[Zxid, bytes | None]]] = {}
         self._answered: Zxid = 0  # the newest write that was answered to anybody
         self._refused: list[tuple[int, int]] = []
-        self._attached: list[tuple[int, int, Zxid]] = []  # session, its first xid from then on, applied by then
+        self._attached: dict[int, list[tuple[int, Zxid]]] = {}  # by session: first xid from then on, applied by then
         self._count = 0
 
     def catch_up(self) -> list[int]:
@@ -205,7 +205,7 @@ class Reference:
         assert client.session is not None
         if applied_here < client.seen:
             self._oracle.fail("X17", f"client {client.number} is attached where less is applied than it has seen")
-        self._attached.append((client.session, client.next_xid, applied_here))
+        self._attached.setdefault(client.session, []).append((client.next_xid, applied_here))
 
     def check_end(self) -> None:
         """What can be judged only when all is over."""
@@ -214,7 +214,9 @@ class Reference:
             if key in self._applied:
                 self._oracle.fail("X17", f"refused, and applied all the same: {self._applied[key][1]}")
         for (session, xid), (zxid, applied) in self._applied.items():
-            for attached, first, applied_here in self._attached:
-                if attached == session and xid < first and zxid > applied_here:
+            if applied.error == SessionExpiredError.code:
+                continue  # it arrived when the session was over, and so long after that it does not matter whose it was
+            for first, applied_here in self._attached.get(session, ()):
+                if xid < first and zxid > applied_here:
                     where = format_zxid(applied_here)
                     self._oracle.fail("X17", f"the session was attached at {where}, and then an old request {applied}")

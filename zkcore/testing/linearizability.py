@@ -288,7 +288,6 @@ class Refusal(Enum):
     MISSING = "there is nothing"
     EXISTS = "there is something"
     VERSION = "it has another version"
-    ELSEWHERE = "for a reason that is not in this object"
 
     def __repr__(self) -> str:
         return self.name
@@ -303,7 +302,7 @@ class Look(NamedTuple):
 
 
 class Create(NamedTuple):
-    """Of a Register: begin with version 0. The result is 0, or Refusal.EXISTS or ELSEWHERE."""
+    """Of a Register: begin with version 0. The result is 0, or Refusal.EXISTS."""
 
     value: Hashable
     owner: Hashable = None
@@ -346,9 +345,7 @@ class Register:
     def step(self, state: Held | None, call: Any, result: Any) -> Any:
         """See Model."""
         after, told = self._do(state, call)
-        if result is UNKNOWN or result == told:
-            return after
-        return state if result is Refusal.ELSEWHERE and isinstance(call, Create) else IMPOSSIBLE
+        return after if result is UNKNOWN or result == told else IMPOSSIBLE
 
     def _do(self, state: Held | None, call: Any) -> tuple[Held | None, Any]:
         """The state after `call`, and its result."""

@@ -7,24 +7,23 @@ nothing may depend on them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from zkcore.errors import SessionClosedError, ZkcoreError
-from zkcore.replica.answers import Attached, Detached, Replied, SessionEnded, Touched, WatchFired
+from zkcore.replica.answers import Answer, Attached, Detached, Replied, SessionEnded, Touched, WatchFired
 from zkcore.replica.replica import Replica
 from zkcore.testing.clients import Client, Reference
+from zkcore.testing.histories import ZnodeHistory
+from zkcore.testing.linearizability import Register, Verdict, check
 from zkcore.testing.load import Machine
 from zkcore.testing.trace import NANOSECONDS, random_stream
 from zkcore.tree.requests import CloseSession, Create, Delete, Exists, GetData, Request, SetData
-from zkcore.tree.snapshot import dump
-from zkcore.tree.tree import Tree
 from zkcore.tree.znode import CreateMode
 from zkcore.zab.messages import Message, PeerId
 from zkcore.zab.peer import Peer
-from zkcore.zab.quorum import EnsembleConfig
-from zkcore.zab.ready import Delivered, Event, Ready, Restored, Saved, SnapshotRef
+from zkcore.zab.ready import Delivered, Event, Ready, Restored, Saved
 from zkcore.zxid import Zxid
 
 if TYPE_CHECKING:
@@ -33,7 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Replicas"]
 
-_PATHS = ("/a", "/b", "/a/x", "/a/y", "/b/x")
+_ANSWERS = (Attached, Detached, Replied, SessionEnded, Touched, WatchFired)
+
+_LEAVES = ("/a/x", "/a/y", "/b/x")
+_PATHS = ("/a", "/b", *_LEAVES)
+_MOST_STEPS = 20_000
 _EPOCH_MS = 1_600_000_000_000
 _HOUR_MS = 3_600_000
 _SLOWEST = 0.8 * 1_000_000
@@ -45,6 +48,10 @@ class _Machine:
 
     def __init__(self, node: Node, replica: Replica, wall_ms: int) -> None:
         self.replica = replica
+        self.report_linked = replica.report_linked
+        self.report_lost = replica.report_lost
+        self.compact = replica.compact
+        self.drain: Callable[[], Ready[Any]] = replica.drain
         self._node = node
         self._wall_ms = wall_ms
 
@@ -62,18 +69,6 @@ class _Machine:
     def receive(self, sender: PeerId, message: Message) -> None:
         self.replica.receive(sender, message, self.now_ms)
 
-    def report_linked(self, peer: PeerId) -> None:
-        self.replica.report_linked(peer)
-
-    def report_lost(self, peer: PeerId) -> None:
-        self.replica.report_lost(peer)
-
-    def compact(self, snapshot: SnapshotRef) -> None:
-        self.replica.compact(snapshot)
-
-    def drain(self) -> Ready[Any]:
-        return self.replica.drain()
-
 
 def _replica(node: Node) -> Replica:
     assert isinstance(node.machine, _Machine)
@@ -84,15 +79,16 @@ class Replicas:
     """The Program: see the module, and `zkcore.testing.load.Program`."""
 
     def __init__(self, plan: Plan) -> None:
-        self._config = EnsembleConfig(plan.voters)
+        self._config = plan.config
         self._limits = plan.limits
         rng = random_stream(plan.seed, "clients")
-        self._walls = {me: _EPOCH_MS + rng.randrange(-_HOUR_MS, _HOUR_MS) for me in plan.voters}
+        self._walls = {me: _EPOCH_MS + rng.randrange(-_HOUR_MS, _HOUR_MS) for me in plan.config.members}
         self._timeout_ms = rng.choice((300, 2000, 10_000))
         self._clients = [Client(number) for number in range(1, 2 + rng.randrange(6))]
         self._by_session: dict[int, Client] = {}
         self._writes = self._looks = 0
         self._reference: Reference | None = None
+        self.history = ZnodeHistory(_LEAVES)
 
     def _judge(self, node: Node) -> Reference:
         if self._reference is None:
@@ -105,7 +101,7 @@ class Replicas:
             return node.survivor
         for client in self._clients:
             if client.node == node.me:
-                client.leave()
+                self._leave(client)
         replica = Replica(node.me, self._config, node.disk.storage, limits=self._limits)
         return _Machine(node, replica, self._walls[node.me])
 
@@ -141,7 +137,7 @@ class Replicas:
         act = rng.random()
         if act < 0.05:
             replica.detach(client.session)
-            client.leave()
+            self._leave(client)
             return
         try:
             if act < 0.15:
@@ -151,6 +147,8 @@ class Replicas:
                 xid = replica.submit(client.session, request, node.machine.now_ms)
                 client.closing = client.closing or isinstance(request, CloseSession)
                 self._judge(node).submitted(client, xid, request)
+                if request.writes:
+                    self.history.asked(node.now, client.number, client.session, xid=xid, request=request)
         except SessionClosedError:
             pass  # it was detached by what was fed just before; the client is about to be told
 
@@ -161,7 +159,7 @@ class Replicas:
         if not coming or (not homeless and rng.random() > 0.1):
             return
         client = rng.choice(homeless or coming)
-        client.leave()
+        self._leave(client)
         try:
             if client.session is None:
                 client.session = machine.replica.open(self._timeout_ms, machine.now_ms)
@@ -196,33 +194,44 @@ class Replicas:
 
     # --- what clients are told
 
-    def tell(self, node: Node, event: Event) -> None:
+    def tell(self, node: Node, event: Event | Answer) -> None:
         judge = self._judge(node)
-        if isinstance(event, Delivered | Restored):
+        if isinstance(event, _ANSWERS):
+            client = self._by_session.get(event.session)
+            if client is not None and client.session == event.session and client.node == node.me:
+                self._answer(node, client, event)  # else nobody listens there any more
+        elif isinstance(event, Delivered | Restored):
             for closed in judge.catch_up():
                 self._check_lease(node, self._by_session[closed], closed)
             self._check_tree(node, every=20)
-            return
-        session = getattr(event, "session", None)
-        client = self._by_session.get(session) if session is not None else None
-        if client is None or client.session != session or client.node != node.me:
-            return  # nobody listens there any more
+
+    def _answer(self, node: Node, client: Client, event: Answer) -> None:
+        judge = self._judge(node)
         if isinstance(event, Replied):
             if event.xid == 0:
                 client.ready = event.error is None
             else:
                 judge.replied(client, event.xid, event.result, event.error)
+                self.history.answered(
+                    node.now, client.number, xid=event.xid, result=event.result, error=event.error
+                )
         elif isinstance(event, WatchFired):
             judge.watch_fired(client, event.event)
         elif isinstance(event, Attached):
             judge.attached(client, _replica(node).tree.last_zxid)
+            self.history.attached(node.now, client.number)
             client.ready = True
         elif isinstance(event, Detached):
-            client.leave()
+            self._leave(client)
         elif isinstance(event, Touched) and event.alive:
             client.alive_until = max(client.alive_until, event.token + int(self._timeout_ms * _SLOWEST))
         elif isinstance(event, SessionEnded | Touched):
+            self.history.ended(node.now, client.number)
             client.end()
+
+    def _leave(self, client: Client) -> None:
+        client.leave()
+        self.history.left(client.number)
 
     def _check_lease(self, node: Node, client: Client, closed: int) -> None:
         """A session of `client` was closed just now. A heartbeat that was confirmed, it may count on."""
@@ -238,9 +247,12 @@ class Replicas:
     def check(self, nodes: Iterable[Node]) -> None:
         """All trees are the reference's, and whole."""
         for node in nodes:
-            self._judge(node).check_end()
             _replica(node).tree.check()
             self._check_tree(node, every=1)
+        self._judge(node).check_end()
+        found = check(self.history.operations(), Register(), max_steps=_MOST_STEPS)
+        if found.verdict is Verdict.BROKEN:
+            node.oracle.fail("X17", found.why)
 
     def _check_tree(self, node: Node, *, every: int) -> None:
         """Where it is as far as the reference's, the tree of `node` is equal to it; look at one in `every`."""
@@ -248,9 +260,5 @@ class Replicas:
         self._looks += 1
         if self._looks % every or tree.last_zxid != reference.last_zxid:
             return
-        if _bytes_of(tree) != _bytes_of(reference):
+        if tree.freeze() != reference.freeze():
             node.oracle.fail("X14", f"the tree of node {node.me} is not what the committed transactions make")
-
-
-def _bytes_of(tree: Tree) -> bytes:
-    return b"".join(dump(tree))

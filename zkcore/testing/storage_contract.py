@@ -151,19 +151,32 @@ class StorageContract:
             expect("the last piece", again.read_snapshot(ref, 12, 50), b"two")
             expect("what is at its end", again.read_snapshot(ref, 15, 50), b"")
 
-    def test_the_newest_snapshot_and_the_one_in_use_are_kept(self) -> None:
+    def test_the_newest_snapshots_and_the_one_in_use_are_kept(self) -> None:
         for upto in (0, _Z(1, 1), _Z(1, 2)):
             storage = self.make_storage()
             storage.save([Append(_Z(1, 1), tuple(b"%d" % number for number in range(9)))])
             in_use = SnapshotRef(_Z(1, 2))
             storage.save_snapshot(in_use, [b"in use"])
             storage.save([Compact(in_use, upto)])
+            kept = [2]
             for counter in (*range(3, 8), 1):  # the last saved is the newest, whatever its zxid
                 storage.save_snapshot(SnapshotRef(_Z(1, counter)), [b"at %d" % counter])
                 storage = self.reopen(storage)
+                kept = [*kept[-1:], counter]
                 expect("the snapshot to begin with", storage.load().snapshot, in_use.zxid)
-                self._keeps(storage, in_use, b"in use")
-                self._keeps(storage, SnapshotRef(_Z(1, counter)), b"at %d" % counter)
+                for each in {2, *kept}:
+                    self._keeps(storage, SnapshotRef(_Z(1, each)), b"in use" if each == 2 else b"at %d" % each)
+
+    def test_compaction_may_name_the_snapshot_before_the_newest(self) -> None:
+        storage = self.make_storage()
+        storage.save([Append(_Z(1, 1), (b"a", b"b", b"c"))])
+        for counter in (1, 2, 3):
+            storage.save_snapshot(SnapshotRef(_Z(1, counter)), [b"at %d" % counter])
+        storage.save([Compact(SnapshotRef(_Z(1, 2)))])
+        saved = Saved(base=_Z(1, 2), last=_Z(1, 3), epoch_ends=(_Z(1, 3),))
+        storage = self._holds(storage, saved, [Entry(_Z(1, 3), b"c")])
+        self._keeps(storage, SnapshotRef(_Z(1, 2)), b"at 2")
+        self._keeps(storage, SnapshotRef(_Z(1, 3)), b"at 3")
 
     def test_a_snapshot_goes_with_the_records_it_holds(self) -> None:
         old = SnapshotRef(_Z(1, 1))

@@ -35,7 +35,7 @@ class StorageModel:
         self.entries: list[Entry] = []
         self._epochs = 0, 0
         self._in_use: SnapshotRef | None = None
-        self._newest: SnapshotRef | None = None
+        self._newest: list[SnapshotRef] = []
         self._states: dict[Zxid, bytes] = {}
 
     def saved(self) -> Saved:
@@ -47,7 +47,8 @@ class StorageModel:
 
     def kept(self) -> list[tuple[SnapshotRef, bytes]]:
         """The snapshots that must be readable, and how they read."""
-        return [(ref, self._states[ref.zxid]) for ref in (self._in_use, self._newest) if ref is not None]
+        in_use = [self._in_use] if self._in_use is not None else []
+        return [(ref, self._states[ref.zxid]) for ref in (*in_use, *self._newest)]
 
     def write_something(self, storage: Storage, rng: Random) -> None:
         """Draw a write; do it here and there."""
@@ -89,14 +90,16 @@ class StorageModel:
         places = [zxid for zxid in self._zxids if zxid >= self._snapshot]
         zxid = rng.choice(places[len(places) // 2 :])
         self.entries = [entry for entry in self.entries if entry.zxid <= zxid]
-        if self._newest is not None and self._newest.zxid > zxid:
-            self._newest = None
+        self._newest = [ref for ref in self._newest if ref.zxid <= zxid]
         storage.save([Truncate(zxid)])
 
     def _save_snapshot(self, storage: Storage, ref: SnapshotRef, rng: Random) -> None:
         state = self._states[ref.zxid] = rng.randbytes(rng.randrange(1, 50))
         storage.save_snapshot(ref, [state[:7], state[7:]])
-        self._newest = ref
+        self._remember([each for each in self._newest if each != ref], ref)
+
+    def _remember(self, before: list[SnapshotRef], newest: SnapshotRef) -> None:
+        self._newest = [*before[-1:], newest]
 
     def _compact(self, storage: Storage, rng: Random) -> None:
         """To the snapshot in use or a later one, and as often as not with records behind it."""
@@ -112,7 +115,8 @@ class StorageModel:
         ref = SnapshotRef(self._next(rng) + rng.randrange(9))
         state = self._states[ref.zxid] = rng.randbytes(rng.randrange(2, 50))
         self.base, self.entries = ref.zxid, []
-        self._in_use = self._newest = ref
+        self._in_use = ref
+        self._remember([each for each in self._newest if each.zxid < ref.zxid], ref)
         storage.save([SnapshotChunk(ref, 0, state[:1]), SnapshotChunk(ref, 1, state[1:])])
         storage.save([InstallSnapshot(ref, len(state))])
 
