@@ -134,7 +134,7 @@ class Conversations:
         epoch = self._links[to, node].epoch
         if epoch == 0:
             self._oracle.fail("N8", f"node {node} sends {message} without LEADERINFO from {to}")
-        if durable.accepted < epoch:
+        if message.current_epoch is not None and durable.accepted < epoch:
             self._lacks(node, message, f"accepted epoch {epoch}")
         described = (message.last_zxid, message.base, message.epoch_ends)
         if described != (durable.last, durable.snapshot, durable.epoch_ends(durable.snapshot)):
@@ -180,6 +180,10 @@ class Conversations:
         self._oracle.hands_over(node, message)
 
     def _new_leader(self, node: PeerId, to: PeerId, link: _Link, message: NewLeader) -> None:
+        if (message.epoch, node) not in self._recency:  # it has nobody to send LEADERINFO to but observers
+            self._promise(node, node, message.epoch)
+            durable = self._oracle.durable[node]
+            self._recency[message.epoch, node] = durable.current, durable.last
         promises = self._promises.get((message.epoch, node), [])
         if not self._oracle.config.is_quorum(promises):
             self._oracle.fail("X1", f"node {node} leads epoch {message.epoch}, promised only by {promises}")

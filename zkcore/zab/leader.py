@@ -312,7 +312,8 @@ class Leader:
         learner.log = log
         learner.partial = message.partial
         learner.damage = message.damage
-        learner.counts = learner.counts and message.damage is not Damage.EPOCHS
+        forgetful = message.damage is Damage.EPOCHS and self._state.config.can_lead(sender)
+        learner.counts = learner.counts and not forgetful
         learner.stage = Stage.WAIT_SYNC
         if self.established or (self._phase is Phase.SYNCHRONIZATION and not learner.observes):
             return self._feeding.begin(sender, learner)
@@ -375,7 +376,9 @@ class Leader:
         if learner.counts:
             self._heard[sender] = 0
             self._acked_new_leader.add(sender)
-        elif not learner.observes:
+        if learner.counts or learner.observes:
+            learner.damage = None
+        else:
             self._wait_for_all_others(sender, learner)
         if self.established:
             self._tell_up_to_date(sender, learner)

@@ -275,8 +275,8 @@ class Learner:
             return f"NEWLEADER with a history up to {format_zxid(state.history.last)}, less than what is committed"
         accepted = max(state.accepted_epoch, message.epoch)
         state.save_epochs(accepted=accepted, current=message.epoch)  # last: D5 of protocol.md 1.7
-        if state.damage is Damage.LOG:
-            self._mend()
+        if state.damage is Damage.LOG or (state.damage is not None and not state.config.can_lead(state.me)):
+            self._mend()  # who gives no promises has forgotten none
         self._must_ack = False
         state.out.send(sender, Ack(make_zxid(message.epoch, 0)))
         self._phase = Phase.ACKED
