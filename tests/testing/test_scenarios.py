@@ -53,7 +53,7 @@ def test_a_script_that_runs_as_expected_is_left_as_it_is() -> None:
         # The third has nothing.
         log 3
         ----
-        3 accepted=0 current=0 base=0x0_00000000 log: empty
+        3 accepted=0 current=0 snapshot=0x0_00000000 log: empty
     """
     script = scenario(text)
     assert script.rewritten(script.run()) == script.text
@@ -160,7 +160,9 @@ def test_what_arrives_while_a_save_is_held_is_the_next_batch() -> None:
 def test_a_crash_in_a_save_keeps_what_it_is_told_to_keep() -> None:
     text = LED + "hold-saves 1\npropose 2 a b c\ndeliver 2>1 PROPOSAL\n\ncrash 1 keep 0 records 2\n"
     assert output(text) == ["1 saved APPEND 0x1_00000001..0x1_00000002", "1 is down"]
-    assert output(text + "\nlog 1\n") == ["1 accepted=1 current=1 base=0x0_00000000 log: 0x1_00000001=a 0x1_00000002=b"]
+    assert output(text + "\nlog 1\n") == [
+        "1 accepted=1 current=1 snapshot=0x0_00000000 log: 0x1_00000001=a 0x1_00000002=b"
+    ]
 
 
 def test_what_a_node_sent_before_it_crashed_still_arrives_and_then_its_loss() -> None:
@@ -187,7 +189,7 @@ def test_a_failing_disk_throws_the_peer_away_and_the_next_begins_from_what_it_ke
     text = LED + "fail-disk 2 keep 0 records 1\n\npropose 2 a b\n"
     assert output(text)[-3:] == ["2 saved APPEND 0x1_00000001..0x1_00000001", "2 storage failed", "2 is down"]
     assert output(text + "\nstart 2\n") == [
-        "2 starts: accepted=1 current=1 base=0x0_00000000 last=0x1_00000001"
+        "2 starts: accepted=1 current=1 snapshot=0x0_00000000 last=0x1_00000001"
     ]  # fmt: skip
 
 

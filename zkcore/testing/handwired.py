@@ -4,9 +4,8 @@ The simulator draws what happens from a seed; here a person says it, step by ste
 node is a host as the contract of Peer wants it: it feeds, drains, and while a save lasts it is silent and what arrives
 waits. The checkers of the simulator look at every step, and a broken invariant raises Violation out of it.
 
-Links keep the law of a transport (transport/transport.py): messages in order, or the link is lost; a loss at each end
-before it comes up again. What is under way on a link waits until it is delivered or the link is dropped. A save is over
-at once unless saves of that node are held.
+What is under way on a link (links.py) waits until it is delivered or the link is dropped. A save is over at once unless
+saves of that node are held.
 
 Every step says what came of it in `lines`, one line for each message, event, write and link, as they print themselves.
 A step that cannot be taken as things stand raises RefusedError, and changes nothing.
@@ -19,11 +18,10 @@ from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 from typing import Any
 
-from attrs import Factory, define
-
 from zkcore.errors import ZkcoreError
 from zkcore.storage.storage import MemoryStorage, prefix_of
 from zkcore.testing.checkers import Oracle, Violation, chain
+from zkcore.testing.links import Links, News
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Message, PeerId, Role
 from zkcore.zab.peer import Peer
@@ -42,24 +40,6 @@ ENDLESS = 20_000
 
 class RefusedError(Exception):
     """The step makes no sense as things stand; the message says why."""
-
-
-@define(eq=False)
-class _Link:
-    """One link, from coming up until both ends know that it broke."""
-
-    under_way: dict[PeerId, deque[Message]]  # by the end they go to
-    unheard: set[PeerId]  # ends that were not yet told that it is up
-    up: set[PeerId] = Factory(set)  # ends that were, and not yet that it broke
-    broken: bool = False
-
-    @property
-    def gone(self) -> bool:
-        return not self.up and not self.unheard
-
-    def has_news_for(self, end: PeerId) -> bool:
-        """Whether anything can be delivered to `end`: that the link is up, a message, or that it broke."""
-        return end in self.unheard or (end in self.up and (self.broken or bool(self.under_way[end])))
 
 
 class _Node:
@@ -97,9 +77,9 @@ class HandWired:
         self.config = config
         self.limits = limits if limits is not None else Limits()
         self.lines: list[str] = []
-        self.oracle = Oracle(config.voters, without=without)
+        self.oracle = Oracle(config, window_bytes=self.limits.window_bytes, without=without)
         self._nodes = {me: _Node(me) for me in config.members}
-        self._links: dict[tuple[PeerId, PeerId], _Link] = {}
+        self.links = Links(config.members)
         self._cut: set[tuple[PeerId, PeerId]] = set()  # pairs that are kept apart until they are linked by name
         self._questions: list[Zxid] = []  # what was committed when each read was asked
 
@@ -143,9 +123,10 @@ class HandWired:
         saved = node.storage.load()
         self.oracle.started(me, saved)
         node.peer = Peer(me, self.config, saved, node.storage, self.limits)
+        damage = f" lost its {saved.damage}" if saved.damage is not None else ""
         self._say(
             f"{me} starts: accepted={saved.accepted_epoch} current={saved.current_epoch} "
-            f"base={format_zxid(saved.base)} last={format_zxid(saved.last)}"
+            f"snapshot={format_zxid(saved.snapshot)} last={format_zxid(saved.last)}{damage}"
         )
         self._drain(node)
 
@@ -165,11 +146,7 @@ class HandWired:
     def _go_down(self, node: _Node) -> None:
         self._say(f"{node.me} is down")
         node.begin()
-        for ends, link in self._links.items():
-            if node.me in ends:
-                link.up.discard(node.me)
-                link.unheard.discard(node.me)
-                self._break(link)
+        self.links.unplug(node.me)
 
     def pause(self, me: PeerId) -> None:
         """The node stands still; what arrives waits."""
@@ -253,6 +230,18 @@ class HandWired:
         self._say(f"{me} took {ref}")
         self._feed(node, lambda: peer.compact(ref))
 
+    def transfer(self, me: PeerId, target: PeerId | None = None) -> None:
+        """The application of `me` wants to hand over. A refusal is told."""
+        peer = self.peer(me)
+
+        def feed() -> None:
+            try:
+                peer.transfer(target)
+            except ZkcoreError as error:
+                self._say(f"{me} refuses: {type(error).__name__}: {error}")
+
+        self._feed(self._node(me), feed)
+
     # --- draining and saving
 
     def _drain(self, node: _Node) -> None:
@@ -284,10 +273,9 @@ class HandWired:
         for to, message in ready.messages:
             self._send(node, to, message)
         for peer in ready.closes:
-            link = self._link(node.me, peer)
-            if link is not None and not node.losses[peer]:
+            if not node.losses[peer] and self.links.knows(node.me, peer):
                 self._say(f"{node.me} closes its link to {peer}")
-                self._break(link)
+                self.links.close(node.me, peer)
 
     def hold_saves(self, me: PeerId, *, hold: bool = True) -> None:
         """From now on a save of `me` lasts until `save`; or no longer."""
@@ -320,113 +308,88 @@ class HandWired:
         self._say(f"{node.me} storage failed")
         self._go_down(node)
 
+    def wipe(self, me: PeerId) -> None:
+        """The disk of `me`, which is down, is replaced by an empty one."""
+        self._down(me).storage.wipe()
+        self.oracle.damaged(me, self._node(me).storage.load())
+
+    def lose(self, me: PeerId, after: Zxid) -> None:
+        """The disk of `me`, which is down, cannot be read beyond `after`."""
+        self._down(me).storage.lose(after)
+        self.oracle.damaged(me, self._node(me).storage.load())
+
+    def _down(self, me: PeerId) -> _Node:
+        node = self._node(me)
+        if node.peer is not None:
+            raise RefusedError(f"node {me} is up; crash it first")
+        node.storage.reopen()
+        return node
+
     # --- links
 
-    def _link(self, one: PeerId, other: PeerId) -> _Link | None:
-        return self._links.get((min(one, other), max(one, other)))
-
     def link(self, one: PeerId, other: PeerId, *, heard: bool = True) -> None:
-        """A fresh link comes up. Both ends hear of it at once, `one` first; or each when it is delivered to it."""
+        """A fresh link comes up. Both ends hear of it at once, `one` first, and lose what is left of the one before; or
+        each hears of it when it is delivered."""
         self.peer(one), self.peer(other)
-        if one == other or self._link(one, other) is not None:
-            raise RefusedError(f"nodes {one} and {other} have a link, or have not both heard that it broke")
-        ends = min(one, other), max(one, other)
-        self._cut.discard(ends)
-        self._links[ends] = _Link({one: deque(), other: deque()}, {one, other})
-        self.oracle.linked(*ends)
+        if one == other or self.links.is_up(one, other):
+            raise RefusedError(f"nodes {one} and {other} have a link")
+        self._cut.discard((min(one, other), max(one, other)))
+        self.links.link(one, other)
+        self.oracle.linked(min(one, other), max(one, other))
         if heard:
             for sender, to in ((other, one), (one, other)):
-                if self.has_news(sender, to):  # unless the first to hear of it went down over it
+                while News.LINKED in self.links.under_way(sender, to):
+                    if self.links.knows(to, sender):
+                        self.links.discard(sender, to)
                     self._deliver_next(sender, to)
 
     def unlink(self, one: PeerId, other: PeerId) -> None:
         """Break the link, with all that is under way, tell both ends that are up, and keep the two apart."""
         self._node(one), self._node(other)
         self._cut.add((min(one, other), max(one, other)))
+        self.links.break_(one, other)
         for sender, to in ((one, other), (other, one)):
-            link = self._link(one, other)
-            if link is not None and to in link.up | link.unheard:
+            if self.links.knows(to, sender):
                 self.drop(sender, to)
 
     def drop(self, sender: PeerId, to: PeerId) -> None:
         """What is under way from `sender` to `to` vanishes, and `to` hears that the link broke. What is under way in
         the other direction may still arrive, before `sender` hears of it, too."""
-        link = self._link(sender, to)
-        if link is None or to not in link.up | link.unheard:
+        self._node(sender), self._node(to)
+        if not self.links.knows(to, sender):
             raise RefusedError(f"node {to} has no link to {sender}")
-        self._break(link)
-        link.under_way[to].clear()
-        if to in link.up:
-            self._deliver_next(sender, to)
-
-    def _break(self, link: _Link) -> None:
-        link.broken = True
-        link.unheard.clear()  # who has not heard that it is up never will
-        self._forget_gone()
-
-    def _forget_gone(self) -> None:
-        self._links = {ends: link for ends, link in self._links.items() if not link.gone}
+        self.links.discard(sender, to)
+        self._deliver_next(sender, to)
 
     def _send(self, node: _Node, to: PeerId, message: Message) -> None:
-        link = self._link(node.me, to)
-        if link is None or node.me not in link.up or node.losses[to]:
-            return
-        self._say(f"{node.me} -> {to}  {message}")
-        self.oracle.sent(node.me, to, message)
-        if not link.broken:
-            link.under_way[to].append(message)
-
-    def next_for(self, sender: PeerId, to: PeerId) -> Message | None:
-        """The message that is delivered next; None where there is none, or the link is news itself."""
-        link = self._link(sender, to)
-        if link is None or to not in link.up or not link.under_way[to]:
-            return None
-        return link.under_way[to][0]
-
-    def under_way(self, sender: PeerId, to: PeerId) -> list[Message]:
-        """The messages from `sender` to `to` that were not delivered yet."""
-        link = self._link(sender, to)
-        return [] if link is None else list(link.under_way[to])
-
-    def has_news(self, sender: PeerId, to: PeerId) -> bool:
-        """Whether `deliver` has anything to do."""
-        link = self._link(sender, to)
-        return link is not None and link.has_news_for(to)
+        if not node.losses[to] and self.links.knows(node.me, to):
+            self._say(f"{node.me} -> {to}  {message}")
+            self.oracle.sent(node.me, to, message)
+            self.links.send(node.me, to, message)
 
     def deliver(self, sender: PeerId, to: PeerId) -> None:
         """The next thing on the link: that it is up, a message, or that it broke."""
-        self._node(sender), self._node(to)
-        if not self.has_news(sender, to):
+        self._node(sender), self.peer(to)
+        if sender == to or not self.links.under_way(sender, to):
             raise RefusedError(f"nothing is under way from {sender} to {to}")
         self._deliver_next(sender, to)
 
     def _deliver_next(self, sender: PeerId, to: PeerId) -> None:
-        link, node, peer = self._link(sender, to), self._node(to), self.peer(to)
-        assert link is not None
-        if to in link.unheard:
-            link.unheard.discard(to)
-            link.up.add(to)
-            self._feed(node, lambda: self._feed_news(peer, to, sender, "linked", peer.report_linked))
-        elif link.under_way[to]:
-            message = link.under_way[to].popleft()
-            self._feed(node, lambda: self._feed_message(peer, to, sender, message))
-        else:
-            link.up.discard(to)
-            self._forget_gone()
+        node, peer = self._node(to), self.peer(to)
+        item = self.links.take(sender, to)
+        if item is News.LOST:
             node.losses[sender] += 1
-            self._feed(node, lambda: self._feed_loss(node, peer, sender))
+        self._feed(node, lambda: self._feed_item(node, peer, sender, item))
 
-    def _feed_news(self, peer: Peer, to: PeerId, sender: PeerId, news: str, report: Callable[[PeerId], None]) -> None:
-        self._say(f"{to} -- {sender}  {news}")
-        report(sender)
-
-    def _feed_loss(self, node: _Node, peer: Peer, sender: PeerId) -> None:
-        node.losses[sender] -= 1
-        self._feed_news(peer, node.me, sender, "lost", peer.report_lost)
-
-    def _feed_message(self, peer: Peer, to: PeerId, sender: PeerId, message: Any) -> None:
-        self._say(f"{to} <- {sender}  {message}")
-        peer.receive(sender, message)
+    def _feed_item(self, node: _Node, peer: Peer, sender: PeerId, item: Any) -> None:
+        self._say(f"{node.me} {'--' if isinstance(item, News) else '<-'} {sender}  {item}")
+        if item is News.LINKED:
+            peer.report_linked(sender)
+        elif item is News.LOST:
+            node.losses[sender] -= 1
+            peer.report_lost(sender)
+        else:
+            peer.receive(sender, item)
 
     # --- what the application is told
 
@@ -460,7 +423,7 @@ class HandWired:
         while moved:
             moved = False
             for sender, to in pairs:
-                while self.has_news(sender, to):
+                while self.links.under_way(sender, to):
                     self._deliver_next(sender, to)
                     moved = True
                     delivered += 1
@@ -472,7 +435,7 @@ class HandWired:
         up = [me for me in sorted(among) or self.members if self._node(me).peer is not None]
         for one in up:
             for other in up:
-                if one < other and (one, other) not in self._cut and self._link(one, other) is None:
+                if one < other and (one, other) not in self._cut and not self.links.is_up(one, other):
                     self.link(one, other)
 
     def run(self, ticks: int, among: Iterable[PeerId] = (), until: Callable[[], bool] = lambda: False) -> bool:

@@ -173,19 +173,18 @@ class Interpreter:
         sender, to = _arrow(words[0])
         what = words[1] if len(words) > 1 else "1"
         ensemble = self.ensemble
+        under_way = ensemble.links.under_way(sender, to) if sender != to else ()
         if what == "all":
-            while ensemble.has_news(sender, to):
+            while under_way:
                 ensemble.deliver(sender, to)
         elif what.isdecimal():
             for _ in range(int(what)):
                 ensemble.deliver(sender, to)
         else:
-            names = [_name_of(message) for message in ensemble.under_way(sender, to)]
+            names = [_name_of(item) for item in under_way]
             if what not in names:
                 raise RefusedError(f"no {what} is under way from {sender} to {to}, but {', '.join(names) or 'nothing'}")
-            found = False
-            while not found:
-                found = _name_of(ensemble.next_for(sender, to)) == what
+            for _ in range(names.index(what) + 1):
                 ensemble.deliver(sender, to)
 
     # --- time
@@ -202,7 +201,7 @@ class Interpreter:
         ensemble = self.ensemble
         if not ensemble.run(PATIENCE_TICKS, among, lambda: ensemble.follow_one_leader(among) == leader):
             states = "; ".join(str(ensemble.peer(me).status()) for me in ensemble.up)
-            raise RefusedError(f"node {leader} does not come to lead: {states}")
+            raise ScenarioError(f"node {leader} does not come to lead: {states}")
 
     def settle(self, words: list[str]) -> None:
         ensemble, among = self.ensemble, _ids(words)
@@ -226,16 +225,16 @@ class Interpreter:
                 f"{format_zxid(entry.zxid)}={entry.payload.decode()}" for entry in storage.entries(saved.base, 1 << 40)
             ]
             self.lines.append(
-                f"{me} accepted={saved.accepted_epoch} current={saved.current_epoch} base={format_zxid(saved.base)} "
-                f"log: {' '.join(records) or 'empty'}"
+                f"{me} accepted={saved.accepted_epoch} current={saved.current_epoch} "
+                f"snapshot={format_zxid(saved.snapshot)} log: {' '.join(records) or 'empty'}"
             )
 
     def sent(self, words: list[str]) -> None:
         ensemble = self.ensemble
         for sender in ensemble.members:
             for to in ensemble.members:
-                if messages := ensemble.under_way(sender, to):
-                    self.lines.append(f"{sender} > {to}  {'; '.join(map(str, messages))}")
+                if sender != to and (items := ensemble.links.under_way(sender, to)):
+                    self.lines.append(f"{sender} > {to}  {'; '.join(map(str, items))}")
 
     def check(self, words: list[str]) -> None:
         self.ensemble.check_storages()
@@ -247,9 +246,9 @@ class Interpreter:
         self.expected = words[0]
 
 
-def _name_of(message: object) -> str:
-    """The name of a message in a transcript."""
-    return str(message).split()[0]
+def _name_of(item: object) -> str:
+    """What a transcript calls a message, or the news of a link."""
+    return str(item).split()[0]
 
 
 class Command(NamedTuple):
@@ -263,7 +262,7 @@ def _each(step: Callable[[HandWired, PeerId], None]) -> Callable[[Interpreter, l
     """A command that takes one step at every node named."""
 
     def run(script: Interpreter, words: list[str]) -> None:
-        for me in _ids(words) or [_number(words[0])]:
+        for me in [_number(words[0]), *_ids(words[1:])]:
             step(script.ensemble, me)
 
     return run
@@ -289,11 +288,17 @@ COMMANDS: dict[str, Command] = {
         lambda script, words: script.ensemble.propose(_number(words[0]), [word.encode() for word in words[1:]]),
     ),
     "read": Command("read ID ...", _each(HandWired.read)),
+    "transfer": Command(
+        "transfer FROM [TO]",
+        lambda script, words: script.ensemble.transfer(*_ids(words)),
+    ),
     "snapshot": Command("snapshot ID ...", _each(HandWired.snapshot)),
     "hold-saves": Command("hold-saves ID ...", _each(HandWired.hold_saves)),
     "let-save": Command("let-save ID ...", _each(lambda ensemble, me: ensemble.hold_saves(me, hold=False))),
     "save": Command("save ID ...", _each(HandWired.save)),
     "fail-disk": Command("fail-disk ID [keep WRITES [records RECORDS]]", Interpreter.fail_disk),
+    "wipe": Command("wipe ID ...", _each(HandWired.wipe)),
+    "lose": Command("lose ID AFTER", lambda script, words: script.ensemble.lose(_number(words[0]), _zxid(words[1]))),
     "state": Command("state [ID ...]", Interpreter.state),
     "log": Command("log [ID ...]", Interpreter.log),
     "sent": Command("sent", Interpreter.sent),
