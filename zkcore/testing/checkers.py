@@ -110,6 +110,7 @@ class Oracle:
         lost.had = max(known, held[-1] if held else 0)
         lost.accepted, lost.current, lost.damage = saved.accepted_epoch, saved.current_epoch, saved.damage
         lost.base, lost.snapshot = saved.base, saved.snapshot
+        lost.last = saved.last
         lost.zxids = [zxid for zxid in durable.zxids if saved.base < zxid <= saved.last]
 
     def linked(self, one: PeerId, other: PeerId) -> None:

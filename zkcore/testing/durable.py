@@ -34,23 +34,20 @@ class Durable:
     transaction that a damaged disk held before, which it is not held against the ensemble that it lacks now.
     """
 
-    __slots__ = ("accepted", "base", "current", "damage", "had", "pieces", "snapshot", "syncing", "unrepaired", "zxids")
+    __slots__ = ("accepted", "base", "current", "damage", "had", "last", "pieces", "snapshot", "syncing", "unrepaired", "zxids")
 
     def __init__(self) -> None:
         self.accepted = 0
         self.current = 0
         self.base: Zxid = 0
         self.snapshot: Zxid = 0
+        self.last: Zxid = 0
         self.zxids: list[Zxid] = []
         self.pieces: tuple[Zxid, int] = (0, 0)  # of which snapshot pieces are put aside, and how many bytes
         self.unrepaired = False
         self.syncing = False
         self.damage: Damage | None = None
         self.had: Zxid = 0
-
-    @property
-    def last(self) -> Zxid:
-        return self.zxids[-1] if self.zxids else self.base
 
     def holds(self, zxid: Zxid) -> bool:
         """Whether `zxid` is a record, or part of the snapshot that the log continues."""
@@ -87,12 +84,14 @@ class Durable:
 
     def append(self, first: Zxid, count: int) -> None:
         self.zxids.extend(range(first, first + count))
+        self.last = first + count - 1
 
     def truncate(self, zxid: Zxid) -> None:
         del self.zxids[bisect_right(self.zxids, zxid) :]
+        self.last = zxid
 
     def install(self, zxid: Zxid) -> None:
-        self.base = self.snapshot = zxid
+        self.base = self.snapshot = self.last = zxid
         self.zxids.clear()
         self.pieces = (0, 0)
 

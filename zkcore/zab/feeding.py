@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from zkcore.zab.learner_view import LearnerView, Stage
+from zkcore.zab.learner_view import FED, LearnerView, Stage
 from zkcore.zab.messages import Commit, Diff, NewLeader, PeerId, Proposal, Snap, SnapData, Trunc
 from zkcore.zab.ready import SnapshotRef
 from zkcore.zab.state import Complaint, State
@@ -121,7 +121,7 @@ class Feeding:
         """The log after this zxid is needed by somebody; None where the snapshot is, too."""
         if any(learner.stage is Stage.SNAPPING for learner in self._learners.values()):
             return None
-        fed = [learner.sent for learner in self._learners.values() if learner.stage.is_fed]
+        fed = [learner.sent for learner in self._learners.values() if learner.stage in FED]
         return min(fed, default=self._state.history.last)
 
     # --- the stream
@@ -133,7 +133,7 @@ class Feeding:
         state = self._state
         last, committed = state.history.last, state.committed
         for peer, learner in self._learners.items():
-            if not learner.stage.is_fed:
+            if learner.stage is not Stage.ACTIVE and learner.stage not in FED:
                 continue
             end = committed if learner.observes else last
             if learner.sent < end and learner.unacked_bytes < self._window:
@@ -162,8 +162,8 @@ class Feeding:
         committed = self._state.committed
         message = Commit(committed)
         for peer, learner in self._learners.items():
-            if learner.stage is Stage.ACTIVE or learner.stage is Stage.WAIT_ACK:
-                upto = min(committed, learner.sent)
+            if learner.commit_sent < committed and (learner.stage is Stage.ACTIVE or learner.stage is Stage.WAIT_ACK):
+                upto = committed if committed <= learner.sent else learner.sent
                 if upto > learner.commit_sent:
                     learner.commit_sent = upto
                     self._state.out.early(peer, message if upto == committed else Commit(upto))

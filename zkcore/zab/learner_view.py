@@ -17,7 +17,7 @@ from zkcore.zab.ready import SnapshotRef
 from zkcore.zab.sync_plan import LogSummary
 from zkcore.zxid import Zxid
 
-__all__ = ["LearnerView", "Stage"]
+__all__ = ["FED", "LearnerView", "Stage"]
 
 
 class Stage(Enum):
@@ -30,10 +30,9 @@ class Stage(Enum):
     WAIT_ACK = auto()
     ACTIVE = auto()
 
-    @property
-    def is_fed(self) -> bool:
-        """Whether the learner gets records of the log."""
-        return self.value >= Stage.CATCHING_UP.value
+
+FED = (Stage.CATCHING_UP, Stage.WAIT_ACK, Stage.ACTIVE)
+"""The stages in which a learner gets records of the log."""
 
 
 @define(eq=False)

@@ -329,11 +329,13 @@ class Peer:
                 return NOTHING
             state.history.confirm()
             self._role.on_durable()
-        if state.delivered < state.committed or not self._announced:
+        before = state.delivered
+        if before < state.committed or not self._announced:
             self._deliver()
         self._role.flush()
         self._change_roles()
-        state.history.release(state.delivered)
+        if state.delivered != before:
+            state.history.release(state.delivered)  # only now: observers were fed from it
         if self._compaction is not None:
             self._compact(self._compaction)
         ready = state.out.take()
@@ -404,7 +406,7 @@ class Peer:
     @property
     def _is_behind(self) -> bool:
         state = self._state
-        return state.delivered < min(state.committed, state.history.durable)
+        return state.delivered < state.committed and state.delivered < state.history.durable
 
     def _deliver(self) -> None:
         """Tell what is committed and durable here, both (D10 of protocol.md 1.7), as far as the budget goes."""
