@@ -34,7 +34,9 @@ class Durable:
     transaction that a damaged disk held before, which it is not held against the ensemble that it lacks now.
     """
 
-    __slots__ = ("accepted", "base", "current", "damage", "had", "last", "pieces", "snapshot", "syncing", "unrepaired", "zxids")
+    __slots__ = (
+        "accepted", "base", "current", "damage", "had", "last", "pieces", "snapshot", "syncing", "unrepaired", "zxids",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.accepted = 0
