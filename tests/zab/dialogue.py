@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from textwrap import dedent
+from typing import Any
 
 from zkcore.storage.storage import MemoryStorage
 from zkcore.zab.limits import Limits
@@ -35,7 +36,18 @@ from zkcore.zab.messages import (
 )
 from zkcore.zab.peer import Peer
 from zkcore.zab.quorum import EnsembleConfig
-from zkcore.zab.ready import Append, Compact, Delivered, PeerRejected, Ready, RoleChanged, SaveEpochs, SnapshotRef
+from zkcore.zab.ready import (
+    Append,
+    Compact,
+    Delivered,
+    Event,
+    PeerRejected,
+    Ready,
+    RoleChanged,
+    Saved,
+    SaveEpochs,
+    SnapshotRef,
+)
 from zkcore.zxid import Zxid, counter_of, epoch_of, make_zxid
 
 Z = make_zxid
@@ -54,12 +66,12 @@ def batch(epoch: int, first: int, last: int | None = None) -> Proposal:
 
 def stored(
     *runs: tuple[int, int], accepted: int | None = None, current: int | None = None, base: Zxid = 0,
-    snapshot: bytes = b"state",
+    at: Zxid | None = None, snapshot: bytes = b"state",
 ) -> MemoryStorage:
     """A storage whose log holds, for each (epoch, last counter), the records of that epoch from its first on.
 
-    The epochs saved are those of the last record unless given. With a `base` the log before it was compacted into
-    `snapshot`.
+    The epochs saved are those of the last record unless given. With a `base` the log before it was compacted away, and
+    there is a `snapshot` as of the base, or of the later record `at`.
     """  # fmt: skip
     storage = MemoryStorage()
     for epoch, last in runs:
@@ -68,13 +80,20 @@ def stored(
     newest = runs[-1][0] if runs else 0
     current = newest if current is None else current
     storage.save([SaveEpochs(max(current, newest) if accepted is None else accepted, current)])
-    if base:
-        storage.save_snapshot(SnapshotRef(base), [snapshot])
-        storage.save([Compact(SnapshotRef(base))])
+    if base or at:
+        ref = SnapshotRef(base if at is None else at)
+        storage.save_snapshot(ref, [snapshot])
+        storage.save([Compact(ref, base)])
     return storage
 
 
-def lines_of(ready: Ready) -> list[str]:
+def described(saved: Saved, current: int | None, **more: Any) -> AckEpoch:
+    """What a learner whose storage holds `saved` answers to LEADERINFO."""
+    ends = tuple(end for end in saved.epoch_ends if end >= saved.snapshot)
+    return AckEpoch(current, saved.last, saved.snapshot, ends, **{"damage": saved.damage, **more})
+
+
+def lines_of(ready: Ready[Any]) -> list[str]:
     """A Ready as it prints, in the order in which a host acts on it."""
     return [
         *(f"early     {to}  {message}" for to, message in ready.early),
@@ -94,15 +113,15 @@ class Dialogue:
     """A Peer, its storage, and everything it ever asked for."""
 
     def __init__(
-        self, me: PeerId = 1, *, voters: Iterable[PeerId] = (1, 2, 3), storage: MemoryStorage | None = None,
-        limits: Limits | None = None, linked: Sequence[PeerId] = (2, 3),
+        self, me: PeerId = 1, *, voters: Iterable[PeerId] = (1, 2, 3), config: EnsembleConfig | None = None,
+        storage: MemoryStorage | None = None, limits: Limits | None = None, linked: Sequence[PeerId] = (2, 3),
     ) -> None:  # fmt: skip
         self.me = me
         self.storage = storage if storage is not None else MemoryStorage()
-        self.config = EnsembleConfig(tuple(voters))
+        self.config = config if config is not None else EnsembleConfig(tuple(voters))
         self.peer = Peer(me, self.config, self.storage.load(), self.storage, limits)
         self.others = [voter for voter in self.config.voters if voter != me]
-        self.readies: list[Ready] = []
+        self.readies: list[Ready[Any]] = []
         self.drain()
         for other in linked:
             self.linked(other)
@@ -137,7 +156,7 @@ class Dialogue:
 
     # --- draining
 
-    def take(self) -> Ready:
+    def take(self) -> Ready[Any]:
         """One Ready, saved but not confirmed."""
         ready = self.peer.drain()
         if ready:
@@ -157,18 +176,21 @@ class Dialogue:
     @property
     def delivered(self) -> list[bytes]:
         """Every payload that was ever delivered, in order."""
-        return [
-            each
-            for ready in self.readies
-            for event in ready.events
-            if isinstance(event, Delivered)
-            for each in event.payloads
-        ]
+        return [each for event in self.events if isinstance(event, Delivered) for each in event.payloads]
 
     @property
     def roles(self) -> list[str]:
         """Every change of role, as it prints."""
-        return [str(event) for ready in self.readies for event in ready.events if isinstance(event, RoleChanged)]
+        return [str(event) for event in self.events if isinstance(event, RoleChanged)]
+
+    @property
+    def events(self) -> list[Event]:
+        """Everything it ever told."""
+        return [event for ready in self.readies for event in ready.events]
+
+    def said_to(self, peer: PeerId, since: int = 0) -> list[ZabMessage]:
+        """Everything it told `peer`, from the Ready number `since` on, as it leaves on the link."""
+        return [m for ready in self.readies[since:] for to, m in (*ready.early, *ready.messages) if to == peer]
 
     @property
     def round(self) -> int:
@@ -179,7 +201,7 @@ class Dialogue:
     @property
     def rejected(self) -> list[PeerId]:
         """Whom it rejected, in order."""
-        return [event.peer for ready in self.readies for event in ready.events if isinstance(event, PeerRejected)]
+        return [event.peer for event in self.events if isinstance(event, PeerRejected)]
 
     def log(self) -> list[Zxid]:
         """The zxids that the storage holds after its base."""
@@ -234,8 +256,11 @@ class Dialogue:
 
     def ack_epoch(self, current: int | None) -> AckEpoch:
         """What a follower with a log like this node's answers to LEADERINFO."""
-        saved = self.storage.load()
-        return AckEpoch(current, saved.last, saved.base, saved.epoch_ends)
+        return described(self.storage.load(), current)
+
+    def relinked(self, peer: PeerId) -> str:
+        """The link to `peer` broke, and a fresh one is up."""
+        return self.lost(peer) + self.linked(peer)
 
     def lead(self, *followers: PeerId) -> Dialogue:
         """Lead an established epoch, with `followers` (all others, unless named) in the broadcast."""
@@ -252,3 +277,11 @@ class Dialogue:
         """With a small budget of delivery: until all that is committed is delivered."""
         while (status := self.peer.status()).last_delivered < min(status.last_committed, status.last_logged):
             self.ticks(1)
+
+    def bring_in(
+        self, learner: PeerId, *runs: tuple[int, int], base: Zxid = 0, at: Zxid | None = None, **more: Any
+    ) -> str:
+        """`learner`, whose storage is `stored(...)`, registers with this established leader; what it is sent then."""
+        saved = stored(*runs, base=base, at=at).load()
+        self.hears(learner, FollowerInfo(saved.accepted_epoch))
+        return self.hears(learner, described(saved, None, **more))

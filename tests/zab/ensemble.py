@@ -32,17 +32,17 @@ class Host:
 
 
 class Ensemble:
-    """Hosts for `voters`, all started and linked, with `storages` for those that have a past."""
+    """Hosts for `members`, all started and linked, with `storages` for those that have a past."""
 
     def __init__(
         self,
-        voters: Iterable[PeerId],
+        members: Iterable[PeerId] | EnsembleConfig,
         storages: dict[PeerId, MemoryStorage] | None = None,
         limits: Limits | None = None,
     ) -> None:
-        self.config = EnsembleConfig(tuple(voters))
+        self.config = members if isinstance(members, EnsembleConfig) else EnsembleConfig(tuple(members))
         self.limits = limits
-        self.hosts = {me: Host((storages or {}).get(me, MemoryStorage())) for me in self.config.voters}
+        self.hosts = {me: Host((storages or {}).get(me, MemoryStorage())) for me in self.config.members}
         for me in self.hosts:
             self.start(me)
 

@@ -56,7 +56,7 @@ def test_without_a_majority_nothing_is_committed_and_with_it_everything_goes_on(
 
 @pytest.mark.parametrize("chunk", [3, 4, 1000])
 def test_who_comes_back_after_the_log_was_compacted_gets_a_snapshot(chunk: int) -> None:
-    ensemble = Ensemble((1, 2, 3), limits=Limits(snapshot_chunk_bytes=chunk))
+    ensemble = Ensemble((1, 2, 3), limits=Limits(snapshot_chunk_bytes=chunk, retained_records=1))
     ensemble.run(ensemble.all_serve)
     ensemble.crash(1)
     words = [b"w%d" % number for number in range(9)]
@@ -73,6 +73,7 @@ def test_who_comes_back_after_the_log_was_compacted_gets_a_snapshot(chunk: int) 
     ensemble.propose(b"later")
     ensemble.start(1)
     ensemble.run(lambda: ensemble.all_serve() and ensemble.all_have([*words, b"later"]))
+    assert ensemble.hosts[leader].storage.load().base == ref.zxid - 1
     assert ensemble.hosts[1].storage.load().base == ref.zxid
 
 

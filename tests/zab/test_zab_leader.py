@@ -12,15 +12,17 @@ from zkcore.zab.messages import (
     AckEpoch,
     Diff,
     FollowerInfo,
+    HandOff,
     NewLeader,
     Ping,
+    Repaired,
     Role,
     SnapAck,
+    SyncAck,
     UpToDate,
     Vote,
     ZabMessage,
 )
-from zkcore.zab.ready import SnapshotRef
 
 LIMITS = Limits()
 
@@ -44,18 +46,22 @@ def leading(*runs: tuple[int, int], base: int = 0, **limits: int) -> Dialogue:
 
 def in_phase(phase: str) -> Dialogue:
     """Node 3 with the log 1_1 .. 1_3, in a phase of its conversation with 1 about epoch 2."""
-    d = elected((1, 3), base=Z(1, 2), snapshot_chunk_bytes=4)
+    d = elected((1, 3), base=Z(1, 1), snapshot_chunk_bytes=4, window_bytes=3, read_bytes=3)
     steps: dict[str, tuple[ZabMessage, ...]] = {
         "STRANGER": (),
         "WAIT_ACKEPOCH": (FollowerInfo(1),),
         "WAIT_SYNC": (FollowerInfo(1), AckEpoch(None, Z(1, 3), 0, (Z(1, 3),))),
-        "SNAPPING": (FollowerInfo(1), AckEpoch(1, Z(1, 1), 0, (Z(1, 1),))),
-        "WAIT_ACK": (FollowerInfo(1), AckEpoch(1, Z(1, 3), 0, (Z(1, 3),))),
+        "SNAPPING": (FollowerInfo(1), AckEpoch(1, 0, 0, ())),
+        "CATCHING_UP": (FollowerInfo(1), AckEpoch(1, Z(1, 1), 0, (Z(1, 1),))),  # of two records one fits the window
+        "WAIT_ACK": (FollowerInfo(1), AckEpoch(1, Z(1, 2), 0, (Z(1, 2),))),
         "ACTIVE": (FollowerInfo(1), AckEpoch(1, Z(1, 3), 0, (Z(1, 3),)), Ack(Z(2, 0))),
     }
-    d.hears(1, *steps[phase])
+    for message in steps[phase]:
+        d.hears(1, message)
     if phase == "ACTIVE":
         d.proposes(b"x", b"y")
+    stages = [learner.stage for learner in d.peer.status().learners]
+    assert stages == ([phase] if phase != "STRANGER" else [])
     return d
 
 
@@ -124,7 +130,8 @@ def test_diff_for_a_log_that_is_a_beginning_of_the_leaders() -> None:
     assert answer(leading((1, 5)), AckEpoch(1, Z(1, 3), 0, (Z(1, 3),))) == script("""
         message   2  DIFF from 0x1_00000003
         message   2  PROPOSAL 0x1_00000004..0x1_00000005
-        message   2  NEWLEADER epoch=2""")
+        message   2  NEWLEADER epoch=2
+        message   2  COMMIT 0x1_00000005""")
 
 
 def test_trunc_for_a_log_that_went_its_own_way() -> None:
@@ -132,38 +139,39 @@ def test_trunc_for_a_log_that_went_its_own_way() -> None:
         message   2  TRUNC to 0x1_00000003
         message   2  PROPOSAL 0x1_00000004..0x1_00000005
         message   2  PROPOSAL 0x4_00000001..0x4_00000001
-        message   2  NEWLEADER epoch=5""")
+        message   2  NEWLEADER epoch=5
+        message   2  COMMIT 0x4_00000001""")
 
 
-def test_a_snapshot_goes_out_one_acknowledged_piece_at_a_time() -> None:
-    d = leading((1, 9), base=Z(1, 5), snapshot_chunk_bytes=4, read_bytes=6)
-    assert answer(d, AckEpoch(0, 0, 0, ())) == script("""
-        message   2  SNAP at 0x1_00000005
-        message   2  SNAPDATA 0+4""")
-    assert d.hears(2, SnapAck(4)) == "message   2  SNAPDATA 4+4"
-    assert d.hears(2, SnapAck(8)) == script("""
-        message   2  SNAPDATA 8+0 last
-        message   2  PROPOSAL 0x1_00000006..0x1_00000007
-        message   2  PROPOSAL 0x1_00000008..0x1_00000009
-        message   2  NEWLEADER epoch=2""")
-    assert d.hears(2, SnapAck(8)) == ""
-
-
-def test_a_snapshot_whose_log_was_compacted_away_meanwhile_begins_anew() -> None:
-    d = leading((1, 9), base=Z(1, 5), snapshot_chunk_bytes=4)
-    answer(d, AckEpoch(0, 0, 0, ()))
-    d.storage.save_snapshot(SnapshotRef(Z(1, 8)), [b"123456"])
-    d.peer.compact(SnapshotRef(Z(1, 8)))
-    d.drain()
-    assert d.hears(2, SnapAck(4)) == script("""
-        message   2  SNAP at 0x1_00000008
-        message   2  SNAPDATA 0+4""")
+def test_before_the_epoch_is_established_nothing_is_said_to_be_committed() -> None:
+    d = elected((1, 5))
+    d.hears(1, FollowerInfo(1))
+    assert d.hears(1, AckEpoch(1, Z(1, 3), 0, (Z(1, 3),))) == script("""
+        write     EPOCHS accepted=2 current=2
+        message   1  DIFF from 0x1_00000003
+        message   1  PROPOSAL 0x1_00000004..0x1_00000005
+        message   1  NEWLEADER epoch=2""")
 
 
 def test_a_learner_whose_history_this_leader_never_had_is_sent_away() -> None:
     d = leading((1, 5))
     answer(d, AckEpoch(1, Z(1, 9), Z(1, 7), (Z(1, 9),)))
     assert d.rejected == [2]
+
+
+def test_nor_is_it_brought_in_line_when_it_came_before_the_epoch_was_won() -> None:
+    d = elected((1, 5))
+    d.hears(2, FollowerInfo(1))
+    d.hears(2, AckEpoch(None, Z(1, 9), Z(1, 7), (Z(1, 9),)))
+    assert d.rejected == []
+    d.hears(1, FollowerInfo(1))
+    assert d.hears(1, d.ack_epoch(1)) == script("""
+        event     rejected 2: its log begins at 0x1_00000007, which this leader never committed: one of the two has \
+lost its data
+        write     EPOCHS accepted=2 current=2
+        message   1  DIFF from 0x1_00000005
+        message   1  NEWLEADER epoch=2
+        close     2""")
 
 
 def test_the_history_is_on_a_quorum_only_when_this_node_has_it_saved_too() -> None:
@@ -346,7 +354,8 @@ ALLOWED: dict[str, dict[str, ZabMessage]] = {
     },
     "WAIT_SYNC": {"PING": Ping(1)},
     "SNAPPING": {"SNAPACK": SnapAck(4), "PING": Ping(1)},
-    "WAIT_ACK": {"ACK": Ack(Z(2, 0)), "PING": Ping(1)},
+    "CATCHING_UP": {"SYNCACK": SyncAck(Z(1, 2)), "PING": Ping(1)},
+    "WAIT_ACK": {"SYNCACK": SyncAck(Z(1, 3)), "ACK": Ack(Z(2, 0)), "PING": Ping(1)},
     "ACTIVE": {"ACK": Ack(Z(2, 1)), "PING": Ping(1)},
 }  # fmt: skip
 """What a learner may say in each stage of its conversation (protocol.md 1.12)."""
@@ -354,7 +363,7 @@ ALLOWED: dict[str, dict[str, ZabMessage]] = {
 ANYTHING: dict[str, ZabMessage] = {
     "FOLLOWERINFO": FollowerInfo(1), "ACKEPOCH": AckEpoch(1, Z(1, 3), 0, (Z(1, 3),)), "SNAPACK": SnapAck(4),
     "ACK": Ack(Z(2, 0)), "PING": Ping(1), "DIFF": Diff(0), "PROPOSAL": batch(2, 1), "NEWLEADER": NewLeader(2),
-    "UPTODATE": UpToDate(0),
+    "UPTODATE": UpToDate(0), "SYNCACK": SyncAck(Z(1, 3)), "REPAIRED": Repaired(2), "HANDOFF": HandOff(2, 2),
 }  # fmt: skip
 
 
@@ -375,6 +384,10 @@ def test_what_a_learner_may_say_in_each_stage(phase: str, name: str) -> None:
         pytest.param("WAIT_ACKEPOCH", AckEpoch(1, Z(1, 0), 0, (Z(1, 0),)), id="a log that ends with the phantom"),
         pytest.param("WAIT_ACKEPOCH", AckEpoch(1, Z(1, 3), 0, (Z(2, 1), Z(1, 3))), id="epochs that go back"),
         pytest.param("SNAPPING", SnapAck(5), id="more than was sent"),
+        pytest.param("CATCHING_UP", SyncAck(Z(1, 1)), id="SYNCACK of what it had before"),
+        pytest.param("CATCHING_UP", SyncAck(Z(1, 3)), id="SYNCACK of what was not sent yet"),
+        pytest.param("CATCHING_UP", SyncAck(Z(1, 0xFFFF)), id="SYNCACK of what is in a gap of the log"),
+        pytest.param("CATCHING_UP", Ack(Z(2, 0)), id="ACK of an epoch whose history is not through"),
         pytest.param("WAIT_ACK", Ack(Z(1, 3)), id="a first ACK that is not (epoch, 0)"),
         pytest.param("WAIT_ACK", Ack(Z(3, 0)), id="ACK of another epoch"),
         pytest.param("ACTIVE", Ack(Z(2, 0)), id="(epoch, 0) again"),
