@@ -102,12 +102,9 @@ class Oracle:
 
     def damaged(self, node: PeerId, saved: Saved) -> None:
         """The disk of `node`, which is down, has lost something; what is left of it is `saved`."""
-        durable, known = self.durable[node], self.durable[node].had
-        held = [zxid for zxid in self.committed if zxid <= durable.last] if durable.last else []
-        while held and not durable.keeps(held[-1]):
-            held.pop()
+        durable = self.durable[node]
         lost = self.durable[node] = Durable()
-        lost.had = max(known, held[-1] if held else 0)
+        lost.before = durable
         lost.accepted, lost.current, lost.damage = saved.accepted_epoch, saved.current_epoch, saved.damage
         lost.base, lost.snapshot = saved.base, saved.snapshot
         lost.last = saved.last
@@ -173,7 +170,7 @@ class Oracle:
         if not durable.keeps(zxid):
             self.fail("X9", f"node {node} counts as repaired without {format_zxid(zxid)}, which is committed")
         durable.damage = None
-        durable.had = 0
+        durable.before = None
 
     def _truncated(self, node: PeerId, durable: Durable, write: Truncate) -> None:
         if not durable.holds(write.zxid) or write.zxid < durable.snapshot:
@@ -245,11 +242,7 @@ class Oracle:
 
     def _holders(self, zxid: Zxid) -> list[PeerId]:
         """The voters on whose disks `zxid` is, or was before they were damaged."""
-        return [voter for voter in self.config.voters if self._has(voter, zxid)]
-
-    def _has(self, node: PeerId, zxid: Zxid) -> bool:
-        durable = self.durable[node]
-        return durable.keeps(zxid) or zxid <= durable.had
+        return [voter for voter in self.config.voters if self.durable[voter].vouches_for(zxid)]
 
     def commit(self, node: PeerId, zxid: Zxid) -> None:
         """The leader `node` treats everything up to `zxid` as committed."""
@@ -264,7 +257,7 @@ class Oracle:
         if epoch < self.tag:
             self.fail("X10", f"leader {node} of epoch {epoch} commits {format_zxid(zxid)} after epoch {self.tag} did")
         for later, leader in self.established.items():
-            if later > epoch and not self.durable[leader].holds(zxid) and not self._has(leader, zxid):
+            if later > epoch and not self.durable[leader].holds(zxid) and not self.durable[leader].vouches_for(zxid):
                 self.fail("X7", f"epoch {epoch} commits {format_zxid(zxid)}, leader {leader} of {later} lacks it")
         source = next((self.durable[h] for h in holders if self.durable[h].holds(zxid)), self.durable[node])
         if epoch > self.tag:

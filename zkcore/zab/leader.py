@@ -57,6 +57,9 @@ __all__ = ["Leader"]
 ATTEMPTS_BEFORE_YIELDING = 3
 """So often a voter that has promised a newer epoch may knock in vain before the leader steps down for its sake."""
 
+MAX_SNAPSHOT_BYTES = (1 << 63) - 1
+"""Positions in files are signed 64-bit numbers."""
+
 
 class Phase(Enum):
     """How far the leader has come; see the module."""
@@ -307,6 +310,8 @@ class Leader:
         complaint = log.complaint()
         if complaint is None and log.last != message.last_zxid:
             complaint = "ACKEPOCH that contradicts itself"
+        if message.partial is not None and not 0 <= message.partial[1] <= MAX_SNAPSHOT_BYTES:
+            complaint = f"ACKEPOCH with {message.partial[1]} bytes of a snapshot"
         if complaint is not None:
             return complaint
         learner.log = log
