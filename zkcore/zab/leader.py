@@ -270,10 +270,11 @@ class Leader:
         observes = sender not in self._state.config.voters
         self._learners[sender] = LearnerView(observes=observes, counts=not observes)
         if self._phase is Phase.DISCOVERY:
-            self._infos[sender] = message.accepted_epoch
+            if not observes:
+                self._infos[sender] = message.accepted_epoch
             self._try_propose_epoch()
             return None
-        if message.accepted_epoch > self._epoch:
+        if message.accepted_epoch > self._epoch and not observes:
             self._count_attempt(sender, message.accepted_epoch)
         self._state.out.send(sender, LeaderInfo(self._epoch))
         return None
