@@ -225,7 +225,7 @@ class Dialogue:
         """Be told by everybody that `leader` leads; FOLLOWERINFO has then left."""
         for other in self.others:
             self.hears(other, self.vote(Role.LEADING if other == leader else Role.FOLLOWING, leader))
-        assert (self.peer.role, self.peer.leader) == (Role.FOLLOWING, leader)
+        assert self.peer.leader == leader
         return self
 
     def join(self, leader: PeerId = 3, *, epoch: int = 1, committed: Zxid | None = None) -> Dialogue:
