@@ -12,6 +12,7 @@ from functools import partial
 from random import Random
 from typing import Protocol
 
+from zkcore.testing.checkers import Oracle
 from zkcore.testing.network import MICROSECOND, MILLISECOND, Clock, Network
 from zkcore.testing.node import Node, Strike, Target, Trap, Trouble
 from zkcore.testing.trace import NANOSECONDS, Trace
@@ -24,6 +25,7 @@ class Scene(Clock, Protocol):
     """What strikes need of their world."""
 
     network: Network
+    oracle: Oracle
     trace: Trace
     nodes: dict[PeerId, Node]
 
@@ -213,6 +215,32 @@ class NodeStrikes:
         if node.slow_until > self._scene.now:
             return int(10 ** rng.uniform(6, 9.6 if rng.random() < 0.1 else 8.7))
         return self._save_ns // 2 + int(rng.random() * self._save_ns) + 10 * MICROSECOND
+
+    def wipe(self, strike: Strike) -> bool:
+        """A disk is replaced by an empty one; its node knows that it is no new member."""
+        return self._damage(strike, lambda node: node.disk.wipe())
+
+    def lose_log(self, strike: Strike) -> bool:
+        """The end of a log turns out to be unreadable, or all of it."""
+        return self._damage(strike, lambda node: self._lose(node, strike.rng))
+
+    def _damage(self, strike: Strike, damage: Callable[[Node], None]) -> bool:
+        """Crash a node and damage its disk: one node at a time, since that is what the protocol promises to survive,
+        and only where the others can make a quorum without it."""
+        oracle, node = self._scene.oracle, pick_victim(self._scene, strike.rng)
+        if node is None or any(disk.damage is not None for disk in oracle.durable.values()):
+            return False
+        if not oracle.config.is_quorum([voter for voter in oracle.config.voters if voter != node.me]):
+            return False
+        node.crash(strike.rng)
+        damage(node)
+        oracle.damaged(node.me, node.disk.load())
+        self._repairs.start_later(node, int(strike.rng.expovariate(1) * NANOSECONDS))
+        return True
+
+    def _lose(self, node: Node, rng: Random) -> None:
+        zxids = self._scene.oracle.durable[node.me].zxids
+        node.disk.lose(rng.choice(zxids) if zxids and rng.random() < 0.8 else 0)
 
     # --- what waits for a save
 
