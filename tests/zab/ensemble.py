@@ -70,18 +70,22 @@ class Ensemble:
     # --- what happens
 
     def run(self, until: Callable[[], bool], *, steps: int = 4000) -> Ensemble:
-        """Feed everything that arrived; where nothing did, let time pass. Until it is true."""
+        """Go on until it is true."""
         for _ in range(steps):
             if until():
                 return self
-            if not self._feed():
-                live = [host.peer for host in self.hosts.values() if host.peer is not None]
-                ticks = min(peer.ticks_until_due for peer in live)
-                for me, host in self.hosts.items():
-                    if host.peer is not None:
-                        host.peer.tick(ticks)
-                        self.act(me)
+            self.step()
         raise AssertionError([str(host.peer.status()) for host in self.hosts.values() if host.peer is not None])
+
+    def step(self) -> None:
+        """Feed everything that arrived; where nothing did, let time pass."""
+        if self._feed():
+            return
+        ticks = min(host.peer.ticks_until_due for host in self.hosts.values() if host.peer is not None)
+        for me, host in self.hosts.items():
+            if host.peer is not None:
+                host.peer.tick(ticks)
+                self.act(me)
 
     def propose(self, *payloads: bytes) -> None:
         leader = self.leader
