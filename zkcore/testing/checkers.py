@@ -93,7 +93,6 @@ class Oracle:
         )  # fmt: skip
         if saved != expected:
             self.fail("storage", f"node {node} saved {expected} and loads {saved}")
-        durable.unrepaired = epoch_of(saved.last) > saved.current_epoch
         durable.syncing = False
         self.leads[node] = False
         self.led[node] = 0
@@ -144,9 +143,8 @@ class Oracle:
     def save_ended(self, node: PeerId) -> None:
         """All writes of one Ready of `node` are durable."""
         durable = self.durable[node]
-        if epoch_of(durable.last) <= durable.current:
-            durable.unrepaired = False
-        elif durable.last != durable.snapshot and not durable.unrepaired and not durable.syncing:
+        beyond = epoch_of(durable.last) > durable.current and durable.last != durable.snapshot
+        if beyond and not durable.syncing:
             self.fail("N2", f"node {node} holds {format_zxid(durable.last)} with current epoch {durable.current}")
 
     def _appended(self, node: PeerId, durable: Durable, write: Append) -> None:

@@ -29,13 +29,13 @@ class Violation(Exception):
 class Durable:
     """Epochs, snapshot, log and damage of one node's disk.
 
-    `unrepaired`: a crash left records beyond the current epoch, which the next incarnation has not cut yet; `syncing`:
-    a leader is bringing this log in line, so it may hold such records (protocol.md 2, N2). `before` is what a damaged
+    `syncing`: a leader is bringing this log in line, so it may hold records beyond the current epoch. After a crash the
+    first save must cut them (protocol.md 2, N2). `before` is what a damaged
     disk held, which it is not held against the ensemble that it lacks now.
     """
 
     __slots__ = (
-        "accepted", "base", "before", "current", "damage", "last", "pieces", "snapshot", "syncing", "unrepaired",
+        "accepted", "base", "before", "current", "damage", "last", "pieces", "snapshot", "syncing",
         "zxids",
     )  # fmt: skip
 
@@ -47,7 +47,6 @@ class Durable:
         self.last: Zxid = 0
         self.zxids: list[Zxid] = []
         self.pieces: tuple[Zxid, int] = (0, 0)  # of which snapshot pieces are put aside, and how many bytes
-        self.unrepaired = False
         self.syncing = False
         self.damage: Damage | None = None
         self.before: Durable | None = None

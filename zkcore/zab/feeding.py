@@ -79,9 +79,10 @@ class Feeding:
 
     def on_snap_ack(self, peer: PeerId, learner: LearnerView, offset: int) -> Complaint:
         """One piece at a time: a learner with a slow disk is not flooded."""
-        if learner.snapshot is None or offset > learner.snapshot_sent:
+        if not learner.owes_snap_ack or offset != learner.snapshot_sent:
             return "SNAPACK out of turn"
-        if learner.stage is Stage.SNAPPING and offset == learner.snapshot_sent:
+        learner.owes_snap_ack = False
+        if learner.stage is Stage.SNAPPING:
             self._awaiting_piece.append((peer, learner))
         return None
 
@@ -101,6 +102,7 @@ class Feeding:
         data = state.history.read_snapshot(ref, learner.snapshot_sent, size)
         state.out.send(peer, SnapData(learner.snapshot_sent, data, len(data) < size))
         learner.snapshot_sent += len(data)
+        learner.owes_snap_ack = True
         self._budget -= len(data)
         if len(data) < size:
             self._begin_history(learner, ref.zxid)

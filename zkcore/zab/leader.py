@@ -208,8 +208,10 @@ class Leader:
             self._advance()
 
     def on_vote(self, sender: PeerId, vote: Vote) -> None:
-        """A voter has begun another election. When too many have, do not wait for them (ZOOKEEPER-3109)."""
-        if self.established or vote.state is not Role.LOOKING or vote.round <= self._round:
+        """A voter has begun another election, or found another leader in it. When too many have, do not wait for them
+        (ZOOKEEPER-3109)."""
+        elsewhere = vote.state is Role.LOOKING or vote.leader != self._state.me
+        if self.established or not elsewhere or vote.round <= self._round:
             return
         self._gone.add(sender)
         config = self._state.config
