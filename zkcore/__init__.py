@@ -51,6 +51,7 @@ from zkcore.errors import (
     StorageFailedError,
     StorageFullError,
     ThrottledError,
+    TransferFailedError,
     UnimplementedError,
     UnsupportedError,
     VersionMismatchError,
@@ -59,6 +60,7 @@ from zkcore.errors import (
 from zkcore.jute.records import Stat
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
+from zkcore.replica.levels import Read
 from zkcore.replica.replica import Replica
 from zkcore.storage.storage import MemoryStorage, Storage
 from zkcore.transport.transport import Inbox, LocalNetwork, Transport
@@ -106,6 +108,7 @@ __all__ = [
     "PeerStatus",
     "Port",
     "ProtocolError",
+    "Read",
     "RecipeError",
     "Replica",
     "RequestError",
@@ -123,6 +126,7 @@ __all__ = [
     "StorageFailedError",
     "StorageFullError",
     "ThrottledError",
+    "TransferFailedError",
     "Transport",
     "UnimplementedError",
     "UnsupportedError",

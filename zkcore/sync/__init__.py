@@ -36,12 +36,14 @@ from zkcore.errors import (
     StorageFailedError,
     StorageFullError,
     ThrottledError,
+    TransferFailedError,
     UnimplementedError,
     UnsupportedError,
     VersionMismatchError,
     ZkcoreError,
 )
 from zkcore.jute.records import Stat
+from zkcore.replica.levels import Read
 from zkcore.sync.client import Client, LocalCluster, local_cluster
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
@@ -76,6 +78,7 @@ __all__ = [
     "OperationTimeoutError",
     "OutcomeUnknownError",
     "ProtocolError",
+    "Read",
     "RecipeError",
     "RequestError",
     "SessionClosedError",
@@ -90,6 +93,7 @@ __all__ = [
     "StorageFailedError",
     "StorageFullError",
     "ThrottledError",
+    "TransferFailedError",
     "UnimplementedError",
     "UnsupportedError",
     "VersionMismatchError",
