@@ -14,6 +14,10 @@ Every check is incremental and cheap, so all of them run after every event:
   leader may gather promises for an epoch after a later one has committed, legally: against a leader of epoch e only
   what leaders of earlier epochs committed is held.
 
+- Every node delivers `committed` in its order (X3), and no element of that leaves out one of its epoch or goes back to
+  an earlier one; that a node has both of two transactions or the earlier (X4), and the orders of one primary and of all
+  (X5, X6), follow.
+
 A broken invariant raises Violation, out of whatever call brought it to light.
 """
 
@@ -269,6 +273,9 @@ class Oracle:
             self.fail("X8", f"leader {node} commits {format_zxid(zxid)} in a log without {format_zxid(last)}")
         state = self.chains[-1] if self.chains else 0
         for each in source.between(last, zxid):
+            if not follows(each, last):
+                self.fail("X5", f"{format_zxid(each)} is committed behind {format_zxid(last)}")
+            last = each
             state = chain(state, each, self.born[each])
             self.committed.append(each)
             self.chains.append(state)
