@@ -26,9 +26,9 @@ __all__ = ["CLASSES", "SPIKES", "Faults", "Plan", "draw_plan"]
 
 CLASSES: dict[str, tuple[float, float]] = {
     "link-loss": (0.02, 1.0), "partition": (0.02, 0.4), "clog": (0.03, 0.5), "slow-link": (0.02, 0.3),
-    "crash": (0.02, 0.4), "crash-in-save": (0.03, 0.6), "crash-all": (0.01, 0.1), "pause": (0.02, 0.4),
-    "slow-disk": (0.02, 0.4), "disk-failure": (0.02, 0.4), "disk-full": (0.02, 0.4), "wipe": (0.01, 0.1),
-    "lose-log": (0.01, 0.1),
+    "cut-in-sync": (0.03, 0.6), "crash": (0.02, 0.4), "crash-in-save": (0.03, 0.6), "crash-all": (0.01, 0.1),
+    "pause": (0.02, 0.4), "slow-disk": (0.02, 0.4), "disk-failure": (0.02, 0.4), "disk-full": (0.02, 0.4),
+    "wipe": (0.01, 0.1), "lose-log": (0.01, 0.1),
 }  # fmt: skip
 """The rate of each class where it is on, strikes in a virtual second: the lowest and the highest."""
 
@@ -172,6 +172,7 @@ class Faults:
             "partition": self._links.partition,
             "clog": self._links.clog,
             "slow-link": self._links.slow_link,
+            "cut-in-sync": self._nodes.cut_in_sync,
             "crash": self._nodes.crash,
             "crash-in-save": self._nodes.crash_in_save,
             "crash-all": self._nodes.crash_all,

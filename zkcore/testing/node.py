@@ -29,12 +29,9 @@ from zkcore.zab.messages import Message, PeerId
 from zkcore.zab.peer import Peer
 from zkcore.zab.ready import (
     NOTHING,
-    Append,
     Delivered,
-    InstallSnapshot,
     Ready,
     SaveEpochs,
-    SnapshotChunk,
     SnapshotRef,
     Truncate,
     Write,
@@ -63,15 +60,13 @@ class Target(Enum):
     EPOCHS = auto()
     SYNC = auto()
 
-    def fits(self, writes: Sequence[Write]) -> bool:
+    def fits(self, writes: Sequence[Write], *, syncing: bool) -> bool:
+        """Whether it is one of these writes; `syncing` is a node whose log is being brought in line with a leader's."""
         if self is Target.ANY:
             return True
-        epochs = any(isinstance(write, SaveEpochs) for write in writes)
         if self is Target.EPOCHS:
-            return epochs
-        return any(isinstance(write, (Truncate, InstallSnapshot, SnapshotChunk)) for write in writes) or (
-            epochs and any(isinstance(write, Append) for write in writes)
-        )
+            return any(isinstance(write, SaveEpochs) for write in writes)
+        return syncing or any(isinstance(write, Truncate) for write in writes)
 
 
 class Trouble(Enum):
@@ -80,6 +75,8 @@ class Trouble(Enum):
     CRASH = auto()
     FAIL = auto()
     FULL = auto()
+    CUT = auto()
+    """The save goes well, and meanwhile the link to the leader breaks."""
 
 
 @frozen(eq=False)
@@ -109,7 +106,7 @@ class Surroundings(Clock, Protocol):
         """How long a save of `node` takes that begins now."""
 
     def befell(self, node: Node, trap: Trap) -> None:
-        """What `trap` waited for came about, and `node` is down now: start it again some time."""
+        """What `trap` waited for came about. Unless it is a CUT, `node` is down now: start it again some time."""
 
     def load_stream(self, node: Node, number: int) -> Random:
         """The generator of what `node` does in the load called `number`; no longer good when the next is asked for."""
@@ -377,12 +374,16 @@ class Node:
             return
         world, ready = self._world, self._saving
         assert ready is not None
-        if self.trap is not None and self.trap.target.fits(ready.writes):
-            trap, machine = self.trap, self.machine
-            self.crash(trap.strike.rng)
-            self.survivor = None if trap.trouble is Trouble.CRASH else machine
+        trap, syncing = self.trap, self.oracle.durable[self.me].syncing
+        if trap is not None and trap.target.fits(ready.writes, syncing=syncing):
+            self.trap = None
+            if trap.trouble is not Trouble.CUT:
+                machine = self.machine
+                self.crash(trap.strike.rng)
+                self.survivor = None if trap.trouble is Trouble.CRASH else machine
             world.befell(self, trap)
-            return
+            if self.machine is None:
+                return
         self._saving = None
         self.disk.save(ready.writes)
         self.oracle.save_ended(self.me)

@@ -18,7 +18,6 @@ from zkcore.zab.ready import (
     Compact,
     Event,
     InstallSnapshot,
-    PeerRejected,
     ReadDropped,
     ReadReady,
     Repair,
@@ -52,7 +51,7 @@ _ROLE_ENDS = (
 SOMETIMES = (
     "DIFF", "TRUNC", "SNAP", "SNAP resumed", "promise not given twice", "damaged learner", "promises counted again",
     "interrupted sync found at start", "interrupted sync undone", "snapshot installed", "log kept behind its snapshot",
-    "read answered", "read dropped", "link rejected", "leader established", "two leaders at once", "throttled",
+    "read answered", "read dropped", "leader established", "two leaders at once", "throttled",
     "transfer refused", "transfer failed", "disk repaired", "damaged and away from the leader", "learner lags",
     "observer serves", "observer behind",
     *(name for _, name in _ROLE_ENDS),
@@ -79,7 +78,6 @@ class Sightings:
         self._events: dict[type, Callable[[Any], str | None]] = {
             ReadReady: lambda event: "read answered",
             ReadDropped: lambda event: "read dropped",
-            PeerRejected: lambda event: "link rejected",
             RoleChanged: _role_changed,
             TransferFailed: lambda event: "transfer failed",
         }

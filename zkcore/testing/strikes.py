@@ -232,6 +232,8 @@ class NodeStrikes:
             return False
         if not oracle.config.is_quorum([voter for voter in oracle.config.voters if voter != node.me]):
             return False
+        if not oracle.durable[node.me].last:
+            return False  # it has nothing to lose
         node.crash(strike.rng)
         damage(node)
         oracle.damaged(node.me, node.disk.load())
@@ -247,22 +249,32 @@ class NodeStrikes:
     def crash_in_save(self, strike: Strike) -> bool:
         return self._set_trap(strike, Trouble.CRASH)
 
+    def cut_in_sync(self, strike: Strike) -> bool:
+        """The link to the leader breaks while a follower's log is being brought in line."""
+        return self._set_trap(strike, Trouble.CUT, Target.SYNC)
+
     def disk_failure(self, strike: Strike) -> bool:
         return self._set_trap(strike, Trouble.FAIL)
 
     def disk_full(self, strike: Strike) -> bool:
         return self._set_trap(strike, Trouble.FULL)
 
-    def _set_trap(self, strike: Strike, trouble: Trouble) -> bool:
+    def _set_trap(self, strike: Strike, trouble: Trouble, target: Target | None = None) -> bool:
         node = pick_victim(self._scene, strike.rng)
         if node is not None and node.trap is None:
-            node.trap = Trap(strike.rng.choice(list(Target)), trouble, strike)
+            node.trap = Trap(target or strike.rng.choice(list(Target)), trouble, strike)
         return False  # not yet: see `befell`
 
     def befell(self, node: Node, trap: Trap) -> None:
-        """The host throws the Peer away; a new one begins from what the storage holds, or the process restarts."""
+        """The link breaks; or the host throws the Peer away, and a new one begins from what the storage holds; or the
+        process restarts."""
         strike, rng = trap.strike, trap.strike.rng
         self._came_about(strike)
+        if trap.trouble is Trouble.CUT:
+            leader = node.peer.leader if node.peer is not None else None
+            if leader is not None and leader != node.me:
+                self._scene.network.reset(node.me, leader)
+            return
         then = partial(self._fill_again, node, trap) if trap.trouble is Trouble.FULL else None
         longest = NANOSECONDS if trap.trouble is Trouble.CRASH else 200 * MILLISECOND
         self._repairs.start_later(node, rng.randrange(longest), then)
