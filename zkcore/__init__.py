@@ -52,6 +52,7 @@ from zkcore.errors import (
     StorageFailedError,
     StorageFullError,
     ThrottledError,
+    TransferFailedError,
     UnimplementedError,
     UnsupportedError,
     VersionMismatchError,
@@ -60,6 +61,7 @@ from zkcore.errors import (
 from zkcore.jute.records import Stat
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
+from zkcore.replica.levels import Read
 from zkcore.replica.replica import Replica
 from zkcore.storage.storage import MemoryStorage, Storage
 from zkcore.transport.transport import Inbox, LocalNetwork, Transport
@@ -108,6 +110,7 @@ __all__ = [
     "PeerStatus",
     "Port",
     "ProtocolError",
+    "Read",
     "RecipeError",
     "Replica",
     "RequestError",
@@ -125,6 +128,7 @@ __all__ = [
     "StorageFailedError",
     "StorageFullError",
     "ThrottledError",
+    "TransferFailedError",
     "Transport",
     "UnimplementedError",
     "UnsupportedError",

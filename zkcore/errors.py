@@ -250,6 +250,12 @@ class NotLeadingError(ZkcoreError):
         return f"this node does not lead; the leader is {'unknown' if self.leader is None else self.leader}"
 
 
+class TransferFailedError(ZkcoreError):
+    """The leadership was not handed over: the node that was asked to still leads, or has stopped."""
+
+    retryable = True
+
+
 class InvariantViolation(ZkcoreError):
     """A promise the protocol rests on does not hold: a bug, or corruption that no check caught. The node must halt."""
 

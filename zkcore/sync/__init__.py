@@ -37,12 +37,14 @@ from zkcore.errors import (
     StorageFailedError,
     StorageFullError,
     ThrottledError,
+    TransferFailedError,
     UnimplementedError,
     UnsupportedError,
     VersionMismatchError,
     ZkcoreError,
 )
 from zkcore.jute.records import Stat
+from zkcore.replica.levels import Read
 from zkcore.sync.client import Client, LocalCluster, local_cluster
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
@@ -78,6 +80,7 @@ __all__ = [
     "OperationTimeoutError",
     "OutcomeUnknownError",
     "ProtocolError",
+    "Read",
     "RecipeError",
     "RequestError",
     "SessionClosedError",
@@ -92,6 +95,7 @@ __all__ = [
     "StorageFailedError",
     "StorageFullError",
     "ThrottledError",
+    "TransferFailedError",
     "UnimplementedError",
     "UnsupportedError",
     "VersionMismatchError",
