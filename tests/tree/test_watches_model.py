@@ -23,7 +23,7 @@ from zkcore.tree.requests import (
     Request,
     SetData,
 )
-from zkcore.tree.watch_requests import AddWatch, CatchUp, CheckWatches, RemoveWatches, SetWatches2
+from zkcore.tree.watch_requests import AddWatch, CatchUp, CheckWatches, RemoveWatches, Resync, SetWatches2
 from zkcore.tree.watches import Watches
 from zkcore.tree.znode import CreateMode
 
@@ -240,7 +240,9 @@ class Watching(RuleBasedStateMachine):
 
     def agree(self, missed: Any, expected: list[Event]) -> None:
         """The same events, those of one transaction in any order."""
-        found = [(int(event.type), event.path, event.zxid) if hasattr(event, "type") else (0, *event) for event in missed]
+        found = [
+            (0, *event) if isinstance(event, Resync) else (int(event.type), event.path, event.zxid) for event in missed
+        ]
         assert sorted(found) == sorted(expected)
         assert [event[-1] for event in found] == sorted(event[-1] for event in found)
 
