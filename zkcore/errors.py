@@ -89,6 +89,13 @@ class InvalidACLError(RequestError):
     summary = "the ACL is empty or malformed"
 
 
+class NoWatcherError(RequestError, LookupError):
+    """The session has no such watch: it was never set, or has gone off."""
+
+    code = -121
+    summary = "the session has no such watch"
+
+
 class ThrottledError(RequestError):
     """Too much is outstanding already. Nothing was applied; wait a little and try again."""
 
