@@ -21,6 +21,7 @@ from zkcore.client.client import Client
 from zkcore.client.node import EmbeddedClient, LocalCluster, Node, local_cluster
 from zkcore.client.port import Port, SessionState, Signal
 from zkcore.errors import (
+    AuthFailedError,
     BadArgumentsError,
     BadVersionError,
     ConfigurationError,
@@ -32,14 +33,18 @@ from zkcore.errors import (
     LockNotHeldError,
     LockTimeoutError,
     MalformedFrameError,
+    MultiError,
+    NoAuthError,
     NoChildrenForEphemeralsError,
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
     NotLeadingError,
     OperationTimeoutError,
+    OutcomeForgottenError,
     OutcomeUnknownError,
     ProtocolError,
+    QuotaExceededError,
     RecipeError,
     RequestError,
     SessionClosedError,
@@ -72,6 +77,7 @@ from zkcore.zab.quorum import EnsembleConfig
 __version__ = "0.1.0"
 
 __all__ = [
+    "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
     "Client",
@@ -94,6 +100,8 @@ __all__ = [
     "LockTimeoutError",
     "MalformedFrameError",
     "MemoryStorage",
+    "MultiError",
+    "NoAuthError",
     "NoChildrenForEphemeralsError",
     "NoNodeError",
     "Node",
@@ -102,10 +110,12 @@ __all__ = [
     "NotEmptyError",
     "NotLeadingError",
     "OperationTimeoutError",
+    "OutcomeForgottenError",
     "OutcomeUnknownError",
     "PeerStatus",
     "Port",
     "ProtocolError",
+    "QuotaExceededError",
     "RecipeError",
     "Replica",
     "RequestError",

@@ -6,6 +6,7 @@ the calling thread, over a Port that blocks (`zkcore.sync.port`).
 
 from zkcore.client.port import SessionState, Signal
 from zkcore.errors import (
+    AuthFailedError,
     BadArgumentsError,
     BadVersionError,
     ConfigurationError,
@@ -17,14 +18,18 @@ from zkcore.errors import (
     LockNotHeldError,
     LockTimeoutError,
     MalformedFrameError,
+    MultiError,
+    NoAuthError,
     NoChildrenForEphemeralsError,
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
     NotLeadingError,
     OperationTimeoutError,
+    OutcomeForgottenError,
     OutcomeUnknownError,
     ProtocolError,
+    QuotaExceededError,
     RecipeError,
     RequestError,
     SessionClosedError,
@@ -50,6 +55,7 @@ from zkcore.tree.requests import NodeData
 from zkcore.zab.limits import Limits
 
 __all__ = [
+    "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
     "Client",
@@ -67,6 +73,8 @@ __all__ = [
     "LockNotHeldError",
     "LockTimeoutError",
     "MalformedFrameError",
+    "MultiError",
+    "NoAuthError",
     "NoChildrenForEphemeralsError",
     "NoNodeError",
     "NodeData",
@@ -74,8 +82,10 @@ __all__ = [
     "NotEmptyError",
     "NotLeadingError",
     "OperationTimeoutError",
+    "OutcomeForgottenError",
     "OutcomeUnknownError",
     "ProtocolError",
+    "QuotaExceededError",
     "RecipeError",
     "RequestError",
     "SessionClosedError",
