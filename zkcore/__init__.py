@@ -40,6 +40,7 @@ from zkcore.errors import (
     NoNodeError,
     NotEmptyError,
     NotLeadingError,
+    NoWatcherError,
     OperationTimeoutError,
     OutcomeForgottenError,
     OutcomeUnknownError,
@@ -56,6 +57,7 @@ from zkcore.errors import (
     StorageFailedError,
     StorageFullError,
     ThrottledError,
+    TransferFailedError,
     UnimplementedError,
     UnsupportedError,
     VersionMismatchError,
@@ -64,6 +66,7 @@ from zkcore.errors import (
 from zkcore.jute.records import Stat
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
+from zkcore.replica.levels import Read
 from zkcore.replica.replica import Replica
 from zkcore.storage.storage import MemoryStorage, Storage
 from zkcore.transport.transport import Inbox, LocalNetwork, Transport
@@ -104,6 +107,7 @@ __all__ = [
     "NoAuthError",
     "NoChildrenForEphemeralsError",
     "NoNodeError",
+    "NoWatcherError",
     "Node",
     "NodeData",
     "NodeExistsError",
@@ -116,6 +120,7 @@ __all__ = [
     "Port",
     "ProtocolError",
     "QuotaExceededError",
+    "Read",
     "RecipeError",
     "Replica",
     "RequestError",
@@ -133,6 +138,7 @@ __all__ = [
     "StorageFailedError",
     "StorageFullError",
     "ThrottledError",
+    "TransferFailedError",
     "Transport",
     "UnimplementedError",
     "UnsupportedError",

@@ -127,6 +127,13 @@ class MultiError(RequestError):
         self.codes = codes
 
 
+class NoWatcherError(RequestError, LookupError):
+    """The session has no such watch: it was never set, or has gone off."""
+
+    code = -121
+    summary = "the session has no such watch"
+
+
 class ThrottledError(RequestError):
     """Too much is outstanding already. Nothing was applied; wait a little and try again."""
 
@@ -286,6 +293,12 @@ class NotLeadingError(ZkcoreError):
 
     def __str__(self) -> str:
         return f"this node does not lead; the leader is {'unknown' if self.leader is None else self.leader}"
+
+
+class TransferFailedError(ZkcoreError):
+    """The leadership was not handed over: the node that was asked to still leads, or has stopped."""
+
+    retryable = True
 
 
 class InvariantViolation(ZkcoreError):

@@ -1,12 +1,20 @@
-"""The commands `sim run` and `sim replay`, as a user sees them."""
+"""The commands `sim run`, `sim replay` and `sim hashes`, as a user sees them."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 
+from zkcore.cli import sim
 from zkcore.cli.main import main
+from zkcore.testing.trace import Trace
+from zkcore.testing.world import Report
 
 
 def test_run_counts_what_it_ran(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,3 +70,79 @@ def test_an_unknown_mutant_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
         main(["sim", "run", "--mutant", "nonsense"])
     assert exit_.value.code == 2
     assert "nonsense" in capsys.readouterr().err
+
+
+def test_a_share_of_the_seeds_is_run_again_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["sim", "run", "--first-seed", "3", "--seeds", "6", "--drive", "peers", "--recheck", "0.25", "--json"]
+    assert main(arguments) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["rechecked"] == [4, 8]
+    assert result["different"] == []
+
+
+def test_a_world_that_is_another_elsewhere_is_told_loudly(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the clocks of this process alone run ahead."""
+    real = Trace.mark
+
+    def mark(self: Trace, now: int, *facts: int) -> None:
+        real(self, now + 1, *facts)
+
+    monkeypatch.setattr(Trace, "mark", mark)
+    assert main(["sim", "run", "--seeds", "2", "--drive", "peers", "--recheck", "1"]) == 1
+    assert "NOT DETERMINISTIC: seeds [0, 1]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("share", ["2", "-0.1"])
+def test_a_share_is_between_none_and_all(share: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["sim", "run", "--recheck", share])
+
+
+def test_hashes_tell_seeds_apart_and_workers_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["sim", "hashes", "--seeds", "4", "--drive", "peers"])
+    alone = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in alone] == ["0", "1", "2", "3"]
+    assert len({line.split()[1] for line in alone}) == 4
+    main(["sim", "hashes", "--first-seed", "1", "--seeds", "3", "--every", "2", "--jobs", "2", "--drive", "peers"])
+    assert capsys.readouterr().out.splitlines() == alone[2:3]
+
+
+def test_an_interrupted_run_tells_what_it_has(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = sim.simulate
+
+    def interrupted(seed: int, **options: Any) -> Report:
+        if seed == 2:
+            raise KeyboardInterrupt
+        return real(seed, **options)
+
+    monkeypatch.setattr(sim, "simulate", interrupted)
+    assert main(["sim", "run", "--seeds", "5", "--drive", "peers"]) == 130
+    output = capsys.readouterr().out
+    assert "interrupted" in output
+    assert output.split()[:2] == ["seeds:", "2"]
+
+
+def test_ctrl_c_ends_the_workers_too() -> None:
+    """The terminal sends it to all of them. None has anything to say but the one that was started first."""
+    command = [sys.executable, "-m", "zkcore", "sim", "hashes", "--seeds", "100000", "--jobs", "2", "--drive", "peers"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        assert run.stdout.readline()
+        os.killpg(run.pid, signal.SIGINT)
+        _, complaints = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert complaints == ""
+
+
+def test_what_never_happened_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["sim", "run", "--seeds", "1", "--recheck", "0"])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[-1] == "never" for line in lines)
+    assert any(line.startswith("median message faults") for line in lines)

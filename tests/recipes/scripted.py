@@ -16,6 +16,7 @@ from zkcore.client.client import Client
 from zkcore.client.port import Port, SessionState, Signal, Watcher
 from zkcore.client.watcher import WatcherTable
 from zkcore.errors import ConnectionLostError, OperationTimeoutError, SessionExpiredError, ZkcoreError
+from zkcore.replica.levels import Read, ReadLevel
 from zkcore.tree.prepare import Preparer
 from zkcore.tree.requests import CloseSession, CreateSession, GetChildren, Request
 from zkcore.tree.tree import Tree
@@ -147,7 +148,14 @@ class ScriptedPort:
         self.session = ScriptedSession(number, world.time + 1e6)
         self.watchers = WatcherTable()
 
-    async def request(self, op: Request[T], *, watch: Watcher | None = None, timeout: float | None = None) -> T:
+    async def request(
+        self,
+        op: Request[T],
+        *,
+        watch: Watcher | None = None,
+        timeout: float | None = None,
+        read: ReadLevel = Read.SESSION,
+    ) -> T:
         if self.session.lost.is_set():
             raise SessionExpiredError("the session is lost")
         result: T = await Asking(self, op, watch, None if timeout is None else self._world.time + timeout)

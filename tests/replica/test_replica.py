@@ -324,5 +324,6 @@ def test_an_epoch_without_zxids_left_ends_and_the_next_goes_on() -> None:
     leader = world.elect()
     session = world.open(leader)
     world.submit(leader, session, *(Create(f"/n{number}", b"") for number in range(4)))
+    world.settle()
     assert isinstance(world.heard(leader, session)[-1], Detached)
     assert world.ask(world.elect(), world.open(world.elect()), Create("/next", b"")).stat.czxid >> 32 == 2

@@ -55,7 +55,7 @@ def test_a_replica_that_was_away_is_brought_up_to_date_record_by_record() -> Non
 
 
 def test_a_replica_too_far_behind_gets_a_snapshot_and_the_same_tree_byte_for_byte() -> None:
-    world = Ensemble(limits=Limits(snapshot_chunk_bytes=100))
+    world = Ensemble(limits=Limits(snapshot_chunk_bytes=100, retained_records=1))
     leader = world.elect()
     away = world.followers()[0]
     write(world, leader, 3)
@@ -158,10 +158,10 @@ def test_a_snapshot_is_not_compacted_to_before_the_new_peer_has_delivered_it() -
     write(world, me, 10)
     fail(world, me)
     compact(world, me)
-    assert world.replicas[me].status().log_base == 0
+    assert world.replicas[me].status().snapshot == 0
     settled(world)
     compact(world, me)
-    assert world.replicas[me].status().log_base > 0
+    assert world.replicas[me].status().snapshot > 0
     settled(world)
     assert len(world.trees()) == 1
 

@@ -13,6 +13,8 @@ import pytest
 
 from zkcore.testing.checkers import Violation
 from zkcore.testing.scenario import Scenario, ScenarioError
+from zkcore.testing.scenario_guards import GUARDS, unguarded
+from zkcore.zab.learner import Learner
 
 SCRIPTS = sorted((Path(__file__).parent.parent / "scenarios").glob("*.txt"))
 
@@ -222,3 +224,53 @@ def test_a_script_runs_as_written(path: Path, pytestconfig: pytest.Config) -> No
         path.write_text(renewed, encoding="utf-8")
     else:
         assert renewed == script.text, "see the difference; --zkcore-rewrite takes it over"
+
+
+TRAPS = """
+    ack-newleader-before-fsync ack-order ae-stuck commit-between-newleader-and-uptodate diff-async-log
+    diff-log-sync-ack diff-no-snapshot diff-race-4785 dirty-snapshot disk-error-hole early-lastProcessed
+    epoch-before-log epoch-not-durable highest-zxid-absent hole-in-committedlog log-epoch-ahead-of-ce missing-snapshot
+    newleader-too-early paper-issue-1 paper-issue-2 paper-issue-3 partial-snap-then-diff partial-trunc-then-diff
+    retained-db stale-vote-join sync-stale sync-thread-survives truncate-disk-full uncommitted-tail-vs-lower-leader
+    voter-changed-mind zxid-rollover
+"""
+"""The known traps that have a script."""
+
+
+def test_every_known_trap_has_a_script() -> None:
+    assert {path.stem for path in SCRIPTS} >= set(TRAPS.split())
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_a_script_fails_without_the_rule_it_guards(path: Path) -> None:
+    """By the invariants it names, each with those before it switched off: the last of them is the harm that is done."""
+    script = Scenario(path.read_text(encoding="utf-8"), name=path.name)
+    seen = script.notes["seen as"].split()
+    with unguarded(script.notes["guard"]):
+        if seen == ["transcript"]:
+            assert script.rewritten(script.run()) != script.text
+            return
+        for number, invariant in enumerate(seen):
+            with pytest.raises(Violation) as broken:
+                script.run(without=frozenset(seen[:number]))
+            assert broken.value.invariant == invariant, broken.value
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_a_script_tells_the_history_and_the_rule(path: Path) -> None:
+    opening = path.read_text(encoding="utf-8").partition("\nnodes ")[0].splitlines()
+    assert all(line.startswith("#") and len(line) <= 120 for line in opening)
+    assert opening[0].startswith(("# ZOOKEEPER-", "# The paper", "# No number"))
+    assert "docs/protocol.md" in Scenario("\n".join(opening)).notes["rule"]
+
+
+def test_every_guard_is_that_of_a_script() -> None:
+    guards = {Scenario(path.read_text(encoding="utf-8")).notes["guard"] for path in SCRIPTS}
+    assert set(GUARDS) <= guards
+
+
+def test_what_was_taken_away_is_back_afterwards() -> None:
+    flush = Learner.flush
+    with unguarded("ack-overtakes"):
+        assert Learner.flush is not flush
+    assert Learner.flush is flush

@@ -1,7 +1,7 @@
 """A checker that cannot fail proves nothing: for every invariant, a history made by hand that breaks it.
 
-Each case begins with the same lawful history of three voters: node 1 leads epoch 1, followed by 2, while 3 is down; two
-transactions are committed and delivered at 1 and 2.
+Each case begins with the same lawful history of three voters and an observer: node 1 leads epoch 1, followed by 2,
+while 3 and the observer, 4, are up and linked to nobody; two transactions are committed and delivered at 1 and 2.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from zkcore.zab.messages import (
     Ack,
     AckEpoch,
     Commit,
+    Damage,
     Diff,
+    HandOff,
     LeaderInfo,
     Message,
     NewLeader,
@@ -23,14 +25,18 @@ from zkcore.zab.messages import (
     Role,
     Snap,
     SnapAck,
+    SyncAck,
+    Trunc,
     UpToDate,
 )
+from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import (
     Append,
     Compact,
     Delivered,
     InstallSnapshot,
     PeerRejected,
+    Repair,
     Restored,
     RoleChanged,
     Saved,
@@ -48,11 +54,11 @@ def z(epoch: int, counter: int) -> Zxid:
 
 
 class History:
-    """What happens to three voters, told to an Oracle step by step."""
+    """What happens to three voters and an observer, told to an Oracle step by step."""
 
     def __init__(self, without: frozenset[str] = frozenset()) -> None:
-        self.oracle = Oracle((1, 2, 3), without=without)
-        for node in (1, 2, 3):
+        self.oracle = Oracle(EnsembleConfig((1, 2, 3), observers=(4,)), window_bytes=100, without=without)
+        for node in (1, 2, 3, 4):
             self.oracle.started(node, Saved())
         self.win(1, 1, follower=2)
         for node in (1, 2):
@@ -74,7 +80,7 @@ class History:
 
     def ack_epoch(self, node: int, current: int | None) -> AckEpoch:
         durable = self.oracle.durable[node]
-        return AckEpoch(current, durable.last, durable.base, durable.epoch_ends())
+        return AckEpoch(current, durable.last, durable.snapshot, durable.epoch_ends(durable.snapshot))
 
     def promise(self, leader: int, epoch: int, follower: int) -> None:
         """`leader` proposes `epoch`, and `follower` accepts it."""
@@ -291,8 +297,99 @@ def leaves_one_out(h: History) -> None:
 
 
 def wins_without_what_is_committed(h: History) -> None:
+    h.save(3, SaveEpochs(2, 2))  # so that it outranks those who have it
+    h.promise(3, 3, 2)
+    h.sync(3, 3, 2)
+
+
+def wins_behind_one_that_promised(h: History) -> None:
     h.promise(3, 2, 2)
     h.sync(3, 2, 2)
+
+
+def accepts_the_epoch_without_its_history(h: History) -> None:
+    h.promise(1, 2, 3)
+    h.save(1, SaveEpochs(2, 2))
+    h.send(1, 3, Diff(0), Proposal(z(1, 1), (b"a", b"b")), NewLeader(2))
+    h.save(3, Append(z(1, 1), (b"a",)), SaveEpochs(2, 2))
+    h.send(3, 1, Ack(z(2, 0)))
+
+
+def floods_a_learner(h: History) -> None:
+    h.send(1, 2, Proposal(z(1, 3), (bytes(100),)), Proposal(z(1, 4), (b"one too many",)))
+
+
+def leaves_an_interrupted_synchronisation_in_the_log(h: History) -> None:
+    h.oracle.wrote(3, Append(z(1, 1), (b"a",)))
+    h.oracle.started(3, Saved(0, 0, 0, z(1, 1), (z(1, 1),)))
+    h.save(3, SaveEpochs(1, 0))
+
+
+def forgets_more_than_the_snapshot_has(h: History) -> None:
+    h.save(1, Compact(SnapshotRef(z(1, 1)), z(1, 2)))
+
+
+def cuts_its_snapshot(h: History) -> None:
+    h.save(1, Compact(SnapshotRef(z(1, 2)), z(1, 1)))
+    h.save(1, Truncate(z(1, 1)))
+
+
+def says_more_than_it_saved_of_the_history(h: History) -> None:
+    h.send(1, 3, Diff(0), Proposal(z(1, 1), (b"a", b"b")))
+    h.save(3, Append(z(1, 1), (b"a",)))
+    h.send(3, 1, SyncAck(z(1, 2)))
+
+
+def says_again_what_it_saved_of_the_history(h: History) -> None:
+    h.send(1, 3, Diff(0), Proposal(z(1, 1), (b"a", b"b")))
+    h.save(3, Append(z(1, 1), (b"a",)))
+    h.send(3, 1, SyncAck(z(1, 1)), SyncAck(z(1, 1)))
+
+
+def hands_over_what_is_not_committed(h: History) -> None:
+    h.save(1, Append(z(1, 3), (b"c",)))
+    h.send(1, 2, HandOff(2, 1))
+
+
+def an_observer_gets_what_is_not_committed(h: History) -> None:
+    h.save(1, Append(z(1, 3), (b"c",)))
+    h.send(1, 4, Diff(z(1, 2)), Proposal(z(1, 3), (b"c",)))
+
+
+def an_observer_promises(h: History) -> None:
+    h.promise(1, 2, 4)
+
+
+def wiped(h: History, node: int) -> None:
+    saved = Saved(damage=Damage.EPOCHS)
+    h.oracle.damaged(node, saved)
+    h.oracle.started(node, saved)
+
+
+def a_damaged_disk_promises(h: History) -> None:
+    wiped(h, 3)
+    h.oracle.linked(1, 3)
+    h.send(1, 3, LeaderInfo(1))
+    h.save(3, SaveEpochs(1, 0))
+    h.send(3, 1, AckEpoch(0, 0, 0, (), None, Damage.EPOCHS))
+
+
+def a_damaged_disk_is_not_mentioned(h: History) -> None:
+    wiped(h, 3)
+    h.oracle.linked(1, 3)
+    h.send(1, 3, LeaderInfo(1))
+    h.send(3, 1, AckEpoch(None, 0, 0, ()))
+
+
+def a_damaged_disk_counts_again_without_what_it_had(h: History) -> None:
+    wiped(h, 2)
+    h.save(2, SaveEpochs(2, 2), Repair())
+
+
+def forgets_that_it_was_damaged(h: History) -> None:
+    saved = Saved(damage=Damage.EPOCHS)
+    h.oracle.damaged(2, saved)
+    h.oracle.started(2, Saved())
 
 
 def serves_without_what_is_committed(h: History) -> None:
@@ -385,12 +482,14 @@ BROKEN: list[tuple[str, Callable[[History], None]]] = [
     ("N1", epochs_go_back),
     ("N1", current_beyond_accepted),
     ("N2", record_beyond_the_current_epoch),
+    ("N2", leaves_an_interrupted_synchronisation_in_the_log),
     ("N3", gap_in_a_log),
     ("N4", delivered_before_durable),
     ("N5", snapshot_of_the_uncommitted),
     ("N5", snapshot_of_the_undelivered),
     ("N5", snapshot_with_a_piece_missing),
     ("N5", snapshot_with_a_hole),
+    ("N5", forgets_more_than_the_snapshot_has),
     ("N5", sends_an_uncommitted_snapshot),
     ("N5", restores_the_uncommitted),
     ("N5", restores_the_past),
@@ -402,6 +501,10 @@ BROKEN: list[tuple[str, Callable[[History], None]]] = [
     ("N6", describes_a_log_it_does_not_have),
     ("N6", describes_an_epoch_it_is_not_in),
     ("N6", acknowledges_a_piece_not_durable),
+    ("N6", says_more_than_it_saved_of_the_history),
+    ("N6", hands_over_what_is_not_committed),
+    ("N6", a_damaged_disk_is_not_mentioned),
+    ("N7", cuts_its_snapshot),
     ("N7", cuts_what_is_committed),
     ("N7", cuts_at_a_record_it_has_not),
     ("N7", cuts_below_what_it_delivered),
@@ -412,6 +515,7 @@ BROKEN: list[tuple[str, Callable[[History], None]]] = [
     ("N9", commits_what_was_not_proposed_there),
     ("N9", acknowledges_again),
     ("N9", accepts_the_epoch_again),
+    ("N9", says_again_what_it_saved_of_the_history),
     ("N10", acknowledges_before_the_epoch),
     ("X1", two_lead_one_epoch),
     ("X1", leads_without_promises),
@@ -428,14 +532,22 @@ BROKEN: list[tuple[str, Callable[[History], None]]] = [
     ("X7", commits_what_a_later_leader_lacks),
     ("X9", commits_without_a_quorum),
     ("X9", loses_the_quorum),
+    ("X9", an_observer_gets_what_is_not_committed),
+    ("X9", a_damaged_disk_counts_again_without_what_it_had),
     ("X10", commits_for_a_past_epoch),
     ("X10", commits_what_was_passed_over),
+    ("X11", accepts_the_epoch_without_its_history),
     ("X12", logs_part_and_meet_again),
     ("X13", promises_twice),
     ("X13", promises_to_two),
     ("X13", promises_itself_what_it_promised_another),
     ("X13", proposes_one_epoch_in_two_terms),
+    ("X13", an_observer_promises),
+    ("X13", a_damaged_disk_promises),
     ("X14", state_differs),
+    ("X15", wins_behind_one_that_promised),
+    ("L5", floods_a_learner),
+    ("storage", forgets_that_it_was_damaged),
     ("storage", loads_less_than_was_saved),
 ]
 
@@ -453,9 +565,13 @@ def test_the_lawful_history_goes_on_lawfully() -> None:
     h = History()
     h.save(1, Append(z(1, 3), (b"never committed",)))
     h.oracle.started(1, Saved(1, 1, 0, z(1, 3), (z(1, 3),)))
-    h.promise(2, 2, 1)
+    h.promise(2, 2, 3)
     h.save(2, SaveEpochs(2, 2))
-    h.send(2, 1, Diff(z(1, 2)), NewLeader(2))
+    h.oracle.linked(1, 2)
+    h.send(2, 1, LeaderInfo(2))
+    h.save(1, SaveEpochs(2, 1))
+    h.send(1, 2, h.ack_epoch(1, 1))
+    h.send(2, 1, Trunc(z(1, 2)), NewLeader(2))
     h.save(1, Truncate(z(1, 2)), SaveEpochs(2, 2))
     h.send(1, 2, Ack(z(2, 0)))
     h.oracle.told(2, RoleChanged(Role.LEADING, 2, 2, True, "a quorum holds the history"))

@@ -17,6 +17,7 @@ from zkcore.testing.load import BarePeers, Program
 from zkcore.testing.replicas import Replicas
 from zkcore.testing.trace import NANOSECONDS
 from zkcore.testing.world import World, simulate
+from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Role
 
 SAMPLE = range(30)
@@ -25,7 +26,8 @@ SAMPLE = range(30)
 def quiet(voters: int) -> Plan:
     """A plan without faults."""
     return evolve(
-        draw_plan(1), voters=tuple(range(1, voters + 1)), tick_ns=(10_000_000,) * voters, rates={},
+        draw_plan(1), voters=tuple(range(1, voters + 1)), observers=(), groups=(), weights=(), rates={},
+        tick_ns=(10_000_000,) * voters, transfer_share=0.0, limits=Limits(),
         chaos_ns=3 * NANOSECONDS, load_rate=20.0, delay_ns=100_000, jitter_ns=0, spike_share=0.0, relink_ns=1_000_000,
     )  # fmt: skip
 

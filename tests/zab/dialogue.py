@@ -26,6 +26,7 @@ from zkcore.zab.messages import (
     Diff,
     FollowerInfo,
     LeaderInfo,
+    Message,
     NewLeader,
     PeerId,
     Proposal,
@@ -188,7 +189,7 @@ class Dialogue:
         """Everything it ever told."""
         return [event for ready in self.readies for event in ready.events]
 
-    def said_to(self, peer: PeerId, since: int = 0) -> list[ZabMessage]:
+    def said_to(self, peer: PeerId, since: int = 0) -> list[Message]:
         """Everything it told `peer`, from the Ready number `since` on, as it leaves on the link."""
         return [m for ready in self.readies[since:] for to, m in (*ready.early, *ready.messages) if to == peer]
 
@@ -224,7 +225,7 @@ class Dialogue:
         """Be told by everybody that `leader` leads; FOLLOWERINFO has then left."""
         for other in self.others:
             self.hears(other, self.vote(Role.LEADING if other == leader else Role.FOLLOWING, leader))
-        assert (self.peer.role, self.peer.leader) == (Role.FOLLOWING, leader)
+        assert self.peer.leader == leader
         return self
 
     def join(self, leader: PeerId = 3, *, epoch: int = 1, committed: Zxid | None = None) -> Dialogue:
@@ -285,3 +286,21 @@ class Dialogue:
         saved = stored(*runs, base=base, at=at).load()
         self.hears(learner, FollowerInfo(saved.accepted_epoch))
         return self.hears(learner, described(saved, None, **more))
+
+
+def elected(*runs: tuple[int, int], base: Zxid = 0, at: Zxid | None = None, **limits: int) -> Dialogue:
+    """Node 3, which won the election over 1 and 2."""
+    storage = stored(*runs, base=base, at=at, snapshot=b"abcdefgh")
+    return Dialogue(3, linked=(1, 2), storage=storage, limits=Limits(**limits)).stand()
+
+
+def leading(*runs: tuple[int, int], base: Zxid = 0, at: Zxid | None = None, **limits: int) -> Dialogue:
+    """The same, established with 1; 2 has not registered."""
+    d = elected(*runs, base=base, at=at, **limits)
+    epoch = runs[-1][0] if runs else 0
+    d.hears(1, FollowerInfo(epoch))
+    d.hears(1, d.ack_epoch(epoch))
+    d.hears(1, Ack(Z(epoch + 1, 0)))
+    d.catch_up()
+    assert d.peer.next_zxid is not None
+    return d

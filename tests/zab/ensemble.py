@@ -7,14 +7,14 @@ scene: nodes with certain logs, and nodes that are down.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from zkcore.storage.storage import MemoryStorage
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Message, PeerId
 from zkcore.zab.peer import Peer
 from zkcore.zab.quorum import EnsembleConfig
-from zkcore.zab.ready import Delivered, Restored, RoleChanged
+from zkcore.zab.ready import Delivered, Event, Restored, RoleChanged, Write
 
 Item = tuple[str, PeerId, Message | None]
 
@@ -70,18 +70,22 @@ class Ensemble:
     # --- what happens
 
     def run(self, until: Callable[[], bool], *, steps: int = 4000) -> Ensemble:
-        """Feed everything that arrived; where nothing did, let time pass. Until it is true."""
+        """Go on until it is true."""
         for _ in range(steps):
             if until():
                 return self
-            if not self._feed():
-                live = [host.peer for host in self.hosts.values() if host.peer is not None]
-                ticks = min(peer.ticks_until_due for peer in live)
-                for me, host in self.hosts.items():
-                    if host.peer is not None:
-                        host.peer.tick(ticks)
-                        self.act(me)
+            self.step()
         raise AssertionError([str(host.peer.status()) for host in self.hosts.values() if host.peer is not None])
+
+    def step(self) -> None:
+        """Feed everything that arrived; where nothing did, let time pass."""
+        if self._feed():
+            return
+        ticks = min(host.peer.ticks_until_due for host in self.hosts.values() if host.peer is not None)
+        for me, host in self.hosts.items():
+            if host.peer is not None:
+                host.peer.tick(ticks)
+                self.act(me)
 
     def propose(self, *payloads: bytes) -> None:
         leader = self.leader
@@ -113,27 +117,39 @@ class Ensemble:
         assert host.peer is not None
         while ready := host.peer.drain():
             for to, message in ready.early:
-                self._send(me, to, message)
+                self.sends(me, to, message)
             for event in ready.events:
-                if isinstance(event, Delivered):
-                    host.state += event.payloads
-                elif isinstance(event, Restored):
-                    host.state = host.storage.read_snapshot(event.snapshot, 0, 1 << 30).split()
-                elif isinstance(event, RoleChanged) and event.established and event.leader == me:
-                    host.leaders.append(event)
-            host.storage.save(ready.writes)
+                self.tells(me, event)
+            self.saves(me, ready.writes)
             for to, message in ready.messages:
-                self._send(me, to, message)
+                self.sends(me, to, message)
             for other in ready.closes:
                 if not host.losses[other]:
-                    self._lose(host, other)
-                    self._lose(self.hosts[other], me)
-                    host.inbox.append(("linked", other, None))
-                    self.hosts[other].inbox.append(("linked", me, None))
+                    self.breaks(me, other)
 
-    def _send(self, me: PeerId, to: PeerId, message: Message) -> None:
+    def sends(self, me: PeerId, to: PeerId, message: Message) -> None:
         if not self.hosts[me].losses[to] and self.hosts[to].peer is not None:
             self.hosts[to].inbox.append(("message", me, message))
+
+    def tells(self, me: PeerId, event: Event) -> None:
+        host = self.hosts[me]
+        if isinstance(event, Delivered):
+            host.state += event.payloads
+        elif isinstance(event, Restored):
+            host.state = host.storage.read_snapshot(event.snapshot, 0, 1 << 30).split()
+        elif isinstance(event, RoleChanged) and event.established and event.leader == me:
+            host.leaders.append(event)
+
+    def saves(self, me: PeerId, writes: Sequence[Write]) -> None:
+        self.hosts[me].storage.save(writes)
+
+    def breaks(self, me: PeerId, other: PeerId) -> None:
+        """The link between the two is lost, and another one comes up."""
+        host, there = self.hosts[me], self.hosts[other]
+        self._lose(host, other)
+        self._lose(there, me)
+        host.inbox.append(("linked", other, None))
+        there.inbox.append(("linked", me, None))
 
     def _lose(self, host: Host, other: PeerId) -> None:
         host.inbox.append(("lost", other, None))

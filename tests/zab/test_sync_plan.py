@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from attrs import frozen
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zkcore.zab.sync_plan import LogSummary, SyncPlan, divergence, plan_sync
@@ -19,27 +19,41 @@ def run(epoch: int, last: int, *, first: int = 1) -> list[Zxid]:
 
 @frozen
 class FullLog:
-    """Every zxid a log ever held, and how much of it was compacted away."""
+    """Every zxid a log ever held, how much of it was compacted away, and where its snapshot is."""
 
     zxids: tuple[Zxid, ...]
     base: Zxid = 0
+    snapshot: Zxid = 0
 
     @property
     def last(self) -> Zxid:
         return self.zxids[-1] if self.zxids else 0
 
     @property
-    def summary(self) -> LogSummary:
-        kept = [zxid for zxid in self.zxids if zxid >= self.base]
-        ends = {epoch_of(zxid): zxid for zxid in kept}
-        return LogSummary(self.base, tuple(ends.values()))
+    def as_leader(self) -> LogSummary:
+        """All of it can be sent that was not compacted away."""
+        return self._from(self.base)
+
+    @property
+    def as_learner(self) -> LogSummary:
+        """Nothing of it can be cut that is in the snapshot."""
+        return self._from(self.snapshot)
+
+    def _from(self, base: Zxid) -> LogSummary:
+        ends = {epoch_of(zxid): zxid for zxid in self.zxids if zxid >= base}
+        return LogSummary(base, tuple(ends.values()))
+
+
+def plan_of(leader: FullLog, learner: FullLog) -> SyncPlan | None:
+    return plan_sync(leader.as_leader, learner.as_learner, snapshot=leader.snapshot)
 
 
 # --- the cases one by one
 
 
-def log(*zxids: list[Zxid], base: Zxid = 0) -> FullLog:
-    return FullLog(tuple(zxid for each in zxids for zxid in each), base)
+def log(*zxids: list[Zxid], base: Zxid = 0, at: Zxid | None = None) -> FullLog:
+    """A log that was compacted up to `base`, with a snapshot there, or `at` a later record."""
+    return FullLog(tuple(zxid for each in zxids for zxid in each), base, base if at is None else at)
 
 
 @pytest.mark.parametrize(
@@ -80,12 +94,32 @@ def log(*zxids: list[Zxid], base: Zxid = 0) -> FullLog:
             log(run(1, 9)), log(run(1, 9), run(2, 3), base=Z(1, 9)), SyncPlan(Z(1, 9), cut=True),
             id="cut down to the learner's base",
         ),
+        pytest.param(
+            log(run(1, 9), base=Z(1, 3), at=Z(1, 7)), log(run(1, 4)), SyncPlan(Z(1, 4)),
+            id="the learner ends behind the leader's snapshot, and the log reaches back to it",
+        ),
+        pytest.param(
+            log(run(1, 9), base=Z(1, 3), at=Z(1, 7)), log(run(1, 2)), SyncPlan(Z(1, 7), snapshot=True),
+            id="too old even for what was retained",
+        ),
+        pytest.param(
+            log(run(1, 9), base=Z(1, 3), at=Z(1, 7)), log(run(1, 5), run(2, 4), base=Z(1, 1), at=Z(1, 5)),
+            SyncPlan(Z(1, 5), cut=True), id="both have snapshots, and part between them",
+        ),
+        pytest.param(
+            log(run(1, 9)), log(run(1, 9), base=Z(1, 2), at=Z(1, 9)), SyncPlan(Z(1, 9)),
+            id="the learner's log reaches back behind its snapshot",
+        ),
+        pytest.param(
+            log(run(1, 5)), log(run(1, 9), base=Z(1, 2), at=Z(1, 7)), None,
+            id="the leader lost what is in the learner's snapshot",
+        ),
         pytest.param(log(run(1, 5)), log(run(1, 9), base=Z(1, 7)), None, id="the leader lost what was committed"),
         pytest.param(log(), log(run(1, 9), base=Z(1, 7)), None, id="the leader lost everything"),
     ],
 )  # fmt: skip
 def test_every_case(leader: FullLog, learner: FullLog, plan: SyncPlan | None) -> None:
-    assert plan_sync(leader.summary, learner.summary, snapshot=leader.summary.base) == plan
+    assert plan_of(leader, learner) == plan
 
 
 @pytest.mark.parametrize(
@@ -129,35 +163,52 @@ def matching_logs(draw: st.DrawFn) -> tuple[FullLog, FullLog]:
     for _ in range(draw(st.integers(0, 3))):  # from here on every epoch is one log's alone
         epoch += 1
         logs[draw(st.integers(0, 1))] += run(epoch, draw(counts))
-    one, other = (FullLog(tuple(zxids), draw(st.sampled_from([0, *zxids]))) for zxids in logs)
-    return one, other
+    return draw(compacted(logs[0])), draw(compacted(logs[1]))
 
 
+@st.composite
+def compacted(draw: st.DrawFn, zxids: list[Zxid]) -> FullLog:
+    snapshot = draw(st.sampled_from([0, *zxids]))
+    return FullLog(tuple(zxids), draw(st.sampled_from([z for z in (0, *zxids) if z <= snapshot])), snapshot)
+
+
+@settings(max_examples=200)
 @given(matching_logs())
 def test_the_plan_is_the_one_that_full_lists_give(logs: tuple[FullLog, FullLog]) -> None:
     leader, learner = logs
     point = max({0, *leader.zxids} & {0, *learner.zxids})
-    plan = plan_sync(leader.summary, learner.summary, snapshot=leader.summary.base)
-    if leader.base <= point >= learner.base:
+    plan = plan_of(leader, learner)
+    if leader.base <= point >= learner.snapshot:
         assert plan == SyncPlan(point, cut=point < learner.last)
-    elif learner.base in (0, *leader.zxids) or leader.base > learner.base:
-        assert plan == SyncPlan(leader.base, snapshot=True)
+    elif leader.base > learner.snapshot:
+        assert plan == SyncPlan(leader.snapshot, snapshot=True)
     else:
         assert plan is None
 
 
+@settings(max_examples=200)
+@given(matching_logs())
+def test_there_is_a_plan_wherever_nothing_committed_was_lost(logs: tuple[FullLog, FullLog]) -> None:
+    leader, learner = logs
+    if learner.snapshot in (0, *leader.zxids):  # a snapshot is of what is committed, and that the leader has
+        assert plan_of(leader, learner) is not None
+
+
+@settings(max_examples=200)
 @given(matching_logs())
 def test_a_learner_that_follows_the_plan_has_the_log_of_the_leader(logs: tuple[FullLog, FullLog]) -> None:
     leader, learner = logs
-    plan = plan_sync(leader.summary, learner.summary, snapshot=leader.summary.base)
+    plan = plan_of(leader, learner)
     if plan is None:
         return
     sent = [zxid for zxid in leader.zxids if zxid > plan.point]
     assert plan.point >= leader.base, "it sends what it no longer has"
     if plan.snapshot:
+        assert plan.point == leader.snapshot
+        assert plan.point > learner.snapshot, "it sends a snapshot that is not ahead of the learner's"
         kept = [zxid for zxid in leader.zxids if zxid <= plan.point]
     else:
-        assert plan.point >= learner.base, "it cuts what is committed"
+        assert plan.point >= learner.snapshot, "it cuts what is committed"
         kept = [zxid for zxid in learner.zxids if zxid <= plan.point] if plan.cut else list(learner.zxids)
     assert kept + sent == list(leader.zxids)
 
@@ -165,4 +216,4 @@ def test_a_learner_that_follows_the_plan_has_the_log_of_the_leader(logs: tuple[F
 @given(matching_logs())
 def test_two_logs_part_in_the_same_place_from_both_sides(logs: tuple[FullLog, FullLog]) -> None:
     one, other = logs
-    assert divergence(one.summary, other.summary) == divergence(other.summary, one.summary)
+    assert divergence(one.as_leader, other.as_learner) == divergence(other.as_learner, one.as_leader)

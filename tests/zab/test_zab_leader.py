@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from dialogue import Dialogue, Z, batch, script, stored
+from dialogue import Dialogue, Z, batch, elected, leading, script, stored
 
 from zkcore.errors import BadArgumentsError, InvariantViolation, NotLeadingError
 from zkcore.zab.limits import Limits
@@ -25,23 +25,6 @@ from zkcore.zab.messages import (
 )
 
 LIMITS = Limits()
-
-
-def elected(*runs: tuple[int, int], base: int = 0, **limits: int) -> Dialogue:
-    """Node 3, which won the election over 1 and 2."""
-    storage = stored(*runs, base=base, snapshot=b"abcdefgh")
-    return Dialogue(3, linked=(1, 2), storage=storage, limits=Limits(**limits)).stand()
-
-
-def leading(*runs: tuple[int, int], base: int = 0, **limits: int) -> Dialogue:
-    """The same, established with 1; 2 has not registered."""
-    d = elected(*runs, base=base, **limits)
-    epoch = runs[-1][0] if runs else 0
-    d.hears(1, FollowerInfo(epoch))
-    d.hears(1, d.ack_epoch(epoch))
-    d.hears(1, Ack(Z(epoch + 1, 0)))
-    assert d.peer.next_zxid is not None
-    return d
 
 
 def in_phase(phase: str) -> Dialogue:
@@ -335,6 +318,17 @@ def test_a_leader_waits_no_longer_when_the_voters_elect_somebody_else() -> None:
     d.hears(1, Vote(Role.LOOKING, 2, 0, 0, later))
     assert d.peer.role is Role.LOOKING
     assert d.readies[-1].closes == [1]
+
+
+def test_a_leader_waits_no_longer_when_the_voters_follow_somebody_else() -> None:
+    d = elected()
+    later = d.round + 1
+    d.hears(1, Vote(Role.FOLLOWING, 3, 0, 0, later))
+    d.hears(2, Vote(Role.FOLLOWING, 2, 0, 0, later - 1))
+    d.hears(2, Vote(Role.LEADING, 2, 0, 0, later))
+    assert d.peer.role is Role.LEADING  # 1 is for this node
+    d.hears(1, Vote(Role.FOLLOWING, 2, 0, 0, later))
+    assert d.peer.role is Role.LOOKING
 
 
 def test_an_established_leader_does_not_care_who_looks() -> None:

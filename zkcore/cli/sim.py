@@ -31,7 +31,7 @@ __all__ = ["add_to"]
 
 PROGRAMS: dict[str, Callable[[Plan], Program]] = {"peers": BarePeers, "replicas": Replicas}
 
-BATCH = 20
+BATCH = 5
 """Seeds that one of several workers runs before it reports."""
 
 INTERRUPTED = 130
@@ -214,10 +214,13 @@ def _replay_command(seed: int, chosen: argparse.Namespace) -> str:
 
 def _hashes(chosen: argparse.Namespace) -> int:
     """Prints as far as it comes: a violation ends a seed, and its hash says where."""
-    with _simulated(chosen) as simulated:
-        for done in simulated:
-            for report in done.reports:
-                print(report.seed, _hex(report.digest), flush=True)
+    try:
+        with _simulated(chosen) as simulated:
+            for done in simulated:
+                for report in done.reports:
+                    print(report.seed, _hex(report.digest), flush=True)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 

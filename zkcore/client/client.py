@@ -8,10 +8,12 @@ from __future__ import annotations
 from zkcore.client.port import Port, SessionState, Watcher
 from zkcore.errors import BadArgumentsError, NodeExistsError
 from zkcore.jute.records import Stat
+from zkcore.replica.levels import Read, ReadLevel, Sync
 from zkcore.tree.paths import parent_of, validate
 from zkcore.tree.prepare import MAX_DATA
 from zkcore.tree.requests import Create, Delete, Exists, GetChildren, GetData, NodeData, SetData
 from zkcore.tree.znode import CreateMode
+from zkcore.zxid import Zxid
 
 __all__ = ["Client"]
 
@@ -39,8 +41,10 @@ class Client:
 
     Every verb may raise, beside what it names itself: OutcomeUnknownError where the session was suspended while the
     request was under way (a write may then have been applied), SessionExpiredError or SessionClosedError where there
-    is no session any more. While the session is suspended requests wait; use your own timeout (`asyncio.timeout`) to
-    wait less.
+    is no session any more, ThrottledError where more is under way than the ensemble takes (nothing happened; wait for
+    some answers). While the session is suspended requests wait; use your own timeout (`asyncio.timeout`) to wait less.
+
+    How fresh a read must be is said in `read`; see `zkcore.Read`.
 
     A `watch` is called once when what was read changes, with the WatchEvent, or with None where the session was
     suspended and nothing is watched any more: read again either way.
@@ -63,6 +67,12 @@ class Client:
         """How the session is; see SessionState."""
         return self.port.session.state
 
+    @property
+    def last_zxid(self) -> Zxid:
+        """The newest transaction whose effect this client may have seen: tell it to another, who can then read with
+        `Read.at_least` what this one has read or written."""
+        return self.port.session.last_zxid
+
     async def create(
         self, path: str, value: bytes = b"", *, ephemeral: bool = False, sequence: bool = False, makepath: bool = False
     ) -> str:
@@ -77,9 +87,9 @@ class Client:
             await self.ensure_path(parent)
         return (await self.port.request(Create(path, value, mode=_MODES[ephemeral, sequence]))).path
 
-    async def get(self, path: str, watch: Watcher | None = None) -> NodeData:
+    async def get(self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION) -> NodeData:
         """The data of a znode and its Stat. Raises NoNodeError."""
-        return await self.port.request(GetData(path, watch is not None), watch=watch)
+        return await self.port.request(GetData(path, watch is not None), watch=watch, read=read)
 
     async def set(self, path: str, value: bytes, *, version: int = -1) -> Stat:
         """Replace the data of a znode; the new Stat. With a `version` only if it is still the one the znode has.
@@ -97,14 +107,25 @@ class Client:
         validate(path)
         await self.port.request(Delete(path, version))
 
-    async def exists(self, path: str, watch: Watcher | None = None) -> Stat | None:
+    async def exists(
+        self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION
+    ) -> Stat | None:
         """The Stat of a znode, or None where there is none; it may be watched all the same."""
         validate(path)
-        return await self.port.request(Exists(path, watch is not None), watch=watch)
+        return await self.port.request(Exists(path, watch is not None), watch=watch, read=read)
 
-    async def get_children(self, path: str, watch: Watcher | None = None) -> list[str]:
+    async def get_children(
+        self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION
+    ) -> list[str]:
         """The names of the children, in order. Raises NoNodeError."""
-        return list(await self.port.request(GetChildren(path, watch is not None), watch=watch))
+        return list(await self.port.request(GetChildren(path, watch is not None), watch=watch, read=read))
+
+    async def sync(self) -> Zxid:
+        """Wait until this client's replica has applied everything that was proposed before; up to which zxid it has.
+        Every read from then on, whatever its level, shows that, and every write of anybody that was answered before.
+
+        Unlike Apache ZooKeeper's, it rests on a quorum: a leader that was deposed without knowing it cannot answer."""
+        return await self.port.request(Sync(), read=Read.LINEARIZABLE)
 
     async def ensure_path(self, path: str) -> None:
         """Create `path` and whatever is missing above it."""

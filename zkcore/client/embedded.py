@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from zkcore.client.port import Port, SessionState, Signal, Watcher
 from zkcore.client.signals import AsyncSignal
@@ -28,13 +28,16 @@ from zkcore.errors import (
     SessionClosedError,
     SessionError,
     SessionExpiredError,
+    ThrottledError,
     ZkcoreError,
 )
 from zkcore.replica.host import Host
+from zkcore.replica.levels import AtLeast, Read, ReadLevel
 from zkcore.replica.replica import MAX_TIMEOUT_MS
 from zkcore.replica.serving import following_xid
 from zkcore.tree.applied import WatchEvent
 from zkcore.tree.requests import CloseSession, Request
+from zkcore.zab.limits import Limits
 from zkcore.zab.ready import Event
 from zkcore.zxid import Zxid
 
@@ -65,20 +68,26 @@ def check_timeout(timeout: float) -> None:
         )
 
 
-class _Unanswered(NamedTuple):
-    future: asyncio.Future[Any]
-    request: Request[Any]
-    watch: Watcher | None
+_SESSION = Read.SESSION
+
+
+_Unanswered: TypeAlias = tuple[asyncio.Future[Any], Request[Any], Watcher | None, ReadLevel]
+"""A request under way: who waits for it, what it is, and how it was made. A plain tuple: one is made for each."""
 
 
 class EmbeddedSession:
     """The session as its owner sees it (`zkcore.client.port.Session`)."""
 
-    def __init__(self, lost: AsyncSignal) -> None:
+    def __init__(self, lost: AsyncSignal, newest: Callable[[], Zxid]) -> None:
         self.id = 0
         self.state = SessionState.SUSPENDED
         self.lost: AsyncSignal = lost
         self.alive_until = 0.0
+        self._newest = newest
+
+    @property
+    def last_zxid(self) -> Zxid:
+        return self._newest()
 
 
 class EmbeddedPort:
@@ -95,14 +104,15 @@ class EmbeddedPort:
         self._timeout = timeout
         self.rng = random.Random()
         self._suspended = AsyncSignal(self._loop, self._thread)
-        self.session = EmbeddedSession(AsyncSignal(self._loop, self._thread))
+        self.session = EmbeddedSession(AsyncSignal(self._loop, self._thread), self._newest)
         self._host: Host | None = None  # where the session is served, or is being opened or attached
         self._opening: asyncio.Future[Any] | None = None
         self._sent_at = 0.0  # when the open or attach under way was sent
-        self._serves = False
+        self._serving: Host | None = None  # the same, once the session is served there
         self._unanswered: deque[_Unanswered] = deque()
         self._waiting: deque[_Unanswered] = deque()  # made while suspended
         self._watchers = WatcherTable()
+        self._most_requests = Limits().outstanding_proposals
         self._next_xid = 1
         self._last_zxid: Zxid = 0
         self._heartbeats: dict[int, float] = {}
@@ -150,29 +160,53 @@ class EmbeddedPort:
 
     # --- the Port
 
-    async def request(self, op: Request[T], *, watch: Watcher | None = None, timeout: float | None = None) -> T:
+    async def request(
+        self,
+        op: Request[T],
+        *,
+        watch: Watcher | None = None,
+        timeout: float | None = None,
+        read: ReadLevel = Read.SESSION,
+    ) -> T:
         """See `zkcore.client.port.Port.request`."""
-        if self._serves:
-            assert self._host is not None
-            if not op.writes and not self._unanswered:
-                answer = self._host.replica.read(self.session.id, op)
+        host = self._serving
+        if host is not None:
+            if not op.writes and (not self._unanswered if read is _SESSION else self._can_read(host, read)):
+                answer = host.replica.read(self.session.id, op)
                 if watch is not None:
                     self._watchers.add(op, watch)
                 return answer
-            waiting = _Unanswered(self._loop.create_future(), op, watch)
-            self._submit(self._host, waiting)
+            if len(self._unanswered) >= self._most_requests:
+                self._check_throttled(op)
+            waiting = (self._loop.create_future(), op, watch, read)
+            self._submit(host, waiting)
         elif self._opening is not None or self.session.state is not SessionState.SUSPENDED:
             raise self._refusal()
         else:
-            waiting = _Unanswered(self._loop.create_future(), op, watch)
+            if len(self._waiting) >= self._most_requests:
+                self._check_throttled(op)
+            waiting = (self._loop.create_future(), op, watch, read)
             self._waiting.append(waiting)
         if timeout is None:
-            return cast(T, await waiting.future)
+            return cast(T, await waiting[0])
         try:
             async with asyncio.timeout(timeout):
-                return cast(T, await waiting.future)
+                return cast(T, await waiting[0])
         except TimeoutError as error:
             raise OperationTimeoutError(f"no answer within {timeout:.3f} s; it may have happened or not") from error
+
+    def _can_read(self, host: Host, read: ReadLevel) -> bool:
+        """Whether a read of another level than SESSION may be answered at once."""
+        if isinstance(read, AtLeast):
+            return not self._unanswered and read.zxid <= host.replica.tree.last_zxid
+        return read is Read.LOCAL
+
+    def _check_throttled(self, op: Request[Any]) -> None:
+        """A session has no more under way than its replica takes. Its end alone it may ask for even then."""
+        if not isinstance(op, CloseSession):
+            raise ThrottledError(
+                f"{self._most_requests} requests of this session are under way; wait for answers before you go on"
+            )
 
     def unwatch(self, path: str, watch: Watcher) -> None:
         """See `zkcore.client.port.Port.unwatch`."""
@@ -246,6 +280,7 @@ class EmbeddedPort:
 
     def _join(self, host: Host) -> None:
         self._host = host
+        self._most_requests = host.replica.limits.outstanding_proposals
         self._sent_at = self._loop.time()
         if self.session.id == 0:
             host.open(self, round(self._timeout * 1000))
@@ -277,7 +312,7 @@ class EmbeddedPort:
         if self._opening is not None:
             self._on_open(error)
             return
-        future, request, watch = self._unanswered.popleft()
+        future, request, watch, _ = self._unanswered.popleft()
         if error is None:
             if watch is not None:
                 self._watchers.add(request, watch)
@@ -304,7 +339,7 @@ class EmbeddedPort:
         self._serve()
         while self._waiting and self._host is not None:
             waiting = self._waiting.popleft()
-            if not waiting.future.done():  # nobody waits for what was cancelled meanwhile, and it was never sent
+            if not waiting[0].done():  # nobody waits for what was cancelled meanwhile, and it was never sent
                 self._submit(self._host, waiting)
 
     def on_watch(self, event: WatchEvent) -> None:
@@ -318,8 +353,9 @@ class EmbeddedPort:
             self._confirm(sent_at)
 
     def on_detached(self, why: str) -> None:
-        """What was under way may be applied or not. A session whose very creation was under way is given up for a new
-        one: if it was created all the same it will expire, with nothing to its name."""
+        """What was under way may be applied or not; the reads behind the last write are asked again elsewhere. A
+        session whose very creation was under way is given up for a new one: if it was created all the same it will
+        expire, with nothing to its name."""
         if self._is_over:
             return
         _log.info("session %#x is suspended: %s", self.session.id, why)
@@ -328,6 +364,8 @@ class EmbeddedPort:
             self.session.id = 0
         else:
             self.session.state = SessionState.SUSPENDED
+        while self._unanswered and not self._unanswered[-1][1].writes:
+            self._waiting.appendleft(self._unanswered.pop())
         self._refuse(self._unanswered, ConnectionLostError, f"the answer was lost ({why}); it may have happened or not")
         self._watchers.fire_all()
         self._start_timer("retry", 0.0, self._look_for_host)
@@ -342,7 +380,7 @@ class EmbeddedPort:
     def _submit(self, host: Host, unanswered: _Unanswered) -> None:
         self._next_xid = following_xid(self._next_xid)
         self._unanswered.append(unanswered)
-        host.submit(self.session.id, unanswered.request)
+        host.submit(self.session.id, unanswered[1], unanswered[3])
 
     def _refusal(self) -> SessionError:
         if self.session.state is SessionState.LOST:
@@ -353,27 +391,29 @@ class EmbeddedPort:
 
     def _refuse(self, requests: deque[_Unanswered], kind: type[ZkcoreError], why: str) -> None:
         while requests:
-            future = requests.popleft().future
+            future = requests.popleft()[0]
             if not future.done():
                 future.set_exception(kind(why))
 
     def _serve(self) -> None:
         self.session.state = SessionState.CONNECTED
         self._suspended.clear()
-        self._serves = True
+        self._serving = self._host
         self._confirm(self._sent_at)
         if not self._is_over:
             self._beat()
 
     def _leave_host(self) -> None:
-        if self._host is not None:
-            # What the client may have read there: no other replica may show it less.
-            self._last_zxid = max(self._last_zxid, self._host.replica.tree.last_zxid)
+        self._last_zxid = self._newest()
         self._host = None
-        self._serves = False
+        self._serving = None
         self._suspended.set()
         self._heartbeats.clear()
         self._stop_timer("beat")
+
+    def _newest(self) -> Zxid:
+        """What the client may have read until now: no other replica may show it less."""
+        return self._last_zxid if self._host is None else max(self._last_zxid, self._host.replica.tree.last_zxid)
 
     def _beat(self) -> None:
         self._start_timer("beat", self._timeout / 4, self._beat)

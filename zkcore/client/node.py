@@ -7,6 +7,7 @@ each other, in memory: the quickest way to try zkcore, and to test code that use
 from __future__ import annotations
 
 import asyncio
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -15,7 +16,13 @@ from weakref import WeakSet
 
 from zkcore.client.client import Client
 from zkcore.client.embedded import EmbeddedPort, check_timeout
-from zkcore.errors import BadArgumentsError, ConfigurationError, SessionClosedError
+from zkcore.errors import (
+    BadArgumentsError,
+    ConfigurationError,
+    NotLeadingError,
+    SessionClosedError,
+    ZkcoreError,
+)
 from zkcore.replica.host import Host, HostListener
 from zkcore.replica.pump import Pump
 from zkcore.replica.replica import Replica
@@ -28,8 +35,13 @@ from zkcore.zab.quorum import EnsembleConfig
 
 __all__ = ["EmbeddedClient", "LocalCluster", "Node", "local_cluster"]
 
+_log = logging.getLogger("zkcore.node")
+
 DEFAULT_SESSION_TIMEOUT = 10.0
 """Seconds, as kazoo's."""
+
+_HAND_OVER_SECONDS = 1.0
+"""How long a leader that is stopped may take to hand over."""
 
 
 class EmbeddedClient(Client):
@@ -99,7 +111,7 @@ def _warn_if_even(ensemble: EnsembleConfig, *, stacklevel: int) -> None:
 class Node:
     """One replica of an ensemble, on the asyncio loop it is started on.
 
-    `me` is its number among the voters of `ensemble`. `transport` makes the node's Transport, given the Inbox to
+    `me` is its number among the members of `ensemble`. `transport` makes the node's Transport, given the Inbox to
     fill; `storage` is used by this node alone. With `save_on_thread` a save does not stop the event loop: the default
     for every storage but MemoryStorage. Use it as an async context manager, or call `start` and `stop`.
 
@@ -142,13 +154,35 @@ class Node:
         """Begin. Needs a running event loop."""
         self._host.start()
 
-    def stop(self) -> None:
-        """End at once. Clients of other nodes too are attached elsewhere if they can be."""
-        self._host.stop()
+    async def stop(self) -> None:
+        """End, and where this node leads, hand over first: the others need not find out that there is no leader. That
+        takes a second at most, whatever comes of it. `host.stop()` ends at once, as a crash would."""
+        try:
+            if self._host.running and self.replica.leader == self.me:
+                async with asyncio.timeout(_HAND_OVER_SECONDS):
+                    await self.transfer()
+        except (ZkcoreError, TimeoutError) as error:
+            _log.info("node %s stops without handing over: %s", self.me, error, extra={"zk_node": self.me})
+        finally:
+            self._host.stop()
+        await self._host.wait_saved()
+
+    async def transfer(self, target: PeerId | None = None) -> PeerId:
+        """Hand the leadership over to the voter `target`, by default to the one that lacks least; who leads then.
+
+        Raises NotLeadingError where this node does not lead, BadArgumentsError for a `target` that cannot take over
+        now, and TransferFailedError where it did not, and this node still leads. Cancelling it stops the wait alone.
+        """
+        return await self._host.transfer(target)
 
     def status(self) -> PeerStatus:
         """What the node knows of itself."""
         return self.replica.status()
+
+    def explain(self) -> tuple[str, ...]:
+        """In words, a line for each reason: why the node does not lead, why there is no quorum, who lags behind and by
+        how much, and what its clients' requests wait for."""
+        return self.replica.explain()
 
     def add_listener(self, listener: HostListener) -> None:
         """Have `listener(host, event)` called on role changes and the like."""
@@ -165,25 +199,26 @@ class Node:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
-        await self._host.wait_saved()
+        await self.stop()
 
 
 class LocalCluster:
-    """An ensemble of nodes in one process, in memory. Make it with `local_cluster`.
+    """An ensemble of nodes in one process, in memory: voters, numbered from 1, then observers. Make it with
+    `local_cluster`.
 
     Nodes can be killed and restarted, links cut and healed; what a node had saved outlives it.
     """
 
-    def __init__(self, count: int, *, limits: Limits | None = None) -> None:
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise ConfigurationError(f"a cluster of {count!r} nodes; give a number, at least 1")
-        self.ensemble = EnsembleConfig(range(1, count + 1))
+    def __init__(self, count: int, *, observers: int = 0, limits: Limits | None = None) -> None:
+        for number, least, what in ((count, 1, "nodes"), (observers, 0, "observers")):
+            if not isinstance(number, int) or isinstance(number, bool) or number < least:
+                raise ConfigurationError(f"a cluster of {number!r} {what}; give a number, at least {least}")
+        self.ensemble = EnsembleConfig(range(1, count + 1), observers=range(count + 1, count + observers + 1))
         _warn_if_even(self.ensemble, stacklevel=3)
         self.network = LocalNetwork()
         """Cut and heal links here."""
         self._limits = limits
-        self._storages = {me: MemoryStorage() for me in self.ensemble.voters}
+        self._storages = {me: MemoryStorage() for me in self.ensemble.members}
         self._pump = Pump()
         self._nodes: dict[PeerId, Node] = {}
         self._clients: WeakSet[EmbeddedClient] = WeakSet()
@@ -191,7 +226,8 @@ class LocalCluster:
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<LocalCluster {'closed' if self._closed else f'{len(self._nodes)} of {len(self.ensemble.voters)} up'}>"
+        up = f"{len(self._nodes)} of {len(self.ensemble.members)} up"
+        return f"<LocalCluster {'closed' if self._closed else up}>"
 
     # --- nodes
 
@@ -210,7 +246,7 @@ class LocalCluster:
         """Start a node that is down, on what it had saved."""
         self._check_open()
         if me not in self._storages or me in self._nodes:
-            raise BadArgumentsError(f"node {me} is not one of {self.ensemble.voters} that is down")
+            raise BadArgumentsError(f"node {me} is not one of {self.ensemble.members} that is down")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the number of voters was warned about once
             node = Node(
@@ -228,12 +264,39 @@ class LocalCluster:
 
     def kill(self, me: PeerId) -> None:
         """Stop a node as a crash would: at once, with nothing flushed."""
+        node = self._node(me)
+        del self._nodes[me]
+        self.network.detach(me)
+        node.host.stop()
+
+    async def stop_node(self, me: PeerId) -> None:
+        """Stop a node as one does that is not needed for a while: a leader hands over first."""
+        node = self._node(me)
+        await node.stop()
+        if self._nodes.get(me) is node:
+            del self._nodes[me]
+            self.network.detach(me)
+
+    async def transfer(self, target: PeerId | None = None) -> PeerId:
+        """Have the leader hand over. See `Node.transfer`; raises NotLeadingError where nobody leads."""
+        leader = self.leader
+        if leader is None:
+            raise NotLeadingError(None)
+        return await self._nodes[leader].transfer(target)
+
+    def _node(self, me: PeerId) -> Node:
         self._check_open()
         if me not in self._nodes:
             raise BadArgumentsError(f"node {me} is not up")
-        node = self._nodes.pop(me)
-        self.network.detach(me)
-        node.stop()
+        return self._nodes[me]
+
+    def explain(self) -> tuple[str, ...]:
+        """What every node says of itself, in words; see `Node.explain`."""
+        return tuple(
+            f"node {me}: {line}"
+            for me in self.ensemble.members
+            for line in (self._nodes[me].explain() if me in self._nodes else ("down",))
+        )
 
     async def wait_for_leader(self) -> PeerId:
         """The leader, as soon as there is one."""
@@ -271,7 +334,7 @@ class LocalCluster:
     async def start(self) -> Self:
         """Start all nodes and wait for a leader."""
         try:
-            for me in self.ensemble.voters:
+            for me in self.ensemble.members:
                 self.start_node(me)
             await self.wait_for_leader()
         except BaseException:
@@ -298,9 +361,10 @@ class LocalCluster:
         await self.close()
 
 
-def local_cluster(count: int = 3, *, limits: Limits | None = None) -> LocalCluster:
-    """An ensemble of `count` nodes in this process, in memory, as an async context manager.
+def local_cluster(count: int = 3, *, observers: int = 0, limits: Limits | None = None) -> LocalCluster:
+    """An ensemble of `count` voters and as many `observers` as asked for in this process, in memory, as an async
+    context manager.
 
-    Raises ConfigurationError for no nodes at all; warns of an even number.
+    Raises ConfigurationError for no voters at all; warns of an even number.
     """
-    return LocalCluster(count, limits=limits)
+    return LocalCluster(count, observers=observers, limits=limits)

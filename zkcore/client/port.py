@@ -14,8 +14,10 @@ from enum import StrEnum
 from random import Random
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from zkcore.replica.levels import Read, ReadLevel
 from zkcore.tree.applied import WatchEvent
 from zkcore.tree.requests import Request
+from zkcore.zxid import Zxid
 
 __all__ = ["Port", "Session", "SessionState", "Signal", "Watcher"]
 
@@ -72,6 +74,10 @@ class Session(Protocol):
         that the leader confirmed was *sent*, plus the timeout, less a margin for clocks that run at different
         rates."""
 
+    @property
+    def last_zxid(self) -> Zxid:
+        """The newest transaction whose effect this session may have seen. Nothing it reads is older."""
+
 
 class Port(Protocol):
     """See the module."""
@@ -83,15 +89,27 @@ class Port(Protocol):
     @property
     def session(self) -> Session: ...
 
-    async def request(self, op: Request[T], *, watch: Watcher | None = None, timeout: float | None = None) -> T:
-        """The answer to `op`. Requests are executed in the order in which they are made.
+    async def request(
+        self,
+        op: Request[T],
+        *,
+        watch: Watcher | None = None,
+        timeout: float | None = None,
+        read: ReadLevel = Read.SESSION,
+    ) -> T:
+        """The answer to `op`. Requests are executed in the order in which they are made, but for a read that is
+        Read.LOCAL: it waits for none of the others. `read` has no meaning for a write.
 
         `watch` is called when the watch that `op` asks for goes off; where the request fails it is never called. It
         is an argument because it must begin to wait in the order of answers: an event may follow its answer before
         whoever awaits the answer runs, and would be missed.
 
-        Raises RequestError (not applied), OutcomeUnknownError (perhaps applied: the session was suspended while the
-        request was under way, or `timeout` seconds passed), SessionExpiredError or SessionClosedError (not applied).
+        A session that is suspended while a read is under way asks again at the next replica, unless a write made after
+        it was under way too: that may be applied by then, and the read must not show it.
+
+        Raises RequestError (not applied; ThrottledError where too much is under way), OutcomeUnknownError (perhaps
+        applied: the session was suspended while the request was under way, or `timeout` seconds passed),
+        SessionExpiredError or SessionClosedError (not applied).
         """
 
     def unwatch(self, path: str, watch: Watcher) -> None:

@@ -1,4 +1,5 @@
-"""What replicas say to each other beside ZAB: requests on their way to the leader, and signs of life of sessions.
+"""What replicas say to each other beside ZAB: requests on their way to the leader, signs of life of sessions, and how
+much a read must show.
 
 They travel as the bytes of a `Forward`, on the same links. Nothing here needs to be durable, and nothing is repeated: a
 link that breaks ends the conversation, and the sessions concerned are told.
@@ -13,7 +14,10 @@ from attrs import frozen
 from zkcore.errors import MalformedFrameError
 from zkcore.jute.codec import Boolean, Buffer, Int, Long, decode, encode, record
 
-__all__ = ["Claim", "Claimed", "Forwarded", "Refused", "Submit", "Touch", "TouchReply", "pack", "unpack"]
+__all__ = [
+    "AskIndex", "Claim", "Claimed", "Forwarded", "FromLeader", "Index", "Refused", "Submit", "Touch", "TouchReply",
+    "pack", "unpack",
+]  # fmt: skip
 
 
 @record
@@ -78,9 +82,29 @@ class Claimed:
     zxid: Long
 
 
-Forwarded: TypeAlias = Submit | Refused | Touch | TouchReply | Claim | Claimed
+@record
+@frozen
+class AskIndex:
+    """To the leader: how much must a replica have applied to show everything that is committed by now? `nonce` tells
+    one question of the sender from the next."""
 
-_KINDS: tuple[type[Forwarded], ...] = (Submit, Refused, Touch, TouchReply, Claim, Claimed)
+    nonce: Long
+
+
+@record
+@frozen
+class Index:
+    """From the leader: so much was `committed` when you asked, and so much `proposed`; nobody else led then."""
+
+    nonce: Long
+    committed: Long
+    proposed: Long
+
+
+FromLeader: TypeAlias = Refused | TouchReply | Claimed | Index
+Forwarded: TypeAlias = Submit | Touch | Claim | AskIndex | FromLeader
+
+_KINDS: tuple[type[Forwarded], ...] = (Submit, Refused, Touch, TouchReply, Claim, Claimed, AskIndex, Index)
 _NUMBER = {kind: bytes([number]) for number, kind in enumerate(_KINDS, 1)}
 _BY_NUMBER = dict(enumerate(_KINDS, 1))
 

@@ -18,15 +18,35 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from zkcore.errors import BadArgumentsError, ConnectionLostError, SessionClosedError, StorageError, StorageFullError
+from zkcore.errors import (
+    BadArgumentsError,
+    ConnectionLostError,
+    NotLeadingError,
+    SessionClosedError,
+    StorageError,
+    StorageFullError,
+    ThrottledError,
+    TransferFailedError,
+)
 from zkcore.replica.answers import Answer, Attached, Detached, Replied, SessionEnded, Touched, WatchFired
+from zkcore.replica.levels import Read, ReadLevel
 from zkcore.replica.pump import HostInbox, Input, Pump
 from zkcore.replica.replica import Replica
 from zkcore.replica.served import NOBODY, Served
 from zkcore.transport.transport import Inbox, Transport
 from zkcore.tree.requests import Request
 from zkcore.zab.messages import Message, PeerId
-from zkcore.zab.ready import NOTHING, Delivered, Event, PeerRejected, ReadDropped, ReadReady, Ready
+from zkcore.zab.ready import (
+    NOTHING,
+    Delivered,
+    Event,
+    PeerRejected,
+    ReadDropped,
+    ReadReady,
+    Ready,
+    RoleChanged,
+    TransferFailed,
+)
 from zkcore.zxid import Zxid
 
 __all__ = ["Host", "HostListener"]
@@ -41,11 +61,11 @@ _REOPEN_SECONDS = 1.0
 
 
 HostListener = Callable[["Host", Event], None]
-"""Gets the core's RoleChanged, PeerRejected and Restored events."""
+"""Gets the core's RoleChanged, PeerRejected, Restored and TransferFailed events."""
 
 
 # As plain globals they cost no attribute look-up on the hot path.
-_RECEIVE, _LINKED, _LOST, _SUBMIT, _TOUCH, _OPEN, _ATTACH, _DETACH = Input
+_RECEIVE, _LINKED, _LOST, _SUBMIT, _TOUCH, _OPEN, _ATTACH, _DETACH, _TRANSFER = Input
 
 
 class Host:
@@ -73,6 +93,7 @@ class Host:
         self._snapshot_every = snapshot_every
         self._since_snapshot = 0
         self._clients: dict[int, Served] = {}
+        self._transfers: list[asyncio.Future[PeerId]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._saver = ThreadPoolExecutor(1, f"zkcore-{replica.me}") if save_on_thread else None
         self._saving: asyncio.Future[None] | None = None
@@ -115,6 +136,7 @@ class Host:
         if self._saver is not None:
             self._saver.shutdown(wait=False)
         self._turn_away()
+        self._fail_transfers("the node was stopped")
         for session in list(self._clients):
             self._take(session).on_detached("the node was stopped")
 
@@ -141,13 +163,27 @@ class Host:
         """The client goes away; its session lives on."""
         self._queue((_DETACH, session))
 
-    def submit(self, session: int, request: Request[Any]) -> None:
-        """A request. Dropped where the session is no longer served here: its client was told."""
-        self._queue((_SUBMIT, session, request))
+    def submit(self, session: int, request: Request[Any], read: ReadLevel = Read.SESSION) -> None:
+        """A request. Dropped where the session is no longer served here: its client was told. One that has more under
+        way than `Replica.submit` takes is detached."""
+        self._queue((_SUBMIT, session, request, read))
 
     def touch(self, session: int, token: int) -> None:
         """A heartbeat. Dropped as `submit`."""
         self._queue((_TOUCH, session, token))
+
+    async def transfer(self, target: PeerId | None = None) -> PeerId:
+        """Hand the leadership over to `target`, by default to the follower that lacks least; who leads then. Requests
+        that arrive meanwhile wait.
+
+        Raises NotLeadingError where this node does not lead, BadArgumentsError for a `target` that cannot take over
+        now, and TransferFailedError where this node goes on leading. Cancelling it stops the wait, not the transfer.
+        """
+        if self._loop is None or not self.running:
+            raise NotLeadingError(None)
+        moved: asyncio.Future[PeerId] = self._loop.create_future()
+        self._queue((_TRANSFER, target, moved))
+        return await moved
 
     def _queue(self, item: tuple[Any, ...]) -> None:
         self._inbox.queue.append(item)
@@ -185,9 +221,12 @@ class Host:
                 replica.receive(item[1], item[2], now)
             elif kind is _SUBMIT:
                 try:
-                    replica.submit(item[1], item[2], now)
+                    replica.submit(item[1], item[2], now, read=item[3])
                 except SessionClosedError:
                     pass  # detached since: its client was told, and has given up this request
+                except ThrottledError as error:
+                    replica.detach(item[1])
+                    self._take(item[1]).on_detached(str(error))
             else:
                 self._feed(kind, item, now)
         passed = int((loop.time() - self._ticked_at) / self._tick_seconds)
@@ -212,13 +251,23 @@ class Host:
                 session = replica.open(item[2], now)
                 self._clients[session] = item[1]
                 item[1].on_opened(session)
+            elif kind is _TRANSFER:
+                self._feed_transfer(item[1], item[2])
             else:
                 replica.attach(item[2], last_zxid=item[3], next_xid=item[4], now=now)
                 self._clients[item[2]] = item[1]
         except SessionClosedError:
             pass  # a heartbeat of a session that was detached since
-        except (ConnectionLostError, BadArgumentsError) as error:
+        except (ConnectionLostError, BadArgumentsError, ThrottledError) as error:
             item[1].on_detached(str(error))
+
+    def _feed_transfer(self, target: PeerId | None, moved: asyncio.Future[PeerId]) -> None:
+        try:
+            self.replica.transfer(target)
+            self._transfers.append(moved)
+        except (NotLeadingError, BadArgumentsError) as error:
+            if not moved.done():
+                moved.set_exception(error)
 
     def _feed_lost(self, peer: PeerId) -> None:
         self.replica.report_lost(peer)
@@ -351,11 +400,31 @@ class Host:
     def _tell_listeners(self, event: Event) -> None:
         level = logging.WARNING if isinstance(event, PeerRejected) else logging.INFO
         _log.log(level, "node %s: %s", self.replica.me, event, extra={"zk_node": self.replica.me})
+        if self._transfers:
+            self._tell_transfers(event)
         for listener in self.listeners:
             try:
                 listener(self, event)
             except Exception:
                 _log.exception("a listener of node %s failed on %s", self.replica.me, event)
+
+    def _tell_transfers(self, event: Event) -> None:
+        """The leadership has moved when this node follows a leader that is established, whoever it is."""
+        if isinstance(event, TransferFailed):
+            self._fail_transfers(str(event))
+        elif isinstance(event, RoleChanged) and event.established and event.leader is not None:
+            if event.leader == self.replica.me:
+                self._fail_transfers("this node was elected again")
+            for moved in self._transfers:
+                if not moved.done():
+                    moved.set_result(event.leader)
+            self._transfers.clear()
+
+    def _fail_transfers(self, why: str) -> None:
+        for moved in self._transfers:
+            if not moved.done():
+                moved.set_exception(TransferFailedError(why))
+        self._transfers.clear()
 
     def _take(self, session: int) -> Served:
         return self._clients.pop(session, NOBODY)
@@ -395,6 +464,7 @@ class Host:
     def _go_down(self, error: Exception) -> None:
         self._down = True
         self.failure = error
+        self._fail_transfers(f"the node failed: {error}")
         for session in list(self._clients):
             self._take(session).on_detached(f"the node failed: {error}")
 
@@ -411,7 +481,7 @@ class Host:
         self.turn()
 
     def _break_links(self) -> None:
-        for peer in self.replica.ensemble.voters:
+        for peer in self.replica.ensemble.members:
             if peer != self.replica.me and self._transport is not None:
                 self._transport.close(peer)
 
@@ -424,3 +494,5 @@ class Host:
                 self._count_lost(item[1])
             elif item[0] in (_OPEN, _ATTACH):
                 item[1].on_detached("the node is down")
+            elif item[0] is _TRANSFER and not item[2].done():
+                item[2].set_exception(NotLeadingError(None))

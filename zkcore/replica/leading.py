@@ -7,42 +7,52 @@ each a full new timeout: anything shorter could end a session whose holder still
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
-from zkcore.errors import SessionMovedError
-from zkcore.replica.forward import Claim, Claimed, Forwarded, Refused
+from zkcore.errors import SessionMovedError, ThrottledError
+from zkcore.replica.forward import Claim, Claimed, FromLeader, Refused
 from zkcore.tree.prepare import Preparer
-from zkcore.tree.requests import CloseSession, Request
+from zkcore.tree.requests import CloseSession, Create, Request, SetData
 from zkcore.tree.sessions import SessionTracker
 from zkcore.tree.tree import Tree
+from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
-from zkcore.zxid import Zxid
+from zkcore.zxid import MAX_COUNTER, Zxid, counter_of
 
-__all__ = ["Leading"]
+__all__ = ["ALWAYS_TAKEN", "Leading"]
+
+ALWAYS_TAKEN = (Claim, CloseSession)
+"""What finds room however much waits: a session may always move, and always end."""
 
 _MOVED = SessionMovedError.code
+_WITH_DATA = (Create, SetData)
 
 
-class _Arrived(NamedTuple):
-    """A request, and the replica it came from, None for the leader's own; a Claim stands among them, since their order
-    matters."""
+_Arrived: TypeAlias = tuple[PeerId | None, int, int, Request[Any] | Claim]
+"""A request: the replica it came from, None for the leader's own; session and number; and what is asked. A Claim stands
+among them, since their order matters. A plain tuple: one is made for every write."""
 
-    origin: PeerId | None
-    session: int
-    xid: int
-    request: Request[Any] | Claim
+
+def _size(request: Request[Any] | Claim) -> int:
+    """About as many bytes as a request keeps: a znode's data and path are all that can be large."""
+    if isinstance(request, _WITH_DATA):
+        return len(request.path) + len(request.data or b"")
+    return len(getattr(request, "path", ""))
 
 
 class Leading:
-    """`tree` is the replica's, with all the initial history of the epoch; `tick_ms` the length of a tick."""
+    """`tree` is the replica's, with all the initial history of the epoch. As much may wait here to be proposed as
+    `limits` let be outstanding afterwards."""
 
-    def __init__(self, tree: Tree, *, tick_ms: int) -> None:
+    def __init__(self, tree: Tree, limits: Limits) -> None:
         self._tree = tree
-        self._tick_ms = tick_ms
+        self._limits = limits
         self._preparer = Preparer(tree)
         self._tracker = SessionTracker()
         self._owners: dict[int, PeerId] = {}  # of the sessions that were claimed; the others have had one place only
-        self._arrived: list[_Arrived] = []
+        self.arrived: list[_Arrived] = []
+        """What waits to be proposed."""
+        self._bytes = 0  # of what has arrived
         for session, timeout_ms in tree.sessions.items():
             self.on_session_created(session, timeout_ms)
 
@@ -50,7 +60,7 @@ class Leading:
 
     def on_session_created(self, session: int, timeout_ms: int) -> None:
         """The session is part of the replicated state: from now on it can expire."""
-        self._tracker.add(session, -(-timeout_ms // self._tick_ms))
+        self._tracker.add(session, -(-timeout_ms // self._limits.tick_ms))
 
     def on_session_closed(self, session: int) -> None:
         self._tracker.remove(session)
@@ -67,7 +77,7 @@ class Leading:
     def tick(self, ticks: int) -> None:
         """Let time pass. Sessions that were silent for their whole timeout are closed, in a transaction like any."""
         for session in self._tracker.tick(ticks):
-            self._arrived.append(_Arrived(None, session, 0, CloseSession()))
+            self.arrived.append((None, session, 0, CloseSession()))
 
     @property
     def ticks_until_due(self) -> int | None:
@@ -76,23 +86,37 @@ class Leading:
     # --- requests
 
     def arrive(self, origin: PeerId, session: int, xid: int, request: Request[Any] | Claim) -> None:
-        """A request for the next batch; as good a sign of life as a touch."""
+        """A request for the next batch; as good a sign of life as a touch. Raises ThrottledError where too much waits
+        already (see ALWAYS_TAKEN)."""
         self._tracker.touch(session)
-        self._arrived.append(_Arrived(origin, session, xid, request))
+        limits = self._limits
+        full = len(self.arrived) >= limits.outstanding_proposals or self._bytes >= limits.outstanding_bytes
+        if full and not isinstance(request, ALWAYS_TAKEN):
+            raise ThrottledError
+        self._bytes += _size(request)
+        self.arrived.append((origin, session, xid, request))
 
-    @property
-    def has_arrivals(self) -> bool:
-        return bool(self._arrived)
+    def explain(self) -> tuple[str, ...]:
+        """In words: what waits here."""
+        if not self.arrived:
+            return ()
+        return (f"requests that wait here to be proposed: {len(self.arrived)}",)
 
     def prepare(
         self, first: Zxid, now_ms: int, *, last: Zxid
-    ) -> tuple[list[bytes], list[tuple[PeerId, Forwarded]]]:
-        """Everything that arrived, as transactions with consecutive zxids from `first`; and what is answered without
-        one, with the replica it is for. `last` is the newest zxid proposed before."""
+    ) -> tuple[list[bytes], list[tuple[PeerId, FromLeader]]]:
+        """What arrived, as transactions with consecutive zxids from `first`, no more of them than may be outstanding;
+        and what is answered without one, with the replica it is for. `last` is the newest zxid proposed before."""
+        most_bytes = self._limits.outstanding_bytes
+        end = first + min(self._limits.outstanding_proposals, MAX_COUNTER - counter_of(first) + 1)
         payloads: list[bytes] = []
-        answers: list[tuple[PeerId, Forwarded]] = []
+        answers: list[tuple[PeerId, FromLeader]] = []
         zxid = first
-        for origin, session, xid, request in self._arrived:
+        size = done = 0
+        for origin, session, xid, request in self.arrived:
+            if zxid == end or size >= most_bytes:
+                break
+            done += 1
             if isinstance(request, Claim):
                 assert origin is not None
                 alive = self.touch(session)
@@ -102,7 +126,10 @@ class Leading:
             elif origin is not None and self._owners.get(session, origin) != origin:
                 answers.append((origin, Refused(session, xid, _MOVED)))
             else:
-                payloads.append(self._preparer.prepare(zxid, now_ms, session, xid, request))
+                payload = self._preparer.prepare(zxid, now_ms, session, xid, request)
+                payloads.append(payload)
+                size += len(payload)
                 zxid += 1
-        self._arrived.clear()
+        del self.arrived[:done]
+        self._bytes = sum([_size(request) for _, _, _, request in self.arrived])
         return payloads, answers

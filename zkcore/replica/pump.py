@@ -116,6 +116,7 @@ class Input(IntEnum):
     OPEN = auto()
     ATTACH = auto()
     DETACH = auto()
+    TRANSFER = auto()
 
 
 class HostInbox:

@@ -10,7 +10,9 @@ on it.
 **A write** is sent to the leader, which prepares a transaction from it (`leading.py`). It comes back as part of the
 committed sequence; the replica applies it like every other, recognises by session and xid whose it is, and answers.
 
-**A read** is answered from this replica's own tree, at once, or after the writes that the same session sent before it.
+**A read** is answered from this replica's own tree, at once, or after what the same session asked for before it. How
+new the tree must be the read itself says (`levels.py`); for what cannot be known here the leader is asked, once for
+all the reads that wait (`reading.py`).
 
 **A session** is served by one replica at a time. When the replica loses its leader it detaches all its sessions: their
 requests under way may or may not be applied. `attach` takes a session up again, here or elsewhere. From then on the
@@ -27,17 +29,20 @@ from zkcore.errors import (
     BY_CODE,
     BadArgumentsError,
     ConnectionLostError,
-    NotLeadingError,
     ProtocolError,
     RequestError,
     SessionMovedError,
+    ThrottledError,
     UnimplementedError,
 )
 from zkcore.replica.answers import Answer, Touched
 from zkcore.replica.forward import (
+    AskIndex,
     Claim,
     Claimed,
     Forwarded,
+    FromLeader,
+    Index,
     Refused,
     Submit,
     Touch,
@@ -45,7 +50,9 @@ from zkcore.replica.forward import (
     pack,
     unpack,
 )
-from zkcore.replica.leading import Leading
+from zkcore.replica.leading import ALWAYS_TAKEN, Leading
+from zkcore.replica.levels import AtLeast, Read, ReadLevel
+from zkcore.replica.reading import Questions
 from zkcore.replica.serving import MAX_XID, Connection, Serving
 from zkcore.storage.storage import Storage
 from zkcore.tree.requests import CloseSession, CreateSession, Request, T, decode_request, encode_request
@@ -76,6 +83,7 @@ MAX_TIMEOUT_MS = 0x7FFFFFFF
 _SNAPSHOT_PIECE = 1 << 20
 _CREATE_SESSION = CreateSession.opcode
 _CLOSE_SESSION = CloseSession.opcode
+_SESSION = Read.SESSION
 
 
 class Replica:
@@ -91,11 +99,16 @@ class Replica:
         self.ensemble = ensemble
         self.limits = limits if limits is not None else Limits()
         self.storage = storage
+        self._most_requests = self.limits.outstanding_proposals
         self._serving = Serving()
         self._ids = SessionIds(me)
         self._now_ms = 0
         self._claims = 0
+        self._questions = Questions()
         self._leading: Leading | None = None
+        self._asks: dict[PeerId, int] = {}  # which replica asks how new a read must be, by which question
+        self._asking = False  # there is such a question to put or to answer; looked at in every drain
+        self._links: dict[PeerId, int] = {}  # how often the link to each was lost
         self._early_arrivals: list[tuple[PeerId, int, int, Request[Any] | Claim]] = []
         self._leader: PeerId | None = None
         self._sends: list[tuple[PeerId, Forward]] = []
@@ -142,6 +155,11 @@ class Replica:
         """See `Peer.status`."""
         return self.peer.status()
 
+    def explain(self) -> tuple[str, ...]:
+        """`Peer.explain`, and in the same way who is served here, and what their requests wait for."""
+        lines = (*self.peer.explain(), *self._serving.explain())
+        return lines if self._leading is None else (*lines, *self._leading.explain())
+
     # --- inputs from the ensemble
 
     def tick(self, ticks: int, now: int) -> None:
@@ -167,6 +185,8 @@ class Replica:
     def report_lost(self, peer: PeerId) -> None:
         """See `Peer.report_lost`."""
         self._check_idle()
+        self._links[peer] = self._links.get(peer, 0) + 1
+        self._asks.pop(peer, None)
         self._sends = [pair for pair in self._sends if pair[0] != peer]
         self.peer.report_lost(peer)
 
@@ -180,6 +200,11 @@ class Replica:
         self._check_idle()
         if snapshot.zxid <= self.peer.last_delivered:
             self.peer.compact(snapshot)
+
+    def transfer(self, target: PeerId | None = None) -> None:
+        """See `Peer.transfer`. Requests that arrive meanwhile wait: for this leader to go on, or to be lost with it."""
+        self._check_idle()
+        self.peer.transfer(target)
 
     # --- inputs from clients
 
@@ -199,8 +224,9 @@ class Replica:
         """Serve a session that another replica served, or this one before. Attached or SessionEnded is the answer.
 
         `last_zxid` is the newest state the client has seen and `next_xid` a number above those of all its requests so
-        far. Raises ConnectionLostError where this replica has no leader, or has not yet applied `last_zxid`, and
-        BadArgumentsError for a `next_xid` that is none.
+        far. Raises ConnectionLostError where this replica has no leader, or has not yet applied `last_zxid`,
+        ThrottledError where too many sessions are being attached here, and BadArgumentsError for a `next_xid` that is
+        none.
         """
         self._begin_input(now)
         if not 0 < next_xid <= MAX_XID:
@@ -211,6 +237,8 @@ class Replica:
                 f"replica {self.me} has applied {format_zxid(self.tree.last_zxid)} and the session has seen "
                 f"{format_zxid(last_zxid)}; try another replica, or this one a little later"
             )
+        if len(self._serving.attaching) >= self._most_requests:
+            raise ThrottledError("too many sessions are being attached here; try again a little later")
         self._claims += 1
         self._serving.begin_attach(session, next_xid, self._claims)
         claim = Claim(session, self._claims)
@@ -233,14 +261,31 @@ class Replica:
         else:
             self._to_leader(Touch(session, token))
 
-    def submit(self, session: int, request: Request[Any], now: int) -> int:
+    def submit(self, session: int, request: Request[Any], now: int, *, read: ReadLevel = Read.SESSION) -> int:
         """A request of a session served here; its xid, which Replied carries. Replies come in the order of requests.
 
-        A request that cannot be written down at all (a number beyond its field) is answered with BadArgumentsError.
-        Raises SessionClosedError where the session is not served here, or not attached yet.
+        A read is answered as fresh as `read` says, or fresher: Read.LOCAL has no meaning in an order, call `read` for
+        it. What cannot be carried out is answered, too: with BadArgumentsError a request that cannot be written down
+        (a number beyond its field), with ThrottledError one too many for the leader.
+
+        Raises SessionClosedError where the session is not served here, or not attached yet, and ThrottledError where
+        it has `Limits.outstanding_proposals` requests under way. Its end alone it may ask for even then.
         """
         self._begin_input(now)
-        return self._submit(self._serving.get(session), request)
+        connection = self._serving.get(session)
+        if len(connection.unanswered) >= self._most_requests and not isinstance(request, CloseSession):
+            raise ThrottledError("the session has too many requests under way; wait for answers")
+        if read is _SESSION or request.writes or not self._needs_leader(read):
+            return self._submit(connection, request)
+        xid = connection.next_xid
+        self._questions.waiting.append(self._serving.enqueue_gated(connection, request, read))
+        self._asking = True
+        return xid
+
+    def _needs_leader(self, read: ReadLevel) -> bool:
+        if isinstance(read, AtLeast):
+            return read.zxid > self.tree.last_zxid
+        return read is Read.LINEARIZABLE
 
     def can_read(self, session: int) -> bool:
         """Whether a read of the session may be answered at once: none of its requests is under way."""
@@ -250,18 +295,19 @@ class Replica:
     def read(self, session: int, request: Request[T]) -> T:
         """The answer to a read, at once; `can_read` says whether that is in order. Not an input: it may be called
         while a Ready is out. Raises RequestError."""
-        return self._serving.read(session, request)
+        serving = self._serving
+        return serving.watches.read(serving.tree, request, session=session)
 
     # --- output
 
     def drain(self) -> Ready[Event | Answer]:
         """Confirm the Ready before, and take the next. See the module."""
         leading = self._leading
-        if leading is not None and not self._peer_busy and leading.has_arrivals:
-            self._propose(leading)
+        waits = self._asking or (leading is not None and leading.arrived)
+        if waits and not self._peer_busy:
+            self._feed_peer()
         drained = self.peer.drain()
-        if drained is NOTHING and leading is not None and leading.has_arrivals:
-            self._propose(leading)  # what was confirmed just now may be the leadership
+        if waits and drained is NOTHING and self._feed_peer():  # what was confirmed just now may be the leadership
             drained = self.peer.drain()
         ready: Ready[Event | Answer] = cast("Ready[Event | Answer]", drained)
         self._peer_busy = ready is not NOTHING
@@ -274,10 +320,14 @@ class Replica:
                 elif isinstance(event, Restored):
                     self._restore(event.snapshot)
                 elif isinstance(event, ReadReady):
-                    self._answer_origin(*event.token)
-        if self._serving.is_attaching:
-            self._serving.finish_attaching()
-        answers = self._serving.answers
+                    self._on_confirmed(event)
+        serving = self._serving
+        if serving.attaching:
+            serving.finish_attaching()
+        if serving.released:
+            for connection, xid, request in serving.take_released():
+                self._send_write(connection, xid, request)
+        answers = serving.answers
         if self._sends or answers:
             if ready is NOTHING:
                 ready = Ready()
@@ -304,43 +354,85 @@ class Replica:
 
     def _submit(self, connection: Connection, request: Request[Any]) -> int:
         xid = self._serving.enqueue(connection, request)
-        if request.writes:
-            if self._leading is not None:
-                self._leading.arrive(self.me, connection.session, xid, request)
-            else:
-                try:
-                    self._to_leader(Submit(connection.session, xid, *encode_request(request)))
-                except BadArgumentsError as error:
-                    self._serving.refuse(connection, xid, error)
+        if request.writes and not connection.gates:
+            self._send_write(connection, xid, request)
         return xid
+
+    def _send_write(self, connection: Connection, xid: int, request: Request[Any]) -> None:
+        leading = self._leading
+        try:
+            if leading is None:
+                self._to_leader(Submit(connection.session, xid, *encode_request(request)))
+            else:
+                leading.arrive(self.me, connection.session, xid, request)
+        except (BadArgumentsError, ThrottledError) as error:
+            self._serving.refuse(connection, xid, error)
 
     def _to_leader(self, message: Forwarded) -> None:
         """Established followers always have a leader to send to; when they lose it their sessions are detached."""
         assert self._leader is not None
         self._sends.append((self._leader, Forward(pack(message))))
 
-    def _propose(self, leading: Leading) -> None:
+    def _feed_peer(self) -> bool:
+        """Give the Peer what waits for it; whether there was anything."""
+        if self._questions.is_due:
+            self._ask()
+        leading = self._leading
+        if leading is None:
+            self._asking = bool(self._asks)
+            return False
+        fed = bool(leading.arrived) and self._propose(leading)
+        if self._asks:
+            self._confirm_asks()
+            fed = True
+        self._asking = False
+        return fed
+
+    def _propose(self, leading: Leading) -> bool:
+        """Propose what has arrived, unless it has to wait: too much is outstanding, or the leadership is being handed
+        over. Nothing is prepared before that is known: what is prepared must be proposed."""
         first = self.peer.next_zxid
-        if first is None:
-            return
+        if first is None or self.peer.is_full:
+            return False
         payloads, answers = leading.prepare(first, self._now_ms, last=self.peer.last_logged)
+        if payloads:
+            self.peer.propose(first, payloads)
         for origin, answer in answers:
             if isinstance(answer, Claimed):
                 self._confirm(origin, answer)
             else:
                 self._answer_origin(origin, answer)
-        if payloads:
-            try:
-                self.peer.propose(first, payloads)
-            except NotLeadingError:
-                pass  # the epoch has no zxids left: the role has just ended, and every session is being detached
+        return True
 
-    def _confirm(self, origin: PeerId, answer: Claimed | TouchReply) -> None:
+    def _ask(self) -> None:
+        """How much must be applied here for the reads that wait?"""
+        nonce = self._questions.ask()
+        if self._leading is not None:
+            self._asks[self.me] = nonce
+        else:
+            self._to_leader(AskIndex(nonce))
+
+    def _confirm_asks(self) -> None:
+        for origin, nonce in self._asks.items():
+            self._confirm(origin, Index(nonce, 0, self.peer.last_logged))
+        self._asks.clear()
+
+    def _confirm(self, origin: PeerId, answer: Claimed | TouchReply | Index) -> None:
         """Answer only as the leader that a quorum still follows. One that was deposed without knowing it would
         promise time that the next leader, which began to count the session's silence long ago, does not give."""
-        self.peer.read_index((origin, answer))
+        self.peer.read_index((origin, self._links.get(origin, 0), answer))
 
-    def _answer_origin(self, origin: PeerId, answer: Forwarded) -> None:
+    def _on_confirmed(self, event: ReadReady) -> None:
+        """What was asked on a link that is gone is not answered on the next: a replica that was started anew may have
+        given the same number to another question."""
+        origin, link, answer = event.token
+        if link != self._links.get(origin, 0):
+            return
+        if isinstance(answer, Index):
+            answer = Index(answer.nonce, event.zxid, max(event.zxid, answer.proposed))
+        self._answer_origin(origin, answer)
+
+    def _answer_origin(self, origin: PeerId, answer: FromLeader) -> None:
         if origin == self.me:
             self._on_leader_says(answer)
         else:
@@ -361,6 +453,10 @@ class Replica:
                 if self._leading is not None:
                     alive = self._leading.touch(message.session)
                     self._confirm(sender, TouchReply(message.session, message.token, alive))
+            elif isinstance(message, AskIndex):
+                if self._leads:
+                    self._asks[sender] = message.nonce
+                    self._asking = True
             elif sender == self._leader:
                 self._on_leader_says(message)
         except ProtocolError as error:
@@ -374,15 +470,29 @@ class Replica:
         else:
             self._on_arrival(sender, message.session, message.xid, request)
 
-    def _on_arrival(self, sender: PeerId, session: int, xid: int, request: Request[Any] | Claim) -> None:
-        """A follower may be established a moment before its leader has delivered all it must: keep what it sends until
-        then. What reaches a replica that does not lead is dropped; the link it came on is about to break."""
-        if self._leading is not None:
-            self._leading.arrive(sender, session, xid, request)
-        elif self.peer.role is Role.LEADING:
-            self._early_arrivals.append((sender, session, xid, request))
+    @property
+    def _leads(self) -> bool:
+        """Whether this replica leads, or is about to. A follower may be established a moment before its leader has
+        delivered all it must: what it sends is kept until then. What reaches a replica that does not lead is dropped;
+        the link it came on is about to break."""
+        return self._leading is not None or self.peer.role is Role.LEADING
 
-    def _on_leader_says(self, message: Forwarded) -> None:
+    def _on_arrival(self, sender: PeerId, session: int, xid: int, request: Request[Any] | Claim) -> None:
+        try:
+            if self._leading is not None:
+                self._leading.arrive(sender, session, xid, request)
+            elif self._leads:
+                if len(self._early_arrivals) >= self._most_requests and not isinstance(request, ALWAYS_TAKEN):
+                    raise ThrottledError
+                self._early_arrivals.append((sender, session, xid, request))
+        except ThrottledError as error:
+            self._answer_origin(sender, Refused(session, xid, error.code))
+
+    def _on_leader_says(self, message: FromLeader) -> None:
+        if isinstance(message, Index):
+            self._serving.pass_on(self._questions.on_index(message.nonce, message.committed, message.proposed))
+            self._asking = self._asking or self._questions.is_due
+            return
         connection = self._serving.find(message.session)
         if connection is None:
             return
@@ -413,11 +523,14 @@ class Replica:
                     if leading is not None:
                         leading.on_session_closed(applied.session)
             zxid += 1
+        if serving.behind:
+            serving.catch_up()
 
     def _restore(self, snapshot: SnapshotRef) -> None:
         if snapshot.zxid <= self.tree.last_zxid:
             return
         self._serving.tree = restore(self._pieces(snapshot))
+        self._serving.catch_up()
 
     def _pieces(self, snapshot: SnapshotRef) -> Iterator[bytes]:
         offset = 0
@@ -433,13 +546,15 @@ class Replica:
             return
         self._leader = event.leader
         if event.role is Role.LEADING:
-            self._leading = Leading(self.tree, tick_ms=self.limits.tick_ms)
-            for arrival in self._early_arrivals:
-                self._leading.arrive(*arrival)
-            self._early_arrivals.clear()
+            self._leading = Leading(self.tree, self.limits)
+            early, self._early_arrivals = self._early_arrivals, []
+            for arrival in early:
+                self._on_arrival(*arrival)
 
     def _leave(self, why: str) -> None:
         self._leader = self._leading = None
         self._early_arrivals.clear()
+        self._asks.clear()
         self._sends.clear()
+        self._questions.drop()
         self._serving.detach_all(why)

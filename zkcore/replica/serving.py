@@ -1,14 +1,18 @@
 """What a replica does for the sessions it serves: it keeps their requests in order and answers them.
 
 Every session has a queue of the requests that have no answer yet. A write leaves it when its transaction is applied,
-recognised by session and number; a read when nothing stands before it. So the answers of a session come in the order of
-its requests, and a session reads its own writes.
+recognised by session and number; a read when nothing stands before it and the tree is as new as it must be. So the
+answers of a session come in the order of its requests, and a session reads its own writes.
+
+A read that needs the leader's word holds up the writes that follow it in its session (`released` says when they may
+go): they could be applied before it is answered, and it would show what was asked for after it.
 
 This module must not know how a request becomes a transaction.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from typing import Any, ClassVar
 
@@ -16,11 +20,13 @@ from attrs import Factory, define, frozen
 
 from zkcore.errors import SessionClosedError, ZkcoreError
 from zkcore.replica.answers import Answer, Attached, Detached, Replied, SessionEnded, WatchFired
+from zkcore.replica.levels import ReadLevel, Sync
+from zkcore.replica.reading import Gated
 from zkcore.tree.applied import Applied
-from zkcore.tree.requests import Request, T
+from zkcore.tree.requests import Request
 from zkcore.tree.tree import Tree
 from zkcore.tree.watches import Watches
-from zkcore.zxid import Zxid
+from zkcore.zxid import Zxid, format_zxid
 
 __all__ = ["MAX_XID", "Connection", "Serving", "following_xid"]
 
@@ -47,7 +53,9 @@ class Connection:
 
     session: int
     next_xid: int
-    unanswered: deque[tuple[int, Request[Any] | _Refusal]] = Factory(deque)
+    unanswered: deque[tuple[int, Request[Any] | Gated | _Refusal]] = Factory(deque)
+    gates: int = 0
+    """How many of them need the leader's word."""
     attached: bool = True
     claim: int = 0
     """The nonce of the claim by which it is being attached."""
@@ -62,9 +70,14 @@ class Serving:
         self.tree = Tree()
         """The replica's state, which it replaces when it restores a snapshot."""
         self.answers: list[Answer] = []
+        self.released: list[tuple[Connection, int, Request[Any]]] = []
+        """Writes that nothing holds up any more, with their numbers; see `take_released`."""
+        self.behind: list[tuple[Zxid, int]] = []
+        """A heap of the sessions that wait for something to be applied here: what, and who."""
         self._connections: dict[int, Connection] = {}
-        self._attaching: list[Connection] = []
-        self._watches = Watches()
+        self.attaching: list[Connection] = []
+        """Those that are not attached yet."""
+        self.watches = Watches()
 
     # --- connections
 
@@ -88,7 +101,7 @@ class Serving:
         self.drop(session)  # where the client was here before and went without a word, its watches still are
         connection = Connection(session, next_xid, attached=False, claim=claim)
         self._connections[session] = connection
-        self._attaching.append(connection)
+        self.attaching.append(connection)
 
     def on_claimed(self, connection: Connection, zxid: Zxid, *, alive: bool) -> None:
         """The leader has answered the claim."""
@@ -96,14 +109,10 @@ class Serving:
         if not alive:
             self._end(connection)
 
-    @property
-    def is_attaching(self) -> bool:
-        return bool(self._attaching)
-
     def finish_attaching(self) -> None:
         """Attach whom nothing holds up any more."""
         still: list[Connection] = []
-        for connection in self._attaching:
+        for connection in self.attaching:
             if self._connections.get(connection.session) is not connection:
                 continue
             if connection.attached_from is not None and connection.attached_from <= self.tree.last_zxid:
@@ -111,7 +120,7 @@ class Serving:
                 self.answers.append(Attached(connection.session))
             else:
                 still.append(connection)
-        self._attaching = still
+        self.attaching = still
 
     def drop(self, session: int) -> None:
         """The client has gone, and is told nothing more."""
@@ -126,6 +135,8 @@ class Serving:
     def detach_all(self, why: str) -> None:
         for connection in list(self._connections.values()):
             self.detach(connection, why)
+        self.released.clear()
+        self.behind.clear()
 
     def _end(self, connection: Connection) -> None:
         self._forget(connection.session)
@@ -133,7 +144,32 @@ class Serving:
 
     def _forget(self, session: int) -> None:
         self._connections.pop(session, None)
-        self._watches.drop_session(session)
+        self.watches.drop_session(session)
+
+    def explain(self) -> tuple[str, ...]:
+        """In words: who is served here, and what their requests wait for."""
+        lines = [
+            f"sessions served here: {len(self._connections) - len(self.attaching)}; "
+            f"being attached: {len(self.attaching)}"
+        ]
+        waiting = [each.unanswered for each in self._connections.values() if each.unanswered]
+        if not waiting:
+            return tuple(lines)
+        lines.append(f"requests without an answer: {sum(map(len, waiting))}, of {len(waiting)} sessions")
+        heads = [unanswered[0][1] for unanswered in waiting]
+        reads = [head for head in heads if isinstance(head, Gated)]
+        asking = sum(read.needs is None for read in reads)
+        if len(heads) > len(reads):
+            lines.append(f"sessions that wait for a write to be committed and applied here: {len(heads) - len(reads)}")
+        if asking:
+            lines.append(f"sessions that wait for the leader to say how new a read must be: {asking}")
+        if len(reads) > asking:
+            furthest = format_zxid(max(read.needs or 0 for read in reads))
+            lines.append(
+                f"sessions that wait for this replica to apply more: {len(reads) - asking}; "
+                f"it has {format_zxid(self.tree.last_zxid)} and they need up to {furthest}"
+            )
+        return tuple(lines)
 
     # --- requests
 
@@ -146,6 +182,34 @@ class Serving:
             self._answer_reads(connection)
         return xid
 
+    def enqueue_gated(self, connection: Connection, request: Request[Any], level: ReadLevel) -> Gated:
+        """A new read that needs the leader's word: tell it to `pass_on`."""
+        gated = Gated(connection.session, request, level)
+        connection.unanswered.append((connection.next_xid, gated))
+        connection.next_xid = following_xid(connection.next_xid)
+        connection.gates += 1
+        return gated
+
+    def pass_on(self, answered: list[Gated]) -> None:
+        """The leader has said what these need."""
+        for gated in answered:
+            connection = self._connections.get(gated.session)
+            if connection is not None:
+                self._answer_reads(connection)
+
+    def take_released(self) -> list[tuple[Connection, int, Request[Any]]]:
+        """The writes that may go now. Those of a session that has left this place, or come anew, go nowhere."""
+        released = [one for one in self.released if self._connections.get(one[0].session) is one[0]]
+        self.released.clear()
+        return released
+
+    def catch_up(self) -> None:
+        """More is applied: answer who waited for that."""
+        while self.behind and self.behind[0][0] <= self.tree.last_zxid:
+            connection = self._connections.get(heapq.heappop(self.behind)[1])
+            if connection is not None:
+                self._answer_reads(connection)
+
     def refuse(self, connection: Connection, xid: int, error: ZkcoreError) -> None:
         """Request `xid` will get no transaction: answer it with `error` when its turn comes."""
         for index, (other, _) in enumerate(connection.unanswered):
@@ -154,19 +218,15 @@ class Serving:
                 self._answer_reads(connection)
                 return
 
-    def read(self, session: int, request: Request[T]) -> T:
-        """The answer to a read, from the state as it is; a watch it asks for is set. Raises RequestError."""
-        return self._watches.read(self.tree, request, session=session)
-
     def on_applied(self, applied: Applied) -> None:
         """A transaction was just applied: fire watches, then answer whoever asked for it."""
-        for session, event in self._watches.trigger(applied):
+        for session, event in self.watches.trigger(applied):
             self.answers.append(WatchFired(session, event))
         connection = self._connections.get(applied.session)
         if connection is None or not connection.unanswered or connection.unanswered[0][0] != applied.cxid:
             return  # nobody's here, or a request from a connection that the session had before
         request = connection.unanswered[0][1]
-        assert not isinstance(request, _Refusal)
+        assert isinstance(request, Request)
         try:
             result = self.tree.result(request, applied)
         except ZkcoreError as error:
@@ -184,15 +244,41 @@ class Serving:
 
     def _answer_reads(self, connection: Connection) -> None:
         """The reads that waited for the writes before them, and what was refused."""
-        while connection.unanswered and not (request := connection.unanswered[0][1]).writes:
+        unanswered = connection.unanswered
+        while unanswered and not (request := unanswered[0][1]).writes:
+            if isinstance(request, Gated):
+                if request.needs is None:
+                    return
+                if request.needs > self.tree.last_zxid:
+                    heapq.heappush(self.behind, (request.needs, connection.session))
+                    return
             try:
-                if isinstance(request, _Refusal):
-                    raise request.error
-                result = self.read(connection.session, request)
+                result = self._answer(connection.session, request)
             except ZkcoreError as error:
                 self._reply(connection, None, error)
             else:
                 self._reply(connection, result, None)
+            if isinstance(request, Gated):
+                self._release(connection)
+
+    def _answer(self, session: int, request: Request[Any] | Gated | _Refusal) -> Any:
+        if not isinstance(request, Request):
+            if request.error is not None:
+                raise request.error
+            assert isinstance(request, Gated)
+            request = request.request
+        if isinstance(request, Sync):
+            return self.tree.last_zxid
+        return self.watches.read(self.tree, request, session=session)
+
+    def _release(self, connection: Connection) -> None:
+        """The head of the queue was answered: the writes behind it may go, up to the next read of its kind."""
+        connection.gates -= 1
+        for xid, request in connection.unanswered:
+            if isinstance(request, Gated):
+                break
+            if isinstance(request, Request) and request.writes:
+                self.released.append((connection, xid, request))
 
     def _reply(self, connection: Connection, result: object, error: ZkcoreError | None) -> None:
         xid, _ = connection.unanswered.popleft()

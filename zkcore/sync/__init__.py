@@ -25,6 +25,7 @@ from zkcore.errors import (
     NoNodeError,
     NotEmptyError,
     NotLeadingError,
+    NoWatcherError,
     OperationTimeoutError,
     OutcomeForgottenError,
     OutcomeUnknownError,
@@ -41,12 +42,14 @@ from zkcore.errors import (
     StorageFailedError,
     StorageFullError,
     ThrottledError,
+    TransferFailedError,
     UnimplementedError,
     UnsupportedError,
     VersionMismatchError,
     ZkcoreError,
 )
 from zkcore.jute.records import Stat
+from zkcore.replica.levels import Read
 from zkcore.sync.client import Client, LocalCluster, local_cluster
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
@@ -77,6 +80,7 @@ __all__ = [
     "NoAuthError",
     "NoChildrenForEphemeralsError",
     "NoNodeError",
+    "NoWatcherError",
     "NodeData",
     "NodeExistsError",
     "NotEmptyError",
@@ -86,6 +90,7 @@ __all__ = [
     "OutcomeUnknownError",
     "ProtocolError",
     "QuotaExceededError",
+    "Read",
     "RecipeError",
     "RequestError",
     "SessionClosedError",
@@ -100,6 +105,7 @@ __all__ = [
     "StorageFailedError",
     "StorageFullError",
     "ThrottledError",
+    "TransferFailedError",
     "UnimplementedError",
     "UnsupportedError",
     "VersionMismatchError",

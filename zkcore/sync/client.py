@@ -11,10 +11,12 @@ from zkcore.client.node import LocalCluster as AsyncLocalCluster
 from zkcore.client.port import SessionState, Watcher
 from zkcore.errors import SessionClosedError
 from zkcore.jute.records import Stat
+from zkcore.replica.levels import Read, ReadLevel
 from zkcore.sync.port import BlockingPort, LoopThread, mirrors, run
 from zkcore.tree.requests import NodeData
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
+from zkcore.zxid import Zxid
 
 __all__ = ["Client", "LocalCluster", "local_cluster"]
 
@@ -49,14 +51,18 @@ class Client:
     def state(self) -> SessionState:
         return self.unblocked.state
 
+    @property
+    def last_zxid(self) -> Zxid:
+        return self.unblocked.last_zxid
+
     def create(
         self, path: str, value: bytes = b"", *, ephemeral: bool = False, sequence: bool = False, makepath: bool = False
     ) -> str:
         client = self.unblocked
         return run(client.create(path, value, ephemeral=ephemeral, sequence=sequence, makepath=makepath))
 
-    def get(self, path: str, watch: Watcher | None = None) -> NodeData:
-        return run(self.unblocked.get(path, watch))
+    def get(self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION) -> NodeData:
+        return run(self.unblocked.get(path, watch, read=read))
 
     def set(self, path: str, value: bytes, *, version: int = -1) -> Stat:
         return run(self.unblocked.set(path, value, version=version))
@@ -64,11 +70,14 @@ class Client:
     def delete(self, path: str, *, version: int = -1) -> None:
         run(self.unblocked.delete(path, version=version))
 
-    def exists(self, path: str, watch: Watcher | None = None) -> Stat | None:
-        return run(self.unblocked.exists(path, watch))
+    def exists(self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION) -> Stat | None:
+        return run(self.unblocked.exists(path, watch, read=read))
 
-    def get_children(self, path: str, watch: Watcher | None = None) -> list[str]:
-        return run(self.unblocked.get_children(path, watch))
+    def get_children(self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION) -> list[str]:
+        return run(self.unblocked.get_children(path, watch, read=read))
+
+    def sync(self) -> Zxid:
+        return run(self.unblocked.sync())
 
     def ensure_path(self, path: str) -> None:
         run(self.unblocked.ensure_path(path))
@@ -101,8 +110,8 @@ class Client:
 class LocalCluster:
     """`zkcore.LocalCluster` for blocking code. Its event loop has a thread of its own."""
 
-    def __init__(self, count: int, *, limits: Limits | None = None) -> None:
-        self._inner = AsyncLocalCluster(count, limits=limits)
+    def __init__(self, count: int, *, observers: int = 0, limits: Limits | None = None) -> None:
+        self._inner = AsyncLocalCluster(count, observers=observers, limits=limits)
         self.ensemble = self._inner.ensemble
         self.network = self._inner.network
         """Cut and heal links here."""
@@ -126,8 +135,17 @@ class LocalCluster:
     def kill(self, me: PeerId) -> None:
         self._running().do(lambda: self._inner.kill(me))
 
+    def stop_node(self, me: PeerId) -> None:
+        self._running().call(self._inner.stop_node(me))
+
     def wait_for_leader(self) -> PeerId:
         return self._running().call(self._inner.wait_for_leader())
+
+    def transfer(self, target: PeerId | None = None) -> PeerId:
+        return self._running().call(self._inner.transfer(target))
+
+    def explain(self) -> tuple[str, ...]:
+        return self._running().do(self._inner.explain)
 
     def client(self, *, timeout: float = DEFAULT_SESSION_TIMEOUT) -> Client:
         return Client(self._inner.client(timeout=timeout), self._running())
@@ -160,9 +178,10 @@ class LocalCluster:
         self.close()
 
 
-def local_cluster(count: int = 3, *, limits: Limits | None = None) -> LocalCluster:
-    """An ensemble of `count` nodes in this process, in memory, as a context manager.
+def local_cluster(count: int = 3, *, observers: int = 0, limits: Limits | None = None) -> LocalCluster:
+    """An ensemble of `count` voters and as many `observers` as asked for in this process, in memory, as a context
+    manager.
 
-    Raises ConfigurationError for no nodes at all; warns of an even number.
+    Raises ConfigurationError for no voters at all; warns of an even number.
     """
-    return LocalCluster(count, limits=limits)
+    return LocalCluster(count, observers=observers, limits=limits)

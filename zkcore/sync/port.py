@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from zkcore.client.embedded import EmbeddedPort
 from zkcore.client.port import Port, Session, Signal, Watcher
 from zkcore.errors import SessionClosedError
+from zkcore.replica.levels import Read, ReadLevel
 from zkcore.tree.requests import Request
 
 __all__ = ["BlockingPort", "LoopThread", "mirrors", "run"]
@@ -124,9 +125,16 @@ class BlockingPort:
     def session(self) -> Session:
         return self._inner.session
 
-    async def request(self, op: Request[T], *, watch: Watcher | None = None, timeout: float | None = None) -> T:
+    async def request(
+        self,
+        op: Request[T],
+        *,
+        watch: Watcher | None = None,
+        timeout: float | None = None,
+        read: ReadLevel = Read.SESSION,
+    ) -> T:
         """Blocks until the answer is there. `watch` is called on the cluster's thread."""
-        return self._thread.call(self._inner.request(op, watch=watch, timeout=timeout))
+        return self._thread.call(self._inner.request(op, watch=watch, timeout=timeout, read=read))
 
     def unwatch(self, path: str, watch: Watcher) -> None:
         self._thread.do(lambda: self._inner.unwatch(path, watch))

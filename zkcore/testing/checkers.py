@@ -14,6 +14,10 @@ Every check is incremental and cheap, so all of them run after every event:
   leader may gather promises for an epoch after a later one has committed, legally: against a leader of epoch e only
   what leaders of earlier epochs committed is held.
 
+- Every node delivers `committed` in its order (X3), and no element of that leaves out one of its epoch or goes back to
+  an earlier one; that a node has both of two transactions or the earlier (X4), and the orders of one primary and of all
+  (X5, X6), follow.
+
 A broken invariant raises Violation, out of whatever call brought it to light.
 """
 
@@ -93,7 +97,6 @@ class Oracle:
         )  # fmt: skip
         if saved != expected:
             self.fail("storage", f"node {node} saved {expected} and loads {saved}")
-        durable.unrepaired = epoch_of(saved.last) > saved.current_epoch
         durable.syncing = False
         self.leads[node] = False
         self.led[node] = 0
@@ -102,12 +105,9 @@ class Oracle:
 
     def damaged(self, node: PeerId, saved: Saved) -> None:
         """The disk of `node`, which is down, has lost something; what is left of it is `saved`."""
-        durable, known = self.durable[node], self.durable[node].had
-        held = [zxid for zxid in self.committed if zxid <= durable.last] if durable.last else []
-        while held and not durable.keeps(held[-1]):
-            held.pop()
+        durable = self.durable[node]
         lost = self.durable[node] = Durable()
-        lost.had = max(known, held[-1] if held else 0)
+        lost.before = durable
         lost.accepted, lost.current, lost.damage = saved.accepted_epoch, saved.current_epoch, saved.damage
         lost.base, lost.snapshot = saved.base, saved.snapshot
         lost.last = saved.last
@@ -147,9 +147,8 @@ class Oracle:
     def save_ended(self, node: PeerId) -> None:
         """All writes of one Ready of `node` are durable."""
         durable = self.durable[node]
-        if epoch_of(durable.last) <= durable.current:
-            durable.unrepaired = False
-        elif durable.last != durable.snapshot and not durable.unrepaired and not durable.syncing:
+        beyond = epoch_of(durable.last) > durable.current and durable.last != durable.snapshot
+        if beyond and not durable.syncing:
             self.fail("N2", f"node {node} holds {format_zxid(durable.last)} with current epoch {durable.current}")
 
     def _appended(self, node: PeerId, durable: Durable, write: Append) -> None:
@@ -173,7 +172,7 @@ class Oracle:
         if not durable.keeps(zxid):
             self.fail("X9", f"node {node} counts as repaired without {format_zxid(zxid)}, which is committed")
         durable.damage = None
-        durable.had = 0
+        durable.before = None
 
     def _truncated(self, node: PeerId, durable: Durable, write: Truncate) -> None:
         if not durable.holds(write.zxid) or write.zxid < durable.snapshot:
@@ -245,11 +244,7 @@ class Oracle:
 
     def _holders(self, zxid: Zxid) -> list[PeerId]:
         """The voters on whose disks `zxid` is, or was before they were damaged."""
-        return [voter for voter in self.config.voters if self._has(voter, zxid)]
-
-    def _has(self, node: PeerId, zxid: Zxid) -> bool:
-        durable = self.durable[node]
-        return durable.keeps(zxid) or zxid <= durable.had
+        return [voter for voter in self.config.voters if self.durable[voter].vouches_for(zxid)]
 
     def commit(self, node: PeerId, zxid: Zxid) -> None:
         """The leader `node` treats everything up to `zxid` as committed."""
@@ -264,7 +259,7 @@ class Oracle:
         if epoch < self.tag:
             self.fail("X10", f"leader {node} of epoch {epoch} commits {format_zxid(zxid)} after epoch {self.tag} did")
         for later, leader in self.established.items():
-            if later > epoch and not self.durable[leader].holds(zxid) and not self._has(leader, zxid):
+            if later > epoch and not self.durable[leader].holds(zxid) and not self.durable[leader].vouches_for(zxid):
                 self.fail("X7", f"epoch {epoch} commits {format_zxid(zxid)}, leader {leader} of {later} lacks it")
         source = next((self.durable[h] for h in holders if self.durable[h].holds(zxid)), self.durable[node])
         if epoch > self.tag:
@@ -278,6 +273,9 @@ class Oracle:
             self.fail("X8", f"leader {node} commits {format_zxid(zxid)} in a log without {format_zxid(last)}")
         state = self.chains[-1] if self.chains else 0
         for each in source.between(last, zxid):
+            if not follows(each, last):
+                self.fail("X5", f"{format_zxid(each)} is committed behind {format_zxid(last)}")
+            last = each
             state = chain(state, each, self.born[each])
             self.committed.append(each)
             self.chains.append(state)

@@ -180,11 +180,10 @@ class Conversations:
         self._oracle.hands_over(node, message)
 
     def _new_leader(self, node: PeerId, to: PeerId, link: _Link, message: NewLeader) -> None:
-        if (message.epoch, node) not in self._recency:  # it has nobody to send LEADERINFO to but observers
-            self._promise(node, node, message.epoch)
-            durable = self._oracle.durable[node]
-            self._recency[message.epoch, node] = durable.current, durable.last
-        promises = self._promises.get((message.epoch, node), [])
+        # A leader that is a quorum by itself has sent LEADERINFO to nobody; its own promise is its accepted epoch.
+        promises = list(dict.fromkeys((*self._promises.get((message.epoch, node), ()), node)))
+        durable = self._oracle.durable[node]
+        self._recency.setdefault((message.epoch, node), (durable.current, durable.last))
         if not self._oracle.config.is_quorum(promises):
             self._oracle.fail("X1", f"node {node} leads epoch {message.epoch}, promised only by {promises}")
         recency, epoch = self._recency, message.epoch

@@ -1,8 +1,8 @@
 """The simulated disk: a storage, and a record of what is in it for the checkers.
 
-The faults need no switch in the storage. A crash inside `save` is a shorter `save`, of the prefix that the contract of
-Storage allows to survive; a full or failing disk is the same, and the replica lives on. So any Storage can be put to
-the test.
+Crashes need no switch in the storage. One inside `save` is a shorter `save`, of the prefix that the contract of Storage
+allows to survive; a full or failing disk is the same, and the replica lives on. Only to lose what was saved takes a
+Damageable one.
 
 Every write that really happens is told to `wrote`, one after the other, in the order in which a crash could part them.
 """
@@ -11,17 +11,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Protocol
 
 from zkcore.storage.storage import Storage, prefix_of
 from zkcore.zab.ready import Append, Saved, SnapshotRef, Write
+from zkcore.zxid import Zxid
 
-__all__ = ["Disk"]
+__all__ = ["Damageable", "Disk"]
+
+
+class Damageable(Storage, Protocol):
+    """A storage that can lose what it holds, and notices (MemoryStorage says how)."""
+
+    def wipe(self) -> None: ...
+    def lose(self, after: Zxid) -> None: ...
 
 
 class Disk:
     """The storage of one node; it outlives the node's crashes."""
 
-    def __init__(self, storage: Storage, wrote: Callable[[Write], None]) -> None:
+    def __init__(self, storage: Damageable, wrote: Callable[[Write], None]) -> None:
         self.storage = storage
         self._wrote = wrote
 
@@ -49,6 +58,14 @@ class Disk:
     def save_snapshot(self, ref: SnapshotRef, state: bytes) -> None:
         """Keep a snapshot that the application made."""
         self.storage.save_snapshot(ref, [state])
+
+    def wipe(self) -> None:
+        """Lose everything."""
+        self.storage.wipe()
+
+    def lose(self, after: Zxid) -> None:
+        """Lose the records after `after`, a record; 0 loses all, or all after an older snapshot."""
+        self.storage.lose(after)
 
     def read_snapshot(self, ref: SnapshotRef) -> bytes:
         """The whole of a snapshot."""

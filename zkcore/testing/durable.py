@@ -29,13 +29,14 @@ class Violation(Exception):
 class Durable:
     """Epochs, snapshot, log and damage of one node's disk.
 
-    `unrepaired`: a crash left records beyond the current epoch, which the next incarnation has not cut yet; `syncing`:
-    a leader is bringing this log in line, so it may hold such records (protocol.md 2, N2). `had` is the last committed
-    transaction that a damaged disk held before, which it is not held against the ensemble that it lacks now.
+    `syncing`: a leader is bringing this log in line, so it may hold records beyond the current epoch. After a crash the
+    first save must cut them (protocol.md 2, N2). `before` is what a damaged
+    disk held, which it is not held against the ensemble that it lacks now.
     """
 
     __slots__ = (
-        "accepted", "base", "current", "damage", "had", "last", "pieces", "snapshot", "syncing", "unrepaired", "zxids",
+        "accepted", "base", "before", "current", "damage", "last", "pieces", "snapshot", "syncing",
+        "zxids",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -46,10 +47,9 @@ class Durable:
         self.last: Zxid = 0
         self.zxids: list[Zxid] = []
         self.pieces: tuple[Zxid, int] = (0, 0)  # of which snapshot pieces are put aside, and how many bytes
-        self.unrepaired = False
         self.syncing = False
         self.damage: Damage | None = None
-        self.had: Zxid = 0
+        self.before: Durable | None = None
 
     def holds(self, zxid: Zxid) -> bool:
         """Whether `zxid` is a record, or part of the snapshot that the log continues."""
@@ -63,6 +63,10 @@ class Durable:
         """Whether `zxid` is here to stay: records of an epoch that is not current yet belong to a synchronisation that
         a crash would undo."""
         return zxid <= self.snapshot or (zxid >> 32 <= self.current and self.holds(zxid))
+
+    def vouches_for(self, zxid: Zxid) -> bool:
+        """Whether `zxid` is here to stay, or was before the disk was damaged."""
+        return self.keeps(zxid) or (self.before is not None and self.before.vouches_for(zxid))
 
     def epoch_ends(self, after: Zxid) -> tuple[Zxid, ...]:
         """The last zxid of every epoch from `after` on, the base or a record."""

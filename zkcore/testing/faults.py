@@ -26,8 +26,9 @@ __all__ = ["CLASSES", "SPIKES", "Faults", "Plan", "draw_plan"]
 
 CLASSES: dict[str, tuple[float, float]] = {
     "link-loss": (0.02, 1.0), "partition": (0.02, 0.4), "clog": (0.03, 0.5), "slow-link": (0.02, 0.3),
-    "crash": (0.02, 0.4), "crash-in-save": (0.03, 0.6), "crash-all": (0.01, 0.1), "pause": (0.02, 0.4),
-    "slow-disk": (0.02, 0.4), "disk-failure": (0.02, 0.4), "disk-full": (0.02, 0.4),
+    "cut-in-sync": (0.03, 0.6), "crash": (0.02, 0.4), "crash-in-save": (0.03, 0.6), "crash-all": (0.01, 0.1),
+    "pause": (0.02, 0.4), "slow-disk": (0.02, 0.4), "disk-failure": (0.02, 0.4), "disk-full": (0.02, 0.4),
+    "wipe": (0.01, 0.1), "lose-log": (0.01, 0.1),
 }  # fmt: skip
 """The rate of each class where it is on, strikes in a virtual second: the lowest and the highest."""
 
@@ -41,11 +42,15 @@ class Plan:
 
     seed: int
     voters: tuple[PeerId, ...]
+    observers: tuple[PeerId, ...]
+    groups: tuple[tuple[PeerId, ...], ...]
+    weights: tuple[tuple[PeerId, int], ...]
     limits: Limits
     chaos_ns: int
     rates: dict[str, float]
     load_rate: float
     batch: int
+    transfer_share: float
     delay_ns: int
     jitter_ns: int
     spike_share: float
@@ -61,33 +66,46 @@ class Plan:
     @property
     def config(self) -> EnsembleConfig:
         """Who takes part."""
-        return EnsembleConfig(self.voters)
+        return EnsembleConfig(
+            self.voters, observers=self.observers, groups=self.groups, weights=self.weights
+        )
 
 
 def draw_plan(seed: int) -> Plan:
     """The plan of `seed`."""
     rng = random_stream(seed, "plan")
-    size = rng.choices((1, 2, 3, 4, 5, 7), (4, 6, 45, 8, 32, 5))[0]
+    voters = tuple(range(1, 1 + rng.choices((1, 2, 3, 4, 5, 7), (4, 6, 45, 8, 32, 5))[0]))
+    observers = tuple(range(len(voters) + 1, len(voters) + 1 + rng.choices((0, 1, 2), (70, 20, 10))[0]))
     on = _draw_classes(random_stream(seed, "plan/faults"))
     tick = 10 * MILLISECOND
     skewed = rng.random() < 0.3
-    spike_share, spike_ns = 10 ** rng.uniform(-3, -1.3), int(10 ** rng.uniform(7.3, 9.3))
+    spike_share, spike_ns = 10 ** rng.uniform(-2.5, -1.3), int(10 ** rng.uniform(7.3, 9.3))
+    chaos_ns = rng.randrange(45, 76) * NANOSECONDS
+    load_rate, batch = 10 ** rng.uniform(-0.3, 1.3), rng.choice((1, 3, 8))
+    delay_ns = int(10 ** rng.uniform(5, 7.3))  # 0.1 to 20 ms, and up to twice that between two given nodes
+    jitter_ns = int(10 ** rng.uniform(4, 7)) if rng.random() < 0.7 else 0
+    records = load_rate * batch * chaos_ns / NANOSECONDS
+    limits = _draw_limits(rng, must_pass=records * (4 * delay_ns + 2 * jitter_ns) / (20 * NANOSECONDS))
     return Plan(
         seed=seed,
-        voters=tuple(range(1, size + 1)),
-        limits=_draw_limits(rng),
-        chaos_ns=rng.randrange(45, 76) * NANOSECONDS,
+        voters=voters,
+        observers=observers,
+        groups=_draw_groups(rng, voters) if len(voters) > 3 and rng.random() < 0.2 else (),
+        weights=_draw_weights(rng, voters) if rng.random() < 0.1 else (),
+        limits=limits,
+        chaos_ns=chaos_ns,
         rates={name: _between(rng, *CLASSES[name]) for name in CLASSES if name in on},
-        load_rate=10 ** rng.uniform(-0.3, 1.3),
-        batch=rng.choice((1, 3, 8)),
-        delay_ns=int(10 ** rng.uniform(5, 7.3)),  # 0.1 to 20 ms, and up to twice that between two given nodes
-        jitter_ns=int(10 ** rng.uniform(4, 7)) if rng.random() < 0.7 else 0,
+        load_rate=load_rate,
+        batch=batch,
+        transfer_share=10 ** rng.uniform(-2.5, -1) if rng.random() < 0.5 else 0.0,
+        delay_ns=delay_ns,
+        jitter_ns=jitter_ns,
         spike_share=spike_share if SPIKES in on else 0.0,
         spike_ns=spike_ns,
         notice_ns=int(10 ** rng.uniform(6, 8.7)),
         relink_ns=int(10 ** rng.uniform(6.5, 8.5)),
         save_ns=int(10 ** rng.uniform(4.5, 7)),
-        tick_ns=tuple(int(tick * rng.uniform(0.8, 1.25)) if skewed else tick for _ in range(size)),
+        tick_ns=tuple(int(tick * rng.uniform(0.8, 1.25)) if skewed else tick for _ in (*voters, *observers)),
         snapshot_every=rng.choice((3, 10, 40, 100)) if rng.random() < 0.5 else 0,
         snapshot_filler=rng.choice((0, 0, 100, 2000)),
         over_wire=rng.random() < 0.05,
@@ -104,12 +122,27 @@ def _draw_classes(rng: Random) -> set[str]:
     return {name for name in classes if rng.random() < 0.5}
 
 
-def _draw_limits(rng: Random) -> Limits:
+def _draw_groups(rng: Random, voters: tuple[PeerId, ...]) -> tuple[tuple[PeerId, ...], ...]:
+    count = rng.choice((2, 3))
+    return tuple(voters[first::count] for first in range(count))
+
+
+def _draw_weights(rng: Random, voters: tuple[PeerId, ...]) -> tuple[tuple[PeerId, int], ...]:
+    weights = {voter: rng.choice((0, 1, 1, 2, 3)) for voter in voters}
+    weights[rng.choice(voters)] = 1  # somebody must decide
+    return tuple(weights.items())
+
+
+def _draw_limits(rng: Random, *, must_pass: float) -> Limits:
+    """`must_pass` records must fit into the window, or nobody could catch up in time from nothing."""
     small = rng.random() < 0.5  # small limits make the rare paths common
     return Limits(
         deliver_bytes=rng.choice((40, 400)) if small else 1 << 20,
         read_bytes=rng.choice((1, 60, 600)) if small else 1 << 20,
         tail_bytes=rng.choice((1, 100, 1000)) if small else 1 << 20,
+        window_bytes=rng.choice((1, 100, 1000)) + int(20 * must_pass) if small else 1 << 20,
+        retained_records=rng.choice((1, 3, 20, 1000)),
+        transfer_ticks=rng.choice((5, 20, 100)),
         snapshot_chunk_bytes=rng.choice((40, 400, 4096)),
         last_counter=rng.choice((5, 40)) if rng.random() < 0.1 else 0xFFF00000,
     )
@@ -139,6 +172,7 @@ class Faults:
             "partition": self._links.partition,
             "clog": self._links.clog,
             "slow-link": self._links.slow_link,
+            "cut-in-sync": self._nodes.cut_in_sync,
             "crash": self._nodes.crash,
             "crash-in-save": self._nodes.crash_in_save,
             "crash-all": self._nodes.crash_all,
@@ -146,6 +180,8 @@ class Faults:
             "slow-disk": self._nodes.slow_disk,
             "disk-failure": self._nodes.disk_failure,
             "disk-full": self._nodes.disk_full,
+            "wipe": self._nodes.wipe,
+            "lose-log": self._nodes.lose_log,
         }
         for name in plan.rates:
             self._next(name, 0)

@@ -414,38 +414,45 @@ class HandWired:
 
     # --- many steps at once
 
-    def stabilize(self, among: Iterable[PeerId] = ()) -> None:
-        """Deliver everything that is under way between these nodes (all, unless given) until nothing is. No tick."""
+    def stabilize(self, among: Iterable[PeerId] = (), *, until: Callable[[], bool] = lambda: False) -> bool:
+        """Deliver everything that is under way between these nodes (all, unless given) until nothing is, or until it
+        is so. No tick. Returns whether it is."""
         members = sorted(among) or list(self.members)
         pairs = [(sender, to) for sender in members for to in members if sender != to]
         delivered = 0
-        moved = True
-        while moved:
-            moved = False
+        while any(self.links.under_way(*pair) for pair in pairs):
             for sender, to in pairs:
                 while self.links.under_way(sender, to):
+                    if until():
+                        return True
                     self._deliver_next(sender, to)
-                    moved = True
                     delivered += 1
-                    if delivered > ENDLESS:
-                        raise Violation("L1", f"{delivered} deliveries, and the nodes still talk")
+            if delivered > ENDLESS:
+                raise Violation("L1", f"{delivered} deliveries, and the nodes still talk")
+        return until()
 
-    def relink(self, among: Iterable[PeerId] = ()) -> None:
+    def relink(self, among: Iterable[PeerId] = (), *, heard: bool = True) -> None:
         """Link all these nodes that are up and were not kept apart by `unlink`."""
         up = [me for me in sorted(among) or self.members if self._node(me).peer is not None]
         for one in up:
             for other in up:
                 if one < other and (one, other) not in self._cut and not self.links.is_up(one, other):
-                    self.link(one, other)
+                    self.link(one, other, heard=heard)
 
-    def run(self, ticks: int, among: Iterable[PeerId] = (), until: Callable[[], bool] = lambda: False) -> bool:
+    def run(
+        self,
+        ticks: int,
+        among: Iterable[PeerId] = (),
+        *,
+        until: Callable[[], bool] = lambda: False,
+        looking_always: bool = False,
+    ) -> bool:
         """Let time pass for these nodes (all, unless given): links come up, everything is delivered as it is sent.
-        Whether it came to be `until` within `ticks`."""
+        Whether it came to be `until` within `ticks`, looked at when nothing is under way, or before every delivery."""
         members = sorted(among) or list(self.members)
         while True:
-            self.relink(members)
-            self.stabilize(members)
-            if until():
+            self.relink(members, heard=False)
+            if self.stabilize(members, until=until if looking_always else lambda: False) or until():
                 return True
             awake = [node.peer for me in members if (node := self._node(me)).peer is not None and not node.busy]
             step = min([ticks, *(peer.ticks_until_due for peer in awake if peer is not None)])

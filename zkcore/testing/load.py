@@ -12,11 +12,10 @@ from random import Random
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Protocol
 
-from zkcore.errors import NotLeadingError
+from zkcore.errors import BadArgumentsError, ThrottledError
 from zkcore.testing.checkers import chain
 from zkcore.zab.messages import PeerId
 from zkcore.zab.peer import Peer
-from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import Delivered, Event, ReadDropped, ReadReady, Ready, Restored, Saved, SnapshotRef
 from zkcore.zxid import Zxid, format_zxid
 
@@ -79,8 +78,9 @@ class BarePeers:
     """Peers alone. A transaction is a few random bytes, and the state a digest of all of them."""
 
     def __init__(self, plan: Plan) -> None:
-        self._config = EnsembleConfig(plan.voters)
+        self._config = plan.config
         self._limits = plan.limits
+        self._transfer_share = plan.transfer_share
         self._batch = plan.batch
         self._filler = plan.snapshot_filler  # makes a snapshot large enough to be sent in pieces
         self._states: dict[PeerId, tuple[Zxid, int]] = {}
@@ -101,7 +101,7 @@ class BarePeers:
         return node.machine.next_zxid is not None
 
     def step(self, node: Node, rng: Random) -> None:
-        """Propose a batch, where this node leads."""
+        """Propose a batch, where this node leads; perhaps ask for a read index, or hand over."""
         assert isinstance(node.machine, Peer)
         first = node.machine.next_zxid
         if first is None:
@@ -111,8 +111,17 @@ class BarePeers:
         payloads = [rng.randbytes(8 + rng.randrange(24)) for _ in range(1 + rng.randrange(self._batch))]
         try:
             node.machine.propose(first, payloads)
-        except NotLeadingError:
-            pass  # the counter of the epoch is used up; the leader stepped down instead
+        except ThrottledError:
+            node.sightings.see("throttled")
+        if rng.random() < self._transfer_share:
+            self._transfer(node, node.machine, rng)
+
+    def _transfer(self, node: Node, peer: Peer, rng: Random) -> None:
+        target = rng.choice(self._config.members) if rng.random() < 0.5 else None
+        try:
+            peer.transfer(target)
+        except BadArgumentsError:
+            node.sightings.see("transfer refused")
 
     def _ask(self, node: Node, peer: Peer) -> None:
         """Ask for proof of leadership. The token is the number of the question."""

@@ -29,12 +29,9 @@ from zkcore.zab.messages import Message, PeerId
 from zkcore.zab.peer import Peer
 from zkcore.zab.ready import (
     NOTHING,
-    Append,
     Delivered,
-    InstallSnapshot,
     Ready,
     SaveEpochs,
-    SnapshotChunk,
     SnapshotRef,
     Truncate,
     Write,
@@ -63,15 +60,13 @@ class Target(Enum):
     EPOCHS = auto()
     SYNC = auto()
 
-    def fits(self, writes: Sequence[Write]) -> bool:
+    def fits(self, writes: Sequence[Write], *, syncing: bool) -> bool:
+        """Whether it is one of these writes; `syncing` is a node whose log is being brought in line with a leader's."""
         if self is Target.ANY:
             return True
-        epochs = any(isinstance(write, SaveEpochs) for write in writes)
         if self is Target.EPOCHS:
-            return epochs
-        return any(isinstance(write, (Truncate, InstallSnapshot, SnapshotChunk)) for write in writes) or (
-            epochs and any(isinstance(write, Append) for write in writes)
-        )
+            return any(isinstance(write, SaveEpochs) for write in writes)
+        return syncing or any(isinstance(write, Truncate) for write in writes)
 
 
 class Trouble(Enum):
@@ -80,6 +75,8 @@ class Trouble(Enum):
     CRASH = auto()
     FAIL = auto()
     FULL = auto()
+    CUT = auto()
+    """The save goes well, and meanwhile the link to the leader breaks."""
 
 
 @frozen(eq=False)
@@ -109,7 +106,7 @@ class Surroundings(Clock, Protocol):
         """How long a save of `node` takes that begins now."""
 
     def befell(self, node: Node, trap: Trap) -> None:
-        """What `trap` waited for came about, and `node` is down now: start it again some time."""
+        """What `trap` waited for came about. Unless it is a CUT, `node` is down now: start it again some time."""
 
     def load_stream(self, node: Node, number: int) -> Random:
         """The generator of what `node` does in the load called `number`; no longer good when the next is asked for."""
@@ -119,12 +116,13 @@ _RECEIVE, _LINKED, _LOST, _COMPACT = range(4)
 
 
 class Node:
-    """The host of one voter. `tick_ns` is the length of its ticks: clocks do not run alike."""
+    """The host of one member. `tick_ns` is the length of its ticks: clocks do not run alike."""
 
     def __init__(self, me: PeerId, world: Surroundings, disk: Disk, rng: Random, *, tick_ns: int) -> None:
         self.me = me
         self.disk = disk
         self.oracle = world.oracle
+        self.sightings = world.sightings
         self.machine: Machine | None = None
         self.survivor: Machine | None = None  # what is left of the machine when its storage refused a save
         self.paused = False
@@ -178,7 +176,7 @@ class Node:
         self._wake_at = 0
         world.trace.say(world.now, f"{self.me} starts: {saved}")
         world.trace.mark(world.now, 1, self.me, saved.last, saved.accepted_epoch, saved.current_epoch)
-        world.sightings.started(saved)
+        self.sightings.started(saved)
         world.network.plug(self.me, self)
         self._drain()
 
@@ -222,8 +220,20 @@ class Node:
     # --- the Inbox
 
     def receive(self, sender: PeerId, message: Message) -> None:
-        self._inbox.append((_RECEIVE, sender, message))
-        self._run()
+        machine, world = self.machine, self._world
+        now = world.now
+        if machine is None or self._saving is not None or self.paused or now > self._due_at + self.tick_ns:
+            self._inbox.append((_RECEIVE, sender, message))
+            self._run()
+            return
+        # What `_run` would do: nothing waits, and most of what happens in a world comes this way.
+        passed = (now - self._ticked_at) // self.tick_ns
+        if passed:
+            self._ticked_at += passed * self.tick_ns
+            machine.tick(passed)
+        world.trace.arrived(now, sender, self.me, message)
+        machine.receive(sender, message)
+        self._drain()
 
     def report_linked(self, peer: PeerId) -> None:
         self._inbox.append((_LINKED, peer, None))
@@ -327,7 +337,7 @@ class Node:
             if world.trace.lines is not None:
                 world.trace.say(world.now, f"{self.me} -> {to}  {message}")
             self.oracle.sent(self.me, to, message)
-            world.sightings.sent(message)
+            self.sightings.sent(message)
 
     def _tell(self, event: Any) -> None:
         world = self._world
@@ -339,7 +349,7 @@ class Node:
             world.trace.mark(world.now, 4, self.me, event.first, len(event.payloads))
             self._since_snapshot += len(event.payloads)
         else:
-            world.sightings.told(event)
+            self.sightings.told(event)
 
     def _finish(self, ready: Ready[Any]) -> None:
         for to, message in ready.messages:
@@ -364,12 +374,16 @@ class Node:
             return
         world, ready = self._world, self._saving
         assert ready is not None
-        if self.trap is not None and self.trap.target.fits(ready.writes):
-            trap, machine = self.trap, self.machine
-            self.crash(trap.strike.rng)
-            self.survivor = None if trap.trouble is Trouble.CRASH else machine
+        trap, syncing = self.trap, self.oracle.durable[self.me].syncing
+        if trap is not None and trap.target.fits(ready.writes, syncing=syncing):
+            self.trap = None
+            if trap.trouble is not Trouble.CUT:
+                machine = self.machine
+                self.crash(trap.strike.rng)
+                self.survivor = None if trap.trouble is Trouble.CRASH else machine
             world.befell(self, trap)
-            return
+            if self.machine is None:
+                return
         self._saving = None
         self.disk.save(ready.writes)
         self.oracle.save_ended(self.me)
@@ -392,7 +406,7 @@ class Node:
         """Save the state as of now; the log before it may go a little later, or after a crash never."""
         world, peer = self._world, self.peer
         ref = SnapshotRef(world.program.position(self))
-        if peer is None or peer.status().last_delivered < ref.zxid:
+        if peer is None or peer.last_delivered < ref.zxid:
             return  # the state outlived a failure of the storage, and the new Peer has not come as far yet
         self.disk.save_snapshot(ref, world.program.snapshot(self))
         world.trace.say(world.now, f"{self.me} took {ref}")

@@ -199,16 +199,30 @@ class Interpreter:
         ids = _ids(words)
         leader, among = ids[0], ids if len(ids) > 1 else ()
         ensemble = self.ensemble
-        if not ensemble.run(PATIENCE_TICKS, among, lambda: ensemble.follow_one_leader(among) == leader):
+        if not ensemble.run(PATIENCE_TICKS, among, until=lambda: ensemble.follow_one_leader(among) == leader):
             states = "; ".join(str(ensemble.peer(me).status()) for me in ensemble.up)
             raise ScenarioError(f"node {leader} does not come to lead: {states}")
 
     def settle(self, words: list[str]) -> None:
-        ensemble, among = self.ensemble, _ids(words)
-        if not ensemble.run(PATIENCE_TICKS, among, lambda: ensemble.follow_one_leader(among) is not None):
+        ensemble, ticks = self.ensemble, PATIENCE_TICKS
+        if "within" in words:
+            ticks = _number(words[-1])
+            words = words[: words.index("within")]
+        among = _ids(words)
+        if not ensemble.run(ticks, among, until=lambda: ensemble.follow_one_leader(among) is not None):
             states = "; ".join(str(ensemble.peer(me).status()) for me in ensemble.up)
-            raise Violation("L2", f"no agreement after {PATIENCE_TICKS} ticks: {states}")
+            raise Violation("L2", f"no agreement after {ticks} ticks: {states}")
         self.lines.append(f"all follow {ensemble.follow_one_leader(among)}")
+
+    def until(self, words: list[str]) -> None:
+        sender, to = _arrow(words[0])
+        name, among, ensemble = words[1], _ids(words[2:]), self.ensemble
+
+        def is_sent() -> bool:
+            return any(_name_of(item) == name for item in ensemble.links.under_way(sender, to))
+
+        if not ensemble.run(PATIENCE_TICKS, among, until=is_sent, looking_always=True):
+            raise ScenarioError(f"{sender} does not send {name} to {to} within {PATIENCE_TICKS} ticks")
 
     # --- looking
 
@@ -255,15 +269,15 @@ class Command(NamedTuple):
     """How a command is written, and what it does."""
 
     usage: str
-    run: Callable[[Interpreter, list[str]], None]
+    run: Callable[[Interpreter, list[str]], object]
 
 
-def _each(step: Callable[[HandWired, PeerId], None]) -> Callable[[Interpreter, list[str]], None]:
-    """A command that takes one step at every node named."""
+def _each(step: str, **how: bool) -> Callable[[Interpreter, list[str]], None]:
+    """A command that takes one step, a method of HandWired, at every node named."""
 
     def run(script: Interpreter, words: list[str]) -> None:
         for me in [_number(words[0]), *_ids(words[1:])]:
-            step(script.ensemble, me)
+            getattr(script.ensemble, step)(me, **how)
 
     return run
 
@@ -272,8 +286,8 @@ COMMANDS: dict[str, Command] = {
     "nodes": Command("nodes VOTERS [observers=N] [LIMIT=N ...]", Interpreter.make),
     "start": Command("start [ID ...]", Interpreter.start),
     "crash": Command("crash ID [keep WRITES [records RECORDS]]", Interpreter.crash),
-    "pause": Command("pause ID ...", _each(HandWired.pause)),
-    "resume": Command("resume ID ...", _each(HandWired.resume)),
+    "pause": Command("pause ID ...", _each("pause")),
+    "resume": Command("resume ID ...", _each("resume")),
     "link": Command("link [ID ID [unheard]]", Interpreter.link),
     "unlink": Command("unlink ID [ID ...]", Interpreter.unlink),
     "drop": Command("drop FROM>TO", lambda script, words: script.ensemble.drop(*_arrow(words[0]))),
@@ -281,23 +295,24 @@ COMMANDS: dict[str, Command] = {
     "stabilize": Command("stabilize [ID ...]", lambda script, words: script.ensemble.stabilize(_ids(words))),
     "tick": Command("tick ID [TICKS]", Interpreter.tick),
     "run": Command("run TICKS [ID ...]", Interpreter.run),
+    "until": Command("until FROM>TO NAME [ID ...]", Interpreter.until),
     "elect": Command("elect LEADER [FOLLOWER ...]", Interpreter.elect),
-    "settle": Command("settle [ID ...]", Interpreter.settle),
+    "settle": Command("settle [ID ...] [within TICKS]", Interpreter.settle),
     "propose": Command(
         "propose ID PAYLOAD ...",
         lambda script, words: script.ensemble.propose(_number(words[0]), [word.encode() for word in words[1:]]),
     ),
-    "read": Command("read ID ...", _each(HandWired.read)),
+    "read": Command("read ID ...", _each("read")),
     "transfer": Command(
         "transfer FROM [TO]",
         lambda script, words: script.ensemble.transfer(*_ids(words)),
     ),
-    "snapshot": Command("snapshot ID ...", _each(HandWired.snapshot)),
-    "hold-saves": Command("hold-saves ID ...", _each(HandWired.hold_saves)),
-    "let-save": Command("let-save ID ...", _each(lambda ensemble, me: ensemble.hold_saves(me, hold=False))),
-    "save": Command("save ID ...", _each(HandWired.save)),
+    "snapshot": Command("snapshot ID ...", _each("snapshot")),
+    "hold-saves": Command("hold-saves ID ...", _each("hold_saves")),
+    "let-save": Command("let-save ID ...", _each("hold_saves", hold=False)),
+    "save": Command("save ID ...", _each("save")),
     "fail-disk": Command("fail-disk ID [keep WRITES [records RECORDS]]", Interpreter.fail_disk),
-    "wipe": Command("wipe ID ...", _each(HandWired.wipe)),
+    "wipe": Command("wipe ID ...", _each("wipe")),
     "lose": Command("lose ID AFTER", lambda script, words: script.ensemble.lose(_number(words[0]), _zxid(words[1]))),
     "state": Command("state [ID ...]", Interpreter.state),
     "log": Command("log [ID ...]", Interpreter.log),

@@ -12,20 +12,22 @@ from collections.abc import Callable
 from typing import Any
 
 from zkcore.testing.checkers import Oracle
-from zkcore.zab.messages import AckEpoch, Diff, Message, PeerId, Snap, Trunc
+from zkcore.zab.messages import AckEpoch, Diff, Message, PeerId, Repaired, Role, Snap, Trunc
 from zkcore.zab.ready import (
     Append,
     Compact,
     Event,
     InstallSnapshot,
-    PeerRejected,
     ReadDropped,
     ReadReady,
+    Repair,
     RoleChanged,
     Saved,
+    TransferFailed,
     Truncate,
     Write,
 )
+from zkcore.zab.status import PeerStatus
 from zkcore.zxid import epoch_of
 
 __all__ = ["SOMETIMES", "Sightings"]
@@ -42,16 +44,22 @@ _ROLE_ENDS = (
     ("broke", "link to the leader broke"),
     ("leads no more", "leader said it leads no more"),
     ("is accepted", "epoch refused by a learner that had promised more"),
+    ("handed over to", "leadership handed over"),
 )
 """Words in the reason of a RoleChanged, and what they mean."""
 
 SOMETIMES = (
-    "DIFF", "TRUNC", "SNAP", "SNAP resumed", "promise not given twice",
+    "DIFF", "TRUNC", "SNAP", "SNAP resumed", "promise not given twice", "damaged learner", "promises counted again",
     "interrupted sync found at start", "interrupted sync undone", "snapshot installed", "log kept behind its snapshot",
-    "read answered", "read dropped", "link rejected", "leader established", "two leaders at once",
+    "read answered", "read dropped", "leader established", "two leaders at once", "throttled",
+    "transfer refused", "transfer failed", "disk repaired", "damaged and away from the leader", "learner lags",
+    "observer serves", "observer behind",
     *(name for _, name in _ROLE_ENDS),
 )  # fmt: skip
 """All there is to see."""
+
+MUCH = 20
+"""So many records behind is worth a count."""
 
 
 class Sightings:
@@ -64,13 +72,14 @@ class Sightings:
             Diff: lambda message: "DIFF",
             Trunc: lambda message: "TRUNC",
             Snap: lambda message: "SNAP resumed" if message.offset else "SNAP",
-            AckEpoch: lambda message: "promise not given twice" if message.current_epoch is None else None,
+            AckEpoch: _ack_epoch,
+            Repaired: lambda message: "promises counted again",
         }
         self._events: dict[type, Callable[[Any], str | None]] = {
             ReadReady: lambda event: "read answered",
             ReadDropped: lambda event: "read dropped",
-            PeerRejected: lambda event: "link rejected",
             RoleChanged: _role_changed,
+            TransferFailed: lambda event: "transfer failed",
         }
 
     def see(self, name: str) -> None:
@@ -106,10 +115,30 @@ class Sightings:
         durable = self._oracle.durable[node]
         if isinstance(write, Truncate) and epoch_of(durable.last) > durable.current:
             self.counts["interrupted sync undone"] += 1
+        elif kind is Repair:
+            self.counts["disk repaired"] += 1
         elif kind is InstallSnapshot:
             self.counts["snapshot installed"] += 1
         elif isinstance(write, Compact) and write.upto < write.ref.zxid:
             self.counts["log kept behind its snapshot"] += 1
+
+
+    def heard(self, status: PeerStatus) -> None:
+        """A node was asked for its status."""
+        oracle = self._oracle
+        if status.damage is not None and status.leader is None:
+            self.counts["damaged and away from the leader"] += 1
+        if any(learner.lag > MUCH for learner in status.learners):
+            self.counts["learner lags"] += 1
+        if status.role is Role.OBSERVING:
+            behind = len(oracle.committed) - oracle.delivered[status.me]
+            self.counts["observer behind" if behind > MUCH else "observer serves"] += status.established
+
+
+def _ack_epoch(message: AckEpoch) -> str | None:
+    if message.damage is not None:
+        return "damaged learner"
+    return "promise not given twice" if message.current_epoch is None else None
 
 
 def _role_changed(event: RoleChanged) -> str | None:

@@ -12,6 +12,7 @@ from functools import partial
 from random import Random
 from typing import Protocol
 
+from zkcore.testing.checkers import Oracle
 from zkcore.testing.network import MICROSECOND, MILLISECOND, Clock, Network
 from zkcore.testing.node import Node, Strike, Target, Trap, Trouble
 from zkcore.testing.trace import NANOSECONDS, Trace
@@ -24,6 +25,7 @@ class Scene(Clock, Protocol):
     """What strikes need of their world."""
 
     network: Network
+    oracle: Oracle
     trace: Trace
     nodes: dict[PeerId, Node]
 
@@ -214,10 +216,42 @@ class NodeStrikes:
             return int(10 ** rng.uniform(6, 9.6 if rng.random() < 0.1 else 8.7))
         return self._save_ns // 2 + int(rng.random() * self._save_ns) + 10 * MICROSECOND
 
+    def wipe(self, strike: Strike) -> bool:
+        """A disk is replaced by an empty one; its node knows that it is no new member."""
+        return self._damage(strike, lambda node: node.disk.wipe())
+
+    def lose_log(self, strike: Strike) -> bool:
+        """The end of a log turns out to be unreadable, or all of it."""
+        return self._damage(strike, lambda node: self._lose(node, strike.rng))
+
+    def _damage(self, strike: Strike, damage: Callable[[Node], None]) -> bool:
+        """Crash a node and damage its disk: one node at a time, since that is what the protocol promises to survive,
+        and only where the others can make a quorum without it."""
+        oracle, node = self._scene.oracle, pick_victim(self._scene, strike.rng)
+        if node is None or any(disk.damage is not None for disk in oracle.durable.values()):
+            return False
+        if not oracle.config.is_quorum([voter for voter in oracle.config.voters if voter != node.me]):
+            return False
+        if not oracle.durable[node.me].last:
+            return False  # it has nothing to lose
+        node.crash(strike.rng)
+        damage(node)
+        oracle.damaged(node.me, node.disk.load())
+        self._repairs.start_later(node, int(strike.rng.expovariate(1) * NANOSECONDS))
+        return True
+
+    def _lose(self, node: Node, rng: Random) -> None:
+        zxids = self._scene.oracle.durable[node.me].zxids
+        node.disk.lose(rng.choice(zxids) if zxids and rng.random() < 0.8 else 0)
+
     # --- what waits for a save
 
     def crash_in_save(self, strike: Strike) -> bool:
         return self._set_trap(strike, Trouble.CRASH)
+
+    def cut_in_sync(self, strike: Strike) -> bool:
+        """The link to the leader breaks while a follower's log is being brought in line."""
+        return self._set_trap(strike, Trouble.CUT, Target.SYNC)
 
     def disk_failure(self, strike: Strike) -> bool:
         return self._set_trap(strike, Trouble.FAIL)
@@ -225,16 +259,22 @@ class NodeStrikes:
     def disk_full(self, strike: Strike) -> bool:
         return self._set_trap(strike, Trouble.FULL)
 
-    def _set_trap(self, strike: Strike, trouble: Trouble) -> bool:
+    def _set_trap(self, strike: Strike, trouble: Trouble, target: Target | None = None) -> bool:
         node = pick_victim(self._scene, strike.rng)
         if node is not None and node.trap is None:
-            node.trap = Trap(strike.rng.choice(list(Target)), trouble, strike)
+            node.trap = Trap(target or strike.rng.choice(list(Target)), trouble, strike)
         return False  # not yet: see `befell`
 
     def befell(self, node: Node, trap: Trap) -> None:
-        """The host throws the Peer away; a new one begins from what the storage holds, or the process restarts."""
+        """The link breaks; or the host throws the Peer away, and a new one begins from what the storage holds; or the
+        process restarts."""
         strike, rng = trap.strike, trap.strike.rng
         self._came_about(strike)
+        if trap.trouble is Trouble.CUT:
+            leader = node.peer.leader if node.peer is not None else None
+            if leader is not None and leader != node.me:
+                self._scene.network.reset(node.me, leader)
+            return
         then = partial(self._fill_again, node, trap) if trap.trouble is Trouble.FULL else None
         longest = NANOSECONDS if trap.trouble is Trouble.CRASH else 200 * MILLISECOND
         self._repairs.start_later(node, rng.randrange(longest), then)

@@ -44,7 +44,7 @@ LEADERS_NS = 250 * MILLISECOND
 
 LEADER_GRACE_NS = NANOSECONDS
 """A leader without a quorum may take this much longer than its sync limit to step down (L4): its clock may be slow,
-and the last answers may have been under way."""
+and the last answers may have been under way. It does not know, either, that an answer is very late."""
 
 
 @frozen(kw_only=True)
@@ -98,25 +98,27 @@ class World:
         self._sequence = 0
         self.plan = plan = plan if plan is not None else draw_plan(seed)
         self.trace = Trace(keep=keep_trace)
-        self.oracle = Oracle(plan.config, without=without)
+        config = plan.config
+        self.oracle = Oracle(config, window_bytes=plan.limits.window_bytes, without=without)
         self.sightings = Sightings(self.oracle)
-        self.network = Network(self, plan.voters, plan, seed)
+        self.network = Network(self, config.members, plan, seed)
         self.network.on_link = self.oracle.linked
         self.program = make_program(plan)
         self.half_sync_ticks = plan.limits.sync_limit_ticks // 2
         self.snapshot_every = plan.snapshot_every
         self.over_wire = plan.over_wire
         self.nodes: dict[PeerId, Node] = {}
-        for me, tick_ns in zip(plan.voters, plan.tick_ns, strict=True):
+        for me, tick_ns in zip(config.members, plan.tick_ns, strict=True):
             disk = Disk(MemoryStorage(), self._wrote_at(me))
             self.nodes[me] = Node(me, self, disk, random_stream(seed, f"node/{me}"), tick_ns=tick_ns)
-        self._disks = {me: random_stream(seed, f"disk/{me}") for me in plan.voters}
+        self._disks = {me: random_stream(seed, f"disk/{me}") for me in config.members}
         self._load_times = random_stream(seed, "load")
         self._load_streams = NumberedStreams(seed, "load")
         self.loads = 0  # how many pieces of load there were
         self._loading = True
         self._leave_out = leave_out
         self.faults = Faults(self, plan, leave_out=leave_out)
+        self._looks = 0
         self._leading_since: dict[PeerId, int] = {}
         self._healed_at = 0
         self.converge_ns = 0
@@ -192,13 +194,15 @@ class World:
                     return
                 before = len(self.oracle.committed) if before is None else before
                 self._put_load()
-        states = "; ".join(str(node.peer.status()) for node in self.nodes.values() if node.peer is not None)
+        peers = [node.peer for node in self.nodes.values() if node.peer is not None]
+        states = "; ".join(f"{peer.status()} ({', '.join(peer.explain())})" for peer in peers)
         last = self.oracle.committed[-1] if self.oracle.committed else 0
         late = f"no agreement {CONVERGE_NS // NANOSECONDS} s after the faults"
         raise Violation("L2", f"{late}: {states}; committed is {format_zxid(last)}")
 
     def _settled(self) -> bool:
-        """One established leader, everybody established with it, all logs alike and delivered, nobody waiting."""
+        """One established leader, everybody established with it, all logs alike, whole and delivered, nobody waiting.
+        """
         peers = [node.peer for node in self.nodes.values()]
         leaders = [peer for peer in peers if peer is not None and peer.role is Role.LEADING]
         if len(leaders) != 1 or not self.program.idle():
@@ -208,6 +212,7 @@ class World:
         return all(
             peer is not None and peer.established and peer.leader == leader.leader and peer.epoch == leader.epoch
             and peer.last_logged == last and self.oracle.delivered[me] == len(committed)
+            and self.oracle.durable[me].damage is None
             for me, peer in zip(self.nodes, peers, strict=True)
         )  # fmt: skip
 
@@ -241,6 +246,7 @@ class World:
                 node.want_load(number)
 
     def _look(self) -> None:
+        self._looks += 1
         leaders = 0
         for node in self.nodes.values():
             peer = node.peer
@@ -251,7 +257,16 @@ class World:
                 self._leading_since.pop(node.me, None)
         if leaders > 1:
             self.sightings.see("two leaders at once")
+        if self._looks % 4 == 0:
+            self._listen_to(list(self.nodes.values())[self._looks // 4 % len(self.nodes)])
         self.at(self.now + LEADERS_NS, self._look)
+
+    def _listen_to(self, node: Node) -> None:
+        """What a node says of itself can be asked for at any time."""
+        if node.peer is not None:
+            status = node.peer.status()
+            node.peer.explain()
+            self.sightings.heard(status)
 
     def _check_leader(self, node: Node, peer: Peer) -> None:
         """An established leader that a quorum does not follow must step down before long (L4)."""
@@ -266,7 +281,8 @@ class World:
         if self.oracle.config.is_quorum(following):
             self._leading_since.pop(node.me, None)
             return
-        since = max(self._leading_since.setdefault(node.me, self.now), node.stalled_at)
+        since = self._leading_since.setdefault(node.me, self.now)
+        since = max(since, node.stalled_at, min(self.network.late_until[node.me], self.now))
         if self.now - since > self.plan.limits.sync_limit_ticks * node.tick_ns + LEADER_GRACE_NS:
             self.oracle.fail("L4", f"node {node.me} has led epoch {peer.epoch} without a quorum for too long")
 

@@ -55,6 +55,7 @@ class Election:
         self._outside: dict[PeerId, Vote] = {}
         self._resend_after = state.limits.vote_resend_ticks
         self._resend_in = self._resend_after
+        self._electors = [voter for voter in state.config.voters if state.config.can_lead(voter)]
         self._finalize_in: int | None = None
         self.handlers: dict[type, Callable[[PeerId, Any], str | None]] = {}
         self._begin_round(state.round + 1)
@@ -202,7 +203,7 @@ class Election:
         agreed = self.agreed
         if not state.config.is_quorum(agreed):
             self._finalize_in = None
-        elif all(voter in agreed or voter in state.out.lost for voter in state.config.voters):
+        elif all(voter in agreed or voter in state.out.lost for voter in self._electors):
             self._decide("everybody agrees")
         elif self._finalize_in is None:
             self._finalize_in = state.limits.finalize_ticks

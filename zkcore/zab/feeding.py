@@ -34,7 +34,7 @@ class Feeding:
         self._learners = learners
         self._window = limits.window_bytes
         self._budget = limits.snapshot_bytes_per_tick
-        self._awaiting_piece: deque[PeerId] = deque()
+        self._awaiting_piece: deque[tuple[PeerId, LearnerView]] = deque()
         self._fresh: dict[Zxid, Proposal] = {}  # the same message for all who are fed the same records
 
     # --- synchronisation begins
@@ -75,14 +75,15 @@ class Feeding:
         learner.snapshot = ref
         learner.snapshot_sent = offset if known == ref.zxid else 0
         self._state.out.send(peer, Snap(ref.zxid, learner.snapshot_sent))
-        self._awaiting_piece.append(peer)
+        self._awaiting_piece.append((peer, learner))
 
     def on_snap_ack(self, peer: PeerId, learner: LearnerView, offset: int) -> Complaint:
         """One piece at a time: a learner with a slow disk is not flooded."""
-        if learner.snapshot is None or offset > learner.snapshot_sent:
+        if not learner.owes_snap_ack or offset != learner.snapshot_sent:
             return "SNAPACK out of turn"
-        if learner.stage is Stage.SNAPPING and offset == learner.snapshot_sent:
-            self._awaiting_piece.append(peer)
+        learner.owes_snap_ack = False
+        if learner.stage is Stage.SNAPPING:
+            self._awaiting_piece.append((peer, learner))
         return None
 
     def _send_pieces(self) -> None:
@@ -90,9 +91,8 @@ class Feeding:
         for _ in range(len(self._awaiting_piece)):
             if self._budget <= 0:
                 return
-            peer = self._awaiting_piece.popleft()
-            learner = self._learners.get(peer)
-            if learner is not None and learner.stage is Stage.SNAPPING:
+            peer, learner = self._awaiting_piece.popleft()
+            if self._learners.get(peer) is learner:  # and not one who has registered again since
                 self._send_piece(peer, learner)
 
     def _send_piece(self, peer: PeerId, learner: LearnerView) -> None:
@@ -102,6 +102,7 @@ class Feeding:
         data = state.history.read_snapshot(ref, learner.snapshot_sent, size)
         state.out.send(peer, SnapData(learner.snapshot_sent, data, len(data) < size))
         learner.snapshot_sent += len(data)
+        learner.owes_snap_ack = True
         self._budget -= len(data)
         if len(data) < size:
             self._begin_history(learner, ref.zxid)

@@ -208,7 +208,7 @@ class History:
             start -= 1
         for index in range(start, len(tail)):
             run = tail[index]
-            if run.first > upto:
+            if run.first > upto or after >= upto:
                 return
             yield run.within(after, upto)
 

@@ -57,6 +57,9 @@ __all__ = ["Leader"]
 ATTEMPTS_BEFORE_YIELDING = 3
 """So often a voter that has promised a newer epoch may knock in vain before the leader steps down for its sake."""
 
+MAX_SNAPSHOT_BYTES = (1 << 63) - 1
+"""Positions in files are signed 64-bit numbers."""
+
 
 class Phase(Enum):
     """How far the leader has come; see the module."""
@@ -205,8 +208,10 @@ class Leader:
             self._advance()
 
     def on_vote(self, sender: PeerId, vote: Vote) -> None:
-        """A voter has begun another election. When too many have, do not wait for them (ZOOKEEPER-3109)."""
-        if self.established or vote.state is not Role.LOOKING or vote.round <= self._round:
+        """A voter has begun another election, or found another leader in it. When too many have, do not wait for them
+        (ZOOKEEPER-3109)."""
+        elsewhere = vote.state is Role.LOOKING or vote.leader != self._state.me
+        if self.established or not elsewhere or vote.round <= self._round:
             return
         self._gone.add(sender)
         config = self._state.config
@@ -267,10 +272,11 @@ class Leader:
         observes = sender not in self._state.config.voters
         self._learners[sender] = LearnerView(observes=observes, counts=not observes)
         if self._phase is Phase.DISCOVERY:
-            self._infos[sender] = message.accepted_epoch
+            if not observes:
+                self._infos[sender] = message.accepted_epoch
             self._try_propose_epoch()
             return None
-        if message.accepted_epoch > self._epoch:
+        if message.accepted_epoch > self._epoch and not observes:
             self._count_attempt(sender, message.accepted_epoch)
         self._state.out.send(sender, LeaderInfo(self._epoch))
         return None
@@ -307,6 +313,8 @@ class Leader:
         complaint = log.complaint()
         if complaint is None and log.last != message.last_zxid:
             complaint = "ACKEPOCH that contradicts itself"
+        if message.partial is not None and not 0 <= message.partial[1] <= MAX_SNAPSHOT_BYTES:
+            complaint = f"ACKEPOCH with {message.partial[1]} bytes of a snapshot"
         if complaint is not None:
             return complaint
         learner.log = log

@@ -191,8 +191,10 @@ class Learner:
             return "LEADERINFO again"
         if message.epoch > state.accepted_epoch + MAX_EPOCH_JUMP:
             return f"LEADERINFO with epoch {message.epoch}, far beyond {state.accepted_epoch}"
-        if message.epoch < state.accepted_epoch:
-            self.outcome = Left(f"leader {sender} proposes epoch {message.epoch}, {state.accepted_epoch} is accepted")
+        # What was accepted binds whoever may promise; the others only never go back.
+        bound = state.accepted_epoch if state.config.can_lead(state.me) else state.current_epoch
+        if message.epoch < bound:
+            self.outcome = Left(f"leader {sender} proposes epoch {message.epoch}, {bound} is accepted")
             return None
         # An epoch accepted before was perhaps promised to somebody else; who is damaged or observes promises nothing.
         promised = state.counts and message.epoch > state.accepted_epoch

@@ -48,6 +48,7 @@ class LearnerView:
     partial: tuple[Zxid, int] | None = None  # the beginning of a snapshot that it has, and how many bytes
     snapshot: SnapshotRef | None = None
     snapshot_sent: int = 0
+    owes_snap_ack: bool = False
     target: Zxid = 0  # NEWLEADER follows what comes up to here
     sent: Zxid = 0
     acked: Zxid = 0

@@ -303,8 +303,9 @@ class Peer:
 
     def compact(self, snapshot: SnapshotRef) -> None:
         """The storage holds `snapshot`: a restart may begin with it, and most of the log up to it may go. The last
-        `Limits.retained_records` of that stay, for learners that are a little late; and a leader waits until nobody
-        is being sent the snapshot before. Ignored for one that is no newer than that.
+        `Limits.retained_records` of that stay, for learners that are a little late. It is put off until this node is
+        in line with a leader, and while it leads and somebody is being sent the snapshot before. Ignored for one that
+        is no newer than that.
 
         Raises BadArgumentsError for a snapshot of something that was not delivered here (protocol.md 1.7, D11).
         """
@@ -367,7 +368,7 @@ class Peer:
     def _compact(self, snapshot: SnapshotRef) -> None:
         history = self._state.history
         needed = self._role.needed_from if isinstance(self._role, Leader) else history.last
-        if needed is None:
+        if needed is None or not self._role.established:  # what ACKEPOCH has told of the log must stay true
             return
         self._compaction = None
         if snapshot.zxid <= history.snapshot or snapshot.zxid not in history:

@@ -1,0 +1,151 @@
+"""The latest changes of a tree, kept so that a persistent watch can be told what it missed.
+
+A session that was away, or too slow to be told at once, has seen everything up to some zxid. As long as the history
+reaches back that far, it says exactly which events the watch would have told since. It is bounded by a number of
+changes, forgets the oldest transactions first, and always knows from where on it is complete.
+
+Who may know of a change is kept beside it, because it depends on the ACL that the znode had then.
+
+This module must not know which watches there are, nor whether those who ask are connected.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from itertools import takewhile
+from typing import NamedTuple, TypeAlias
+
+from zkcore.tree.applied import Applied, EventType, WatchEvent
+from zkcore.tree.paths import parent_of
+from zkcore.zxid import Zxid
+
+__all__ = ["Audience", "ChangeHistory", "Reader", "Replayed", "ancestors_of"]
+
+Reader: TypeAlias = Callable[[int], bool]
+"""Whether a session may be told of an event. It is asked of the ACL that counted when the event happened, and of what
+the session is authenticated as when it is asked; a history keeps it for as long as the event."""
+
+Audience: TypeAlias = Callable[[WatchEvent], Reader | None]
+"""Who may be told of an event; None is everybody."""
+
+
+class Change(NamedTuple):
+    """One znode that came, changed or went: what is told of it, and what of its parent's children, each with its
+    audience. Of new data the parent's watchers learn nothing."""
+
+    event: WatchEvent
+    reader: Reader | None
+    parent_event: WatchEvent | None
+    parent_reader: Reader | None
+
+
+class Replayed(NamedTuple):
+    """What was missed: the events in order, each once, and the paths of the watches that missed any."""
+
+    events: list[WatchEvent]
+    paths: set[str]
+
+
+def ancestors_of(path: str) -> Iterator[str]:
+    """`path`, its parent, and so on up to the root.
+
+    >>> list(ancestors_of("/a/b"))
+    ['/a/b', '/a', '/']
+    """
+    while path != "/":
+        yield path
+        path = parent_of(path)
+    yield "/"
+
+
+def changes_of(applied: Applied, audience: Audience | None = None) -> Iterator[Change]:
+    """What a transaction changed, in order."""
+    for kind, path in applied.changes:
+        event = WatchEvent(kind, path, applied.zxid)
+        parent_event = None
+        if kind is not EventType.NODE_DATA_CHANGED:
+            parent_event = WatchEvent(EventType.NODE_CHILDREN_CHANGED, parent_of(path), applied.zxid)
+        if audience is None:
+            yield Change(event, None, parent_event, None)
+        else:
+            yield Change(event, audience(event), parent_event, parent_event and audience(parent_event))
+
+
+class ChangeHistory:
+    """The last `limit` changes of a tree that began empty, or with a `restart`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        # What no ACL restricts is kept as it came, and becomes events only where somebody asks.
+        self._entries: deque[tuple[Applied, tuple[Change, ...] | None]] = deque()
+        self.floor: Zxid = 0
+        """Every change after this transaction is known."""
+        self.last: Zxid = 0
+        """The last transaction known to have changed anything, or the one of the restart."""
+
+    def __len__(self) -> int:
+        """How many changes are kept."""
+        return self._size
+
+    def record(self, applied: Applied, changes: tuple[Change, ...] | None = None) -> None:
+        """Keep what `applied` changed; `changes` are given where not everybody may know of them all."""
+        self._entries.append((applied, changes))
+        self._size += len(applied.changes)
+        self.last = applied.zxid
+        while self._size > self._limit:
+            oldest, _ = self._entries.popleft()
+            self._size -= len(oldest.changes)
+            self.floor = oldest.zxid
+
+    def restart(self, zxid: Zxid) -> None:
+        """Forget everything: what comes next are the changes after `zxid`."""
+        self._entries.clear()
+        self._size = 0
+        self.floor = self.last = zxid
+
+    def covers(self, since: Zxid) -> bool:
+        """Whether every change after `since` is known."""
+        return since >= self.floor
+
+    def replay(self, session: int, *, persistent: Mapping[str, Zxid], recursive: Mapping[str, Zxid]) -> Replayed:
+        """What persistent and persistent-recursive watches of `session` on these paths would have told, each since the
+        zxid given with it. Cost: the number of changes since the oldest of them."""
+        events: dict[WatchEvent, None] = {}
+        paths: set[str] = set()
+        since = min((*persistent.values(), *recursive.values()), default=self.last)
+        for event, reader, parent_event, parent_reader in self._changes_after(since):
+            zxid, path = event.zxid, event.path
+            watched = {path} if persistent.get(path, zxid) < zxid else set()
+            if recursive:
+                watched.update(above for above in ancestors_of(path) if recursive.get(above, zxid) < zxid)
+            if watched and (reader is None or reader(session)):
+                events[event] = None
+                paths |= watched
+            if (
+                parent_event is not None
+                and persistent.get(parent_event.path, zxid) < zxid
+                and (parent_reader is None or parent_reader(session))
+            ):
+                events[parent_event] = None
+                paths.add(parent_event.path)
+        return Replayed(list(events), paths)
+
+    def deletions(self, since: Zxid) -> dict[str, Zxid]:
+        """The znodes known to have been deleted after `since`, each with the zxid of its last deletion."""
+        return {
+            path: applied.zxid
+            for applied, _ in self._entries_after(since)
+            for kind, path in applied.changes
+            if kind is EventType.NODE_DELETED
+        }
+
+    def _changes_after(self, since: Zxid) -> Iterator[Change]:
+        for applied, changes in self._entries_after(since):
+            yield from changes_of(applied) if changes is None else changes
+
+    def _entries_after(self, since: Zxid) -> list[tuple[Applied, tuple[Change, ...] | None]]:
+        later = list(takewhile(lambda entry: entry[0].zxid > since, reversed(self._entries)))
+        later.reverse()
+        return later
