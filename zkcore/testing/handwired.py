@@ -21,7 +21,7 @@ from typing import Any
 from zkcore.errors import ZkcoreError
 from zkcore.storage.storage import MemoryStorage, prefix_of
 from zkcore.testing.checkers import Oracle, Violation, chain
-from zkcore.testing.links import Links, News
+from zkcore.testing.links import Item, Links, News
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Message, PeerId, Role
 from zkcore.zab.peer import Peer
@@ -69,12 +69,19 @@ class _Node:
 
 
 class HandWired:
-    """`config` says who the members are. `without` names invariants that are not to be checked."""
+    """`config` says who the members are. Snapshots have `filler` bytes more than they need, so that they may be sent in
+    pieces. `without` names invariants that are not to be checked."""
 
     def __init__(
-        self, config: EnsembleConfig, limits: Limits | None = None, *, without: frozenset[str] = frozenset()
+        self,
+        config: EnsembleConfig,
+        limits: Limits | None = None,
+        *,
+        filler: int = 0,
+        without: frozenset[str] = frozenset(),
     ) -> None:
         self.config = config
+        self._filler = bytes(filler)
         self.limits = limits if limits is not None else Limits()
         self.lines: list[str] = []
         self.oracle = Oracle(config, window_bytes=self.limits.window_bytes, without=without)
@@ -226,7 +233,7 @@ class HandWired:
         ref = SnapshotRef(node.state[0])
         if not ref.zxid:
             raise RefusedError(f"node {me} has applied nothing yet")
-        node.storage.save_snapshot(ref, [STATE.pack(*node.state)])
+        node.storage.save_snapshot(ref, [STATE.pack(*node.state), self._filler])
         self._say(f"{me} took {ref}")
         self._feed(node, lambda: peer.compact(ref))
 
@@ -362,15 +369,19 @@ class HandWired:
         self._deliver_next(sender, to)
 
     def _send(self, node: _Node, to: PeerId, message: Message) -> None:
-        if not node.losses[to] and self.links.knows(node.me, to):
+        if not node.losses[to] and self.links.send(node.me, to, message):
             self._say(f"{node.me} -> {to}  {message}")
             self.oracle.sent(node.me, to, message)
-            self.links.send(node.me, to, message)
+
+    def under_way(self, sender: PeerId, to: PeerId) -> Sequence[Item]:
+        """What will be delivered to `to`, in this order."""
+        self._node(sender), self._node(to)
+        return () if sender == to else self.links.under_way(sender, to)
 
     def deliver(self, sender: PeerId, to: PeerId) -> None:
         """The next thing on the link: that it is up, a message, or that it broke."""
-        self._node(sender), self.peer(to)
-        if sender == to or not self.links.under_way(sender, to):
+        self.peer(to)
+        if not self.under_way(sender, to):
             raise RefusedError(f"nothing is under way from {sender} to {to}")
         self._deliver_next(sender, to)
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from attrs import fields_dict, frozen
 
@@ -44,8 +44,8 @@ __all__ = ["COMMANDS", "Interpreter", "Scenario", "ScenarioError"]
 RULE = "----"
 """Stands between the commands of a block and what they print."""
 
-PATIENCE_TICKS = 6_000
-"""Within a minute an ensemble that can serve does."""
+PATIENCE_TICKS = 3_000
+"""Within half a minute an ensemble that can serve does."""
 
 
 class ScenarioError(Exception):
@@ -79,6 +79,11 @@ def _zxid(word: str) -> Zxid:
     if not dot:
         raise ValueError(f"{word!r} is not a zxid such as 2.7")
     return make_zxid(_number(epoch), _number(counter))
+
+
+def _pairs(text: str) -> list[tuple[str, str, str]]:
+    """`1:2,4:0`."""
+    return [pair.partition(":") for pair in text.split(",")]
 
 
 def _kept(words: list[str]) -> dict[str, int]:
@@ -129,18 +134,26 @@ class Interpreter:
     # --- the ensemble
 
     def make(self, words: list[str]) -> None:
-        voters, observers = _number(words[0]), 0
+        voters, observers, filler = _number(words[0]), 0, 0
+        divided: dict[str, Any] = {}
         limits: dict[str, int] = {}
         for word in words[1:]:
-            name, equals, value = word.partition("=")
-            if not equals or (name != "observers" and name not in fields_dict(Limits)):
-                raise ValueError(f"{word!r} is neither `observers=N` nor a field of Limits")
+            name, _, value = word.partition("=")
             if name == "observers":
                 observers = _number(value)
-            else:
+            elif name == "filler":
+                filler = _number(value)
+            elif name == "groups":
+                divided[name] = [_ids(group.split(",")) for group in value.split("/")]
+            elif name == "weights":
+                divided[name] = {_number(voter): _number(weight) for voter, _, weight in _pairs(value)}
+            elif name in fields_dict(Limits):
                 limits[name] = _number(value)
-        config = EnsembleConfig(range(1, voters + 1), observers=range(voters + 1, voters + observers + 1))
-        self._ensemble = HandWired(config, Limits(**limits), without=self._without)
+            else:
+                raise ValueError(f"{name!r} is no field of Limits, and none of observers, groups, weights and filler")
+        ids = range(voters + 1, voters + observers + 1)
+        config = EnsembleConfig(range(1, voters + 1), observers=ids, **divided)
+        self._ensemble = HandWired(config, Limits(**limits), filler=filler, without=self._without)
         self._ensemble.lines = self.lines
 
     def start(self, words: list[str]) -> None:
@@ -173,7 +186,7 @@ class Interpreter:
         sender, to = _arrow(words[0])
         what = words[1] if len(words) > 1 else "1"
         ensemble = self.ensemble
-        under_way = ensemble.links.under_way(sender, to) if sender != to else ()
+        under_way = ensemble.under_way(sender, to)
         if what == "all":
             while under_way:
                 ensemble.deliver(sender, to)
@@ -219,7 +232,7 @@ class Interpreter:
         name, among, ensemble = words[1], _ids(words[2:]), self.ensemble
 
         def is_sent() -> bool:
-            return any(_name_of(item) == name for item in ensemble.links.under_way(sender, to))
+            return any(_name_of(item) == name for item in ensemble.under_way(sender, to))
 
         if not ensemble.run(PATIENCE_TICKS, among, until=is_sent, looking_always=True):
             raise ScenarioError(f"{sender} does not send {name} to {to} within {PATIENCE_TICKS} ticks")
@@ -247,7 +260,7 @@ class Interpreter:
         ensemble = self.ensemble
         for sender in ensemble.members:
             for to in ensemble.members:
-                if sender != to and (items := ensemble.links.under_way(sender, to)):
+                if items := ensemble.under_way(sender, to):
                     self.lines.append(f"{sender} > {to}  {'; '.join(map(str, items))}")
 
     def check(self, words: list[str]) -> None:
@@ -283,7 +296,9 @@ def _each(step: str, **how: bool) -> Callable[[Interpreter, list[str]], None]:
 
 
 COMMANDS: dict[str, Command] = {
-    "nodes": Command("nodes VOTERS [observers=N] [LIMIT=N ...]", Interpreter.make),
+    "nodes": Command(
+        "nodes VOTERS [observers=N] [groups=1,2/3,4] [weights=1:2,3:0] [filler=BYTES] [LIMIT=N ...]", Interpreter.make
+    ),
     "start": Command("start [ID ...]", Interpreter.start),
     "crash": Command("crash ID [keep WRITES [records RECORDS]]", Interpreter.crash),
     "pause": Command("pause ID ...", _each("pause")),
