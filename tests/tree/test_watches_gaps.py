@@ -108,6 +108,13 @@ def test_events_come_in_the_order_in_which_the_watches_are_named() -> None:
     ]  # fmt: skip
 
 
+def test_a_deletion_is_dated_by_its_own_transaction_the_last_if_there_were_several() -> None:
+    world = Reconnecting()
+    world.happen(Delete("/p/n"), SetData("/p", b""), Create("/p/n"), Delete("/p/n"), SetData("/p", b""))
+    request = SetWatches(world.since, data=["/p/n"], child=["/p/n"])
+    assert world.told(request) == [(DELETED, "/p/n", 4), (DELETED, "/p/n", 4)]
+
+
 def test_a_deletion_that_is_forgotten_is_dated_by_the_state_that_shows_it() -> None:
     world = Reconnecting(history=1)
     world.happen(Delete("/p/n"), SetData("/p", b""), SetData("/p", b""))
@@ -286,6 +293,18 @@ def test_a_watch_set_in_a_pause_tells_what_happens_from_then_on() -> None:
     world.watch(AddWatch("/p/m"), AddWatch("/p/m", RECURSIVE), AddWatch("/p/n"))
     world.happen(SetData("/p/m", b""))
     assert resumed(world) == [(DATA, "/p/n", 1), (DATA, "/p/m", 3)]
+
+
+def test_two_watches_on_one_path_get_one_resync_from_where_the_first_of_them_stood() -> None:
+    both = [AddWatch("/p"), AddWatch("/p", RECURSIVE)]
+    for first, second in (both, reversed(both)):
+        world = Reconnecting(history=1)
+        world.watch(first)
+        world.watches.pause(1)
+        world.happen(SetData("/p", b""))
+        world.watch(second)
+        world.happen(SetData("/p", b""), SetData("/p", b""))
+        assert resumed(world) == [("resync", "/p", 0, 3)]
 
 
 def test_a_watch_removed_in_a_pause_has_missed_nothing_when_it_is_set_again() -> None:
