@@ -172,7 +172,7 @@ def compacted(draw: st.DrawFn, zxids: list[Zxid]) -> FullLog:
     return FullLog(tuple(zxids), draw(st.sampled_from([z for z in (0, *zxids) if z <= snapshot])), snapshot)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(matching_logs())
 def test_the_plan_is_the_one_that_full_lists_give(logs: tuple[FullLog, FullLog]) -> None:
     leader, learner = logs
@@ -186,7 +186,7 @@ def test_the_plan_is_the_one_that_full_lists_give(logs: tuple[FullLog, FullLog])
         assert plan is None
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(matching_logs())
 def test_there_is_a_plan_wherever_nothing_committed_was_lost(logs: tuple[FullLog, FullLog]) -> None:
     leader, learner = logs
@@ -194,7 +194,7 @@ def test_there_is_a_plan_wherever_nothing_committed_was_lost(logs: tuple[FullLog
         assert plan_of(leader, learner) is not None
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(matching_logs())
 def test_a_learner_that_follows_the_plan_has_the_log_of_the_leader(logs: tuple[FullLog, FullLog]) -> None:
     leader, learner = logs

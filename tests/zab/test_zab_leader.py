@@ -320,6 +320,17 @@ def test_a_leader_waits_no_longer_when_the_voters_elect_somebody_else() -> None:
     assert d.readies[-1].closes == [1]
 
 
+def test_a_leader_waits_no_longer_when_the_voters_follow_somebody_else() -> None:
+    d = elected()
+    later = d.round + 1
+    d.hears(1, Vote(Role.FOLLOWING, 3, 0, 0, later))
+    d.hears(2, Vote(Role.FOLLOWING, 2, 0, 0, later - 1))
+    d.hears(2, Vote(Role.LEADING, 2, 0, 0, later))
+    assert d.peer.role is Role.LEADING  # 1 is for this node
+    d.hears(1, Vote(Role.FOLLOWING, 2, 0, 0, later))
+    assert d.peer.role is Role.LOOKING
+
+
 def test_an_established_leader_does_not_care_who_looks() -> None:
     d = leading()
     for follower in (1, 2):

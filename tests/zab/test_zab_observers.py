@@ -144,7 +144,32 @@ def test_nobody_votes_for_who_cannot_lead(config: EnsembleConfig) -> None:
     assert d.peer.status().vote.leader == 3
 
 
+def test_nobody_waits_for_the_vote_of_who_has_none() -> None:
+    d = Dialogue(3, config=WEIGHED, linked=(1, 2, 4))
+    d.hears(4, Vote(LOOKING, NOBODY, 0, 0, 1))
+    for voter in (1, 2):
+        d.hears(voter, Vote(LOOKING, 3, 0, 0, 1))
+    assert d.peer.role is LEADING
+
+
 # --- promises
+
+
+@pytest.mark.parametrize("make", [observer, weightless])
+def test_a_promise_of_former_days_does_not_bind_who_promises_nothing(make: Callable[..., Dialogue]) -> None:
+    # it was a voter once, and promised an epoch that nobody won
+    d = make((1, 3), accepted=7).follow(3)
+    assert "ACKEPOCH current=-" in d.hears(3, LeaderInfo(4))
+    d.hears(3, Diff(Z(1, 3)), NewLeader(4), UpToDate(Z(1, 3)))
+    assert d.peer.established
+    assert (d.storage.load().accepted_epoch, d.storage.load().current_epoch) == (7, 4)
+
+
+@pytest.mark.parametrize("make", [observer, weightless])
+def test_even_who_promises_nothing_does_not_go_back_to_an_earlier_epoch(make: Callable[..., Dialogue]) -> None:
+    d = make((5, 3)).follow(3)
+    d.hears(3, LeaderInfo(4))
+    assert d.peer.role is LOOKING
 
 
 def test_an_observer_promises_nothing_and_writes_nothing_down_before_it_has_the_history() -> None:
