@@ -225,6 +225,12 @@ def test_more_than_a_session_is_handed_at_once_becomes_a_resync_of_what_missed_a
     assert world.told(request) == [("resync", "/p/n", 0, 4), ("resync", "/p", 0, 4)]
 
 
+def test_too_many_events_of_children_are_a_resync_of_their_parents_watch_too() -> None:
+    world = Reconnecting(most=1)
+    world.happen(Create("/p/a"), Create("/p/b"))
+    assert world.told(CatchUp(world.since, persistent=["/p", "/p/n"])) == [("resync", "/p", 0, 2)]
+
+
 def test_a_history_holds_whole_transactions_and_no_more_changes_than_it_may() -> None:
     world = Reconnecting(history=4)
     world.happen(*[TOUCH] * 50)
@@ -232,10 +238,21 @@ def test_a_history_holds_whole_transactions_and_no_more_changes_than_it_may() ->
     assert world.watches._history.floor == world.zxid - 4
 
 
+def test_of_what_is_forgotten_it_is_forgotten_who_might_know() -> None:
+    world = Reconnecting(history=4)
+    for _ in range(9):
+        world.propose(TOUCH, session=2)
+        world.watches.trigger(world.commit_quietly()[1], Readers())
+    assert len(world.watches._history._restricted) == 4
+    world.watches.restart(world.zxid)
+    assert len(world.watches._history._restricted) == 0
+
+
 def test_nothing_before_a_restored_snapshot_is_known() -> None:
     world = Reconnecting()
     world.happen(TOUCH, TOUCH)
     world.watches.restart(world.zxid)
+    assert not world.watches._history._entries
     assert world.told(CatchUp(world.since + 1, persistent=["/p/n"])) == [("resync", "/p/n", 1, 2)]
     assert world.told(CatchUp(world.since + 2, persistent=["/p/n"])) == []
     world.happen(TOUCH)
