@@ -12,7 +12,8 @@ from textwrap import dedent
 import pytest
 
 from zkcore.testing.checkers import Violation
-from zkcore.testing.scenario import Scenario, ScenarioError
+from zkcore.testing.interpreter import ScenarioError
+from zkcore.testing.scenario import Scenario
 from zkcore.testing.scenario_guards import GUARDS, unguarded
 from zkcore.zab.learner import Learner
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from zkcore.testing.checkers import Violation
 from zkcore.testing.faults import draw_plan
 from zkcore.testing.handwired import RefusedError
+from zkcore.testing.interpreter import ScenarioError
 from zkcore.testing.recording import record
 from zkcore.testing.replicas import Replicas
-from zkcore.testing.scenario import Scenario, ScenarioError
+from zkcore.testing.scenario import Scenario
 from zkcore.testing.scenario_guards import unguarded
 from zkcore.testing.shrink import replay, shorten, shrink, shrink_script
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from zkcore.testing.checkers import Violation
 from zkcore.testing.faults import Plan
+from zkcore.testing.interpreter import ScenarioError
 from zkcore.testing.load import Program
 from zkcore.testing.mutants import MUTANTS
-from zkcore.testing.scenario import Scenario, ScenarioError
+from zkcore.testing.scenario import Scenario
 from zkcore.testing.scenario_guards import GUARDS, unguarded
 from zkcore.testing.shrink import Shrunk, shrink
 

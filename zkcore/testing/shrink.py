@@ -23,9 +23,9 @@ from attrs import evolve, frozen
 from zkcore.testing.checkers import Violation
 from zkcore.testing.faults import Plan, draw_plan
 from zkcore.testing.handwired import RefusedError
+from zkcore.testing.interpreter import Interpreter, ScenarioError
 from zkcore.testing.load import BarePeers, Program
 from zkcore.testing.recording import record
-from zkcore.testing.scenario import Interpreter, ScenarioError
 from zkcore.testing.world import simulate
 
 __all__ = ["Replayed", "Shrunk", "replay", "shorten", "shrink", "shrink_script"]
