@@ -48,7 +48,8 @@ steps = st.lists(
             st.sampled_from(["restarts", "relinks", "compacts", "transfers"]), st.integers(0, 2), small, small, small
         ),
     ),
-    min_size=25, max_size=60,
+    min_size=25,
+    max_size=60,
 )
 Step = tuple[str, int, int, int, int]
 
