@@ -189,6 +189,8 @@ class Interpreter:
         ids = _ids(words)
         leader, among = ids[0], ids if len(ids) > 1 else ()
         ensemble = self.ensemble
+        for me in ids:
+            ensemble.peer(me)  # who is down cannot take part
         if not run(ensemble, PATIENCE_TICKS, among, until=lambda: common_leader(ensemble, among) == leader):
             states = "; ".join(str(ensemble.peer(me).status()) for me in ensemble.up)
             raise ScenarioError(f"node {leader} does not come to lead: {states}")
