@@ -16,6 +16,11 @@ from zkcore import errors
 EXPORTED = [
     "BadArgumentsError",
     "BadVersionError",
+    "QuotaExceededError",
+    "OutcomeForgottenError",
+    "NoAuthError",
+    "MultiError",
+    "AuthFailedError",
     "Client",
     "ConfigurationError",
     "ConnectionLostError",
@@ -80,6 +85,11 @@ EXPORTED = [
 EXPORTED_BLOCKING = [
     "BadArgumentsError",
     "BadVersionError",
+    "QuotaExceededError",
+    "OutcomeForgottenError",
+    "NoAuthError",
+    "MultiError",
+    "AuthFailedError",
     "Client",
     "ConfigurationError",
     "ConnectionLostError",

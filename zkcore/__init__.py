@@ -21,6 +21,7 @@ from zkcore.client.client import Client
 from zkcore.client.node import EmbeddedClient, LocalCluster, Node, local_cluster
 from zkcore.client.port import Port, SessionState, Signal
 from zkcore.errors import (
+    AuthFailedError,
     BadArgumentsError,
     BadVersionError,
     ConfigurationError,
@@ -32,6 +33,8 @@ from zkcore.errors import (
     LockNotHeldError,
     LockTimeoutError,
     MalformedFrameError,
+    MultiError,
+    NoAuthError,
     NoChildrenForEphemeralsError,
     NodeExistsError,
     NoNodeError,
@@ -39,8 +42,10 @@ from zkcore.errors import (
     NotLeadingError,
     NoWatcherError,
     OperationTimeoutError,
+    OutcomeForgottenError,
     OutcomeUnknownError,
     ProtocolError,
+    QuotaExceededError,
     RecipeError,
     RequestError,
     SessionClosedError,
@@ -75,6 +80,7 @@ from zkcore.zab.quorum import EnsembleConfig
 __version__ = "0.1.0"
 
 __all__ = [
+    "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
     "Client",
@@ -97,6 +103,8 @@ __all__ = [
     "LockTimeoutError",
     "MalformedFrameError",
     "MemoryStorage",
+    "MultiError",
+    "NoAuthError",
     "NoChildrenForEphemeralsError",
     "NoNodeError",
     "NoWatcherError",
@@ -106,10 +114,12 @@ __all__ = [
     "NotEmptyError",
     "NotLeadingError",
     "OperationTimeoutError",
+    "OutcomeForgottenError",
     "OutcomeUnknownError",
     "PeerStatus",
     "Port",
     "ProtocolError",
+    "QuotaExceededError",
     "Read",
     "RecipeError",
     "Replica",

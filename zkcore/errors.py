@@ -89,6 +89,44 @@ class InvalidACLError(RequestError):
     summary = "the ACL is empty or malformed"
 
 
+class NoAuthError(RequestError, PermissionError):
+    """The ACL of the znode, or for a create or delete that of its parent, does not allow it to whoever asks."""
+
+    code = -102
+    summary = "the ACL does not allow it; authenticate as somebody it names, or have it changed"
+
+
+class AuthFailedError(RequestError, PermissionError):
+    """The credentials given prove nothing, or their scheme is not known here."""
+
+    code = -115
+    summary = "the credentials were not accepted"
+
+
+class QuotaExceededError(RequestError):
+    """There would be more znodes, or more bytes, than a quota or the limit on the whole tree allows. Deletions, and
+    data that is no longer than what it replaces, are still accepted."""
+
+    code = -125
+    summary = "a hard quota or the limit on the size of the tree would be exceeded; delete something, or raise it"
+
+
+class MultiError(RequestError):
+    """One operation of a transaction failed, so none of them was applied.
+
+    `index` says which one, counted from 0, and `error` why; `path` is its path. `codes` has one number for each
+    operation, as ZooKeeper reports them: 0 for those before, the error's, and -2 for those behind.
+    """
+
+    summary = "an operation of the transaction failed"
+
+    def __init__(self, index: int, error: ZkcoreError, *, codes: tuple[int, ...], path: str | None = None) -> None:
+        super().__init__(f"operation {index} of {len(codes)} failed and none was applied: {error}", path=path)
+        self.index = index
+        self.error = error
+        self.codes = codes
+
+
 class NoWatcherError(RequestError, LookupError):
     """The session has no such watch: it was never set, or has gone off."""
 
@@ -126,6 +164,13 @@ class OutcomeUnknownError(ZkcoreError):
 
     applied = "unknown"
     retryable = True
+
+
+class OutcomeForgottenError(OutcomeUnknownError):
+    """The retried request is older than what the ensemble remembers: whether it was applied can only be read."""
+
+    code = -126
+    retryable = False
 
 
 class ConnectionLostError(OutcomeUnknownError, ConnectionError):
@@ -251,7 +296,7 @@ class NotLeadingError(ZkcoreError):
 
 
 class TransferFailedError(ZkcoreError):
-    """The leadership was not handed over: the node that was asked to still leads, or has stopped."""
+    """The leadership was not handed over: the node that was asked to leads on, or ceased to before anybody could."""
 
     retryable = True
 

@@ -24,7 +24,7 @@ def lived_in() -> Tree:
 
 
 def shard(tree: Tree, path: str) -> dict[str, bytes]:
-    return tree._shards[crc32(path.encode()) & 255]
+    return tree.state.shards[crc32(path.encode()) & 255]
 
 
 def change(tree: Tree, path: str, **fields: int) -> None:
@@ -38,23 +38,23 @@ def add(tree: Tree, path: str, **fields: int) -> None:
 
 
 def in_the_wrong_shard(tree: Tree) -> None:
-    tree._shards[crc32(b"/a/b") + 1 & 255]["/a/b"] = shard(tree, "/a/b").pop("/a/b")
+    tree.state.shards[crc32(b"/a/b") + 1 & 255]["/a/b"] = shard(tree, "/a/b").pop("/a/b")
 
 
 def no_path(tree: Tree) -> None:
     add(tree, "/a/")
-    tree._children["/a"].add("/a/")
+    tree.state.families.add("/a", "/a/")
     change(tree, "/a", cversion=9)
 
 
 def orphan(tree: Tree) -> None:
     add(tree, "/x/y")
-    tree._children["/x"] = SortedList(["/x/y"])
+    tree.state.families.add("/x", "/x/y")
 
 
 def child_of_an_ephemeral(tree: Tree) -> None:
     add(tree, "/a/e/f")
-    tree._children["/a/e"] = SortedList(["/a/e/f"])
+    tree.state.families.add("/a/e", "/a/e/f")
     change(tree, "/a/e", cversion=1)
 
 
@@ -64,7 +64,13 @@ def unlisted(tree: Tree) -> None:
 
 
 def unsorted(tree: Tree) -> None:
-    tree._children["/a"]._lists[0].reverse()
+    for number in range(100):
+        add(tree, f"/a/n{number:02}")
+        tree.state.families.add("/a", f"/a/n{number:02}")
+    change(tree, "/a", cversion=200)
+    family = tree.state.families.of("/a")
+    assert isinstance(family, SortedList)
+    family._lists[0].reverse()
 
 
 DAMAGE: list[tuple[str, Callable[[Tree], object]]] = [
@@ -81,14 +87,14 @@ DAMAGE: list[tuple[str, Callable[[Tree], object]]] = [
     ("/a has more children than", lambda tree: change(tree, "/a", cversion=2)),
     ("the lists of children", unlisted),
     ("the lists of children", lambda tree: shard(tree, "/a/b").pop("/a/b")),
-    ("the lists of children", lambda tree: tree._children.update({"/a/b": SortedList()})),
+    ("the lists of children", lambda tree: tree.state.families.add("/a/b", "/a/b/c")),
     ("the lists of children", unsorted),
     ("the sets of ephemerals", lambda tree: change(tree, "/a/e", owner=0)),
-    ("the sets of ephemerals", lambda tree: tree._ephemerals.pop(2)),
-    ("the sets of ephemerals", lambda tree: tree._ephemerals.update({1: set()})),
-    ("does not live", lambda tree: tree._sessions.pop(2)),
-    ("has null data", lambda tree: tree._nulls[crc32(b"/a") & 255].add("/a")),
-    ("has null data", lambda tree: tree._nulls[crc32(b"/gone") & 255].add("/gone")),
+    ("the sets of ephemerals", lambda tree: tree.state.ephemerals.pop(2)),
+    ("the sets of ephemerals", lambda tree: tree.state.ephemerals.update({1: set()})),
+    ("does not live", lambda tree: tree.state.sessions.pop(2)),
+    ("has null data", lambda tree: tree.state.nulls[crc32(b"/a") & 255].add("/a")),
+    ("has null data", lambda tree: tree.state.nulls[crc32(b"/gone") & 255].add("/gone")),
 ]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from alone import EPOCH, Alone
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,24 +23,30 @@ from zkcore.errors import (
     UnimplementedError,
 )
 from zkcore.jute.codec import decode, encode
-from zkcore.jute.records import ACL, OPEN_ACL, CreateTxn, ErrorTxn, Id, TxnHeader
+from zkcore.jute.records import ACL, OPEN_ACL, READ_ACL, CreateTxn, ErrorTxn, Id, TxnHeader
 from zkcore.tree.prepare import MAX_DATA, MAX_SEQUENCE
 from zkcore.tree.requests import (
+    Check,
     CloseSession,
     Create,
+    CreateContainer,
     CreateSession,
+    CreateTTL,
     Delete,
     Exists,
     GetChildren,
     GetData,
     Request,
+    SetACL,
     SetData,
 )
-from zkcore.tree.znode import CreateMode
+from zkcore.tree.writes import CleanUp
+from zkcore.tree.znode import MAX_TTL, CreateMode
 
 EPHEMERAL, SEQUENTIAL = CreateMode.EPHEMERAL, CreateMode.PERSISTENT_SEQUENTIAL
 TOO_LARGE = bytes(MAX_DATA + 1)
 OTHERS_ACL = (*OPEN_ACL, ACL(1, Id("world", "anyone")))
+NOBODYS_ACL = (*OPEN_ACL, ACL(1, Id("world", "somebody")))
 
 
 # --- bytes -----------------------------------------------------------------------------------------------------------
@@ -57,6 +64,10 @@ OPEN = "00000001 0000001f 00000005 776f726c64 00000006 616e796f6e65"
         (SetData("/a", b"x"), "00000005 00000002 2f61 00000001 78 00000001"),
         (Delete("/a"), "00000002 00000002 2f61"),
         (Delete("/nope"), "ffffffff ffffff9b"),
+        (CreateContainer("/b", b"x"), f"00000013 00000002 2f62 00000001 78 {OPEN} 00000004"),
+        (CreateTTL("/b", b"x", ttl_ms=9), f"00000015 00000002 2f62 00000001 78 {OPEN} 00000004 0000000000000009"),
+        (SetACL("/a", READ_ACL), "00000007 00000002 2f61" + OPEN.replace("1f", "01", 1) + "00000001"),
+        (Check("/a", 0), "0000000d 00000002 2f61 00000000"),
         (CreateSession(30000), "fffffff6 00007530"),
         (CloseSession(), "fffffff5 00000002 00000002 2f65 00000002 2f66"),
     ],
@@ -66,7 +77,9 @@ def test_a_transaction_is_a_header_and_a_body_in_zookeepers_layout(request_: Req
     for request in (Create("/a"), Create("/f", mode=EPHEMERAL), Create("/e", mode=EPHEMERAL)):
         alone.do(request)
     payload = alone.preparer.prepare(EPOCH + 5, 4000, 1, 7, request_)
-    assert payload.hex() == (HEADER + golden).replace(" ", "")
+    alone.tree.apply(EPOCH + 5, payload)
+    digest = "" if golden.startswith("ffffffff") else f"00000002{alone.tree.digest:016x}"
+    assert payload.hex() == (HEADER + golden).replace(" ", "") + digest
 
 
 # --- which error wins ------------------------------------------------------------------------------------------------
@@ -82,9 +95,18 @@ WORLD = [
     ("session", "request_", "error"),
     [
         # create
-        (9, Create("x", TOO_LARGE, acl=(), mode=CreateMode.CONTAINER), UnimplementedError),
-        (9, Create("x", TOO_LARGE, acl=(), mode=CreateMode.PERSISTENT_WITH_TTL), UnimplementedError),
-        (9, Create("x", acl=(), mode=CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL), UnimplementedError),
+        (9, Create("x", TOO_LARGE, acl=(), mode=CreateMode.PERSISTENT_WITH_TTL), BadArgumentsError),
+        (9, Create("x", acl=(), mode=CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL), BadArgumentsError),
+        (9, CreateTTL("/x", mode=0, ttl_ms=-1), BadArgumentsError),  # a live server dies of it, at every start
+        (9, CreateTTL("/x", mode=0, ttl_ms=5), BadArgumentsError),
+        (9, CreateTTL("/x", mode=CreateMode.CONTAINER, ttl_ms=5), BadArgumentsError),
+        (9, CreateTTL("/x", mode=9, ttl_ms=5), BadArgumentsError),
+        (9, CreateTTL("/x", ttl_ms=0), BadArgumentsError),
+        (9, CreateTTL("/x", ttl_ms=MAX_TTL + 1), BadArgumentsError),
+        (9, CreateTTL("/x", ttl_ms=1), SessionExpiredError),
+        (9, Create("x", mode=CreateMode.CONTAINER), SessionExpiredError),
+        (9, CreateContainer("x", mode=CreateMode.PERSISTENT_WITH_TTL), BadArgumentsError),
+        (9, CreateContainer("x", mode=CreateMode.EPHEMERAL), SessionExpiredError),
         (9, Create("x", acl=(), mode=7), BadArgumentsError),
         (9, Create("x", acl=(), mode=-1), BadArgumentsError),
         (9, Create("x", TOO_LARGE, acl=()), SessionExpiredError),
@@ -94,7 +116,7 @@ WORLD = [
         (1, Create("/nope/x\x00", acl=()), BadArgumentsError),
         (1, Create("/nope/x", TOO_LARGE, acl=()), BadArgumentsError),
         (1, Create("/nope/x//", acl=()), InvalidACLError),
-        (1, Create("/nope/x//", acl=OTHERS_ACL), UnimplementedError),
+        (1, Create("/nope/x//", acl=NOBODYS_ACL), InvalidACLError),
         (1, Create("/nope/x"), NoNodeError),
         (1, Create("nope/x"), NoNodeError),
         (1, Create("/nope/\ud800"), NoNodeError),
@@ -131,6 +153,21 @@ WORLD = [
         (1, SetData("/nope", b"", version=9), NoNodeError),
         (1, SetData("/set", b"", version=0), BadVersionError),
         (1, SetData("/set", b"", version=2**40), BadVersionError),
+        # check, and set the ACL
+        (9, Check("x"), SessionExpiredError),
+        (1, Check("/nope/", 9), BadArgumentsError),
+        (1, Check("/nope", 9), NoNodeError),
+        (1, Check("/set", 0), BadVersionError),
+        (9, SetACL("x", ()), SessionExpiredError),
+        (1, SetACL("/nope/", ()), BadArgumentsError),
+        (1, SetACL("/nope", (), version=9), InvalidACLError),
+        (1, SetACL("/nope", OPEN_ACL, version=9), NoNodeError),
+        (1, SetACL("/set", OPEN_ACL, version=1), BadVersionError),
+        # what only the leader asks for
+        (1, CleanUp("/set", 0), UnimplementedError),
+        (0, CleanUp("/nope", 0), NoNodeError),
+        (0, CleanUp("/parent", 0), NotEmptyError),
+        (0, CleanUp("/set", EPOCH + 7), BadVersionError),
         # sessions
         (9, CloseSession(), SessionExpiredError),
         (2, CreateSession(0), BadArgumentsError),
@@ -138,6 +175,7 @@ WORLD = [
         (2, CreateSession(2**31), BadArgumentsError),
         (0, CreateSession(4000), BadArgumentsError),
         (-(2**63), CreateSession(4000), BadArgumentsError),  # ZooKeeper's mark of a container
+        (-(2**56) + 4000, CreateSession(4000), BadArgumentsError),  # and of a time to live
         # what never becomes a transaction
         (1, GetData("/set"), UnimplementedError),
     ],
@@ -155,7 +193,7 @@ def test_the_first_check_that_fails_decides(session: int, request_: Request[Any]
     with pytest.raises(error):
         alone.tree.result(request_, applied)
     after = alone.tree.freeze()
-    assert (after.shards, after.sessions) == (before.shards, before.sessions)
+    assert evolve(after, last_zxid=before.last_zxid) == before
     assert after.last_zxid == before.last_zxid + 1
 
 
@@ -288,9 +326,8 @@ def test_what_the_tree_has_reached_is_forgotten() -> None:
     assert alone.preparer.outstanding > 0
     assert outcomes(alone)
     assert alone.preparer.outstanding == 0
-    assert not alone.preparer._znodes
-    assert not alone.preparer._ephemerals
-    assert not alone.preparer._sessions
+    held = alone.preparer._outstanding
+    assert not any((held._znodes, held._ephemerals, held._sessions, held._size, held._count))
 
 
 def test_what_was_forgotten_and_touched_again_is_not_forgotten_too_early() -> None:
@@ -390,11 +427,16 @@ def test_an_ephemeral_created_again_in_flight_is_closed_with_its_session() -> No
 
 anything = st.one_of(st.text(), st.text("/.a\x00\ud800\U0001f512").map(lambda tail: "/" + tail))
 numbers = st.integers() | st.integers(-2, 8)
-acls = st.sampled_from([OPEN_ACL, (), OTHERS_ACL, OPEN_ACL * 2])
+acls = st.sampled_from([OPEN_ACL, (), OTHERS_ACL, NOBODYS_ACL, OPEN_ACL * 2])
 requests = st.one_of(
     st.builds(Create, anything, st.none() | st.binary(max_size=3), acl=acls, mode=numbers),
     st.builds(Delete, anything, numbers),
     st.builds(SetData, anything, st.none() | st.binary(max_size=3), version=numbers),
+    st.builds(CreateContainer, anything, st.none() | st.binary(max_size=3), acl=acls, mode=numbers),
+    st.builds(CreateTTL, anything, st.none() | st.binary(max_size=3), acl=acls, mode=numbers, ttl_ms=numbers),
+    st.builds(SetACL, anything, acls, version=numbers),
+    st.builds(Check, anything, numbers),
+    st.builds(CleanUp, anything, numbers),
     st.builds(CreateSession, numbers),
     st.just(CloseSession()),
     st.builds(GetData, anything),

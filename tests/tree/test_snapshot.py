@@ -15,6 +15,7 @@ from zkcore.errors import StorageCorruptError
 from zkcore.tree.prepare import Preparer
 from zkcore.tree.requests import CloseSession, Create, CreateSession, Delete, GetData, SetData
 from zkcore.tree.snapshot import VERSION, dump, restore
+from zkcore.tree.state import Loaded
 from zkcore.tree.tree import Tree
 from zkcore.tree.znode import CreateMode
 
@@ -81,8 +82,8 @@ def test_bytes_depend_on_the_state_alone_and_not_on_the_order_in_which_it_was_le
         alone.do(Create(f"/n{number}", None if number % 3 else b"x"))
     state = alone.tree.freeze()
     znodes = [
-        (path, record, path in nulls)
-        for shard, nulls in zip(state.shards, state.nulls, strict=True)
+        Loaded(path, record, path in nulls, acls.get(path))
+        for shard, nulls, acls in zip(state.shards, state.nulls, state.acls, strict=True)
         for path, record in shard.items()
     ]
     sessions = dict(reversed(state.sessions.items()))
@@ -169,8 +170,8 @@ def block(body: bytes) -> bytes:
     return pack(">II", len(body), crc32(body)) + body
 
 
-def header(version: int = VERSION, magic: bytes = b"zkcs") -> bytes:
-    return block(b"H" + pack(">4siq", magic, version, 5))
+def header(version: int = VERSION, magic: bytes = b"zkcs", digest: int = 0) -> bytes:
+    return block(b"H" + pack(">4siqQ", magic, version, 5, digest))
 
 
 def ended(*blocks: bytes, sessions: int = 0, znodes: int = 0) -> bytes:
@@ -184,7 +185,8 @@ def znode(path: bytes, length: int, rest: int) -> bytes:
 
 
 def test_the_forger_can_write_a_snapshot() -> None:
-    restore([ended(header(), block(b"S" + pack(">qi", 1, 1)), block(b"Z" + znode(b"/", 0, 60)), sessions=1, znodes=1)])
+    body = [header(digest=crc32(bytes(60))), block(b"S" + pack(">qi", 1, 1)), block(b"Z" + znode(b"/", 0, 60))]
+    restore([ended(*body, sessions=1, znodes=1)])
 
 
 def forged() -> Iterator[tuple[str, str, bytes]]:
@@ -209,7 +211,10 @@ def forged() -> Iterator[tuple[str, str, bytes]]:
         ("a record and half a length", znode(b"/a", 0, 62)),
     ]:
         yield name, "does not decode|a length of", ended(header(), block(b"Z" + body), znodes=1)
-    yield "a huge block", "a block of 2147483648 bytes", header() + pack(">II", 2**31, 0) + bytes(100)
+    yield "another digest", "do not have the digest", ended(header(digest=7))
+    yield "an ACL that is not there", "who has ACLs.*not there", ended(header(), block(b"P" + bytes(8)))
+    yield "half an ACL", "ACLs.*does not decode", ended(header(), block(b"A" + b"\0\0\0\x01"))
+    yield "a huge block", "claims to have 2147483648 bytes", header() + pack(">II", 2**31, 0) + bytes(100)
 
 
 @pytest.mark.parametrize(("why", "data"), [pytest.param(why, data, id=name) for name, why, data in forged()])
@@ -225,7 +230,11 @@ def test_an_empty_file_is_no_tree() -> None:
 
 def test_a_fresh_tree_has_these_bytes() -> None:
     data = b"".join(dump(Tree()))
-    expected = block(b"Hzkcs" + pack(">iq", VERSION, 0))
+    expected = block(b"Hzkcs" + pack(">iqQ", VERSION, 0, crc32(bytes(60)) + crc32(b"/zookeeper" + bytes(60))))
+    world = pack(">i5si6s", 5, b"world", 6, b"anyone")
+    expected += block(b"A" + pack(">ii", 1, 1) + world)
+    expected += block(b"P" + pack(">i17si", 17, b"/zookeeper/config", 0))
     for path in sorted((b"/", b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config"), key=lambda p: crc32(p) & 255):
-        expected += block(b"Z" + znode(path, 0, 60))
+        aversion = b"\xff" * 4 if path == b"/zookeeper/config" else bytes(4)
+        expected += block(b"Z" + znode(path, 0, 48) + aversion + bytes(8))
     assert data == expected + block(b"E" + pack(">qqI", 0, 4, crc32(expected)))

@@ -36,7 +36,7 @@ STAT = (
     "czxid", "mzxid", "ctime", "mtime", "version", "cversion", "aversion", "ephemeral_owner", "data_length",
     "num_children", "pzxid",
 )  # fmt: skip
-FIELDS = ("czxid", "mzxid", "ctime", "mtime", "version", "cversion", "owner", "pzxid")
+FIELDS = ("czxid", "mzxid", "ctime", "mtime", "version", "cversion", "aversion", "owner", "pzxid")
 
 
 def is_valid(path: str) -> bool:
@@ -55,6 +55,7 @@ class Model:
         self.sessions: dict[int, int] = {}
         for path, shown in (("/", -1), ("/zookeeper", -2), ("/zookeeper/quota", 0), ("/zookeeper/config", 0)):
             self.nodes[path] = {**dict.fromkeys(FIELDS, 0), "cversion": shown, "data": b"", "created": 0}
+        self.nodes["/zookeeper/config"]["aversion"] = -1
 
     def children(self, path: str) -> list[str]:
         prefix = "/" if path == "/" else path + "/"
@@ -64,7 +65,7 @@ class Model:
     def stat(self, path: str) -> tuple[int, ...]:
         node = self.nodes[path]
         return (
-            *(node[field] for field in ("czxid", "mzxid", "ctime", "mtime", "version", "cversion")), 0, node["owner"],
+            *(node[field] for field in FIELDS[:-1]),
             len(node["data"] or b""), len(self.children(path)), node["pzxid"],
         )  # fmt: skip
 
@@ -89,7 +90,7 @@ class Model:
             raise Refused(-108)
         self.nodes[path] = {
             "czxid": zxid, "mzxid": zxid, "pzxid": zxid, "ctime": now, "mtime": now, "version": 0, "cversion": 0,
-            "owner": session if mode % 2 else 0, "data": data, "created": 0,
+            "aversion": 0, "owner": session if mode % 2 else 0, "data": data, "created": 0,
         }  # fmt: skip
         self.nodes[parent]["created"] += 1
         self.nodes[parent]["cversion"] += 1

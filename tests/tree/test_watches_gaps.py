@@ -108,6 +108,13 @@ def test_events_come_in_the_order_in_which_the_watches_are_named() -> None:
     ]  # fmt: skip
 
 
+def test_a_deletion_is_dated_by_its_own_transaction_the_last_if_there_were_several() -> None:
+    world = Reconnecting()
+    world.happen(Delete("/p/n"), SetData("/p", b""), Create("/p/n"), Delete("/p/n"), SetData("/p", b""))
+    request = SetWatches(world.since, data=["/p/n"], child=["/p/n"])
+    assert world.told(request) == [(DELETED, "/p/n", 4), (DELETED, "/p/n", 4)]
+
+
 def test_a_deletion_that_is_forgotten_is_dated_by_the_state_that_shows_it() -> None:
     world = Reconnecting(history=1)
     world.happen(Delete("/p/n"), SetData("/p", b""), SetData("/p", b""))
@@ -218,6 +225,12 @@ def test_more_than_a_session_is_handed_at_once_becomes_a_resync_of_what_missed_a
     assert world.told(request) == [("resync", "/p/n", 0, 4), ("resync", "/p", 0, 4)]
 
 
+def test_too_many_events_of_children_are_a_resync_of_their_parents_watch_too() -> None:
+    world = Reconnecting(most=1)
+    world.happen(Create("/p/a"), Create("/p/b"))
+    assert world.told(CatchUp(world.since, persistent=["/p", "/p/n"])) == [("resync", "/p", 0, 2)]
+
+
 def test_a_history_holds_whole_transactions_and_no_more_changes_than_it_may() -> None:
     world = Reconnecting(history=4)
     world.happen(*[TOUCH] * 50)
@@ -225,10 +238,21 @@ def test_a_history_holds_whole_transactions_and_no_more_changes_than_it_may() ->
     assert world.watches._history.floor == world.zxid - 4
 
 
+def test_of_what_is_forgotten_it_is_forgotten_who_might_know() -> None:
+    world = Reconnecting(history=4)
+    for _ in range(9):
+        world.propose(TOUCH, session=2)
+        world.watches.trigger(world.commit_quietly()[1], Readers())
+    assert len(world.watches._history._restricted) == 4
+    world.watches.restart(world.zxid)
+    assert len(world.watches._history._restricted) == 0
+
+
 def test_nothing_before_a_restored_snapshot_is_known() -> None:
     world = Reconnecting()
     world.happen(TOUCH, TOUCH)
     world.watches.restart(world.zxid)
+    assert not world.watches._history._entries
     assert world.told(CatchUp(world.since + 1, persistent=["/p/n"])) == [("resync", "/p/n", 1, 2)]
     assert world.told(CatchUp(world.since + 2, persistent=["/p/n"])) == []
     world.happen(TOUCH)
@@ -286,6 +310,18 @@ def test_a_watch_set_in_a_pause_tells_what_happens_from_then_on() -> None:
     world.watch(AddWatch("/p/m"), AddWatch("/p/m", RECURSIVE), AddWatch("/p/n"))
     world.happen(SetData("/p/m", b""))
     assert resumed(world) == [(DATA, "/p/n", 1), (DATA, "/p/m", 3)]
+
+
+def test_two_watches_on_one_path_get_one_resync_from_where_the_first_of_them_stood() -> None:
+    both = [AddWatch("/p"), AddWatch("/p", RECURSIVE)]
+    for first, second in (both, reversed(both)):
+        world = Reconnecting(history=1)
+        world.watch(first)
+        world.watches.pause(1)
+        world.happen(SetData("/p", b""))
+        world.watch(second)
+        world.happen(SetData("/p", b""), SetData("/p", b""))
+        assert resumed(world) == [("resync", "/p", 0, 3)]
 
 
 def test_a_watch_removed_in_a_pause_has_missed_nothing_when_it_is_set_again() -> None:

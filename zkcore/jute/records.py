@@ -1,8 +1,8 @@
 """The records that ZooKeeper's clients, servers and files share, byte for byte as its `zookeeper.jute` lays them out.
 
 A transaction is a `TxnHeader` followed by the body that its type names. This is the payload that ZAB carries and the
-log keeps. The bodies tell results, never intentions (the new version, the full path of a sequential znode), so that
-applying one twice does no harm.
+log keeps. Behind the body may stand a `TxnDigest`. The bodies tell results, never intentions (the new version, the
+full path of a sequential znode), so that applying one twice does no harm.
 
 This module must not know how records become bytes (`codec.py`), nor what a tree does with them.
 """
@@ -13,11 +13,12 @@ from typing import ClassVar
 
 from attrs import astuple, frozen
 
-from zkcore.jute.codec import Boolean, Int, Long, NullableBuffer, UString, record
+from zkcore.jute.codec import Boolean, Buffer, Int, Long, NullableBuffer, UString, record
 
 __all__ = [
-    "ACL", "ANYONE", "OPEN_ACL", "CloseSessionTxn", "CreateSessionTxn", "CreateTxn", "DeleteTxn", "ErrorTxn", "Id",
-    "SetDataTxn", "Stat", "TxnHeader",
+    "ACL", "ANYONE", "OPEN_ACL", "READ_ACL", "CheckVersionTxn", "CloseSessionTxn", "CreateContainerTxn",
+    "CreateSessionTxn", "CreateTTLTxn", "CreateTxn", "DeleteTxn", "ErrorTxn", "Id", "MultiTxn", "SetACLTxn",
+    "SetDataTxn", "Stat", "Txn", "TxnDigest", "TxnHeader",
 ]  # fmt: skip
 
 
@@ -48,6 +49,8 @@ class ACL:
 ANYONE = Id("world", "anyone")
 OPEN_ACL = (ACL(31, ANYONE),)
 """Everybody may do everything."""
+READ_ACL = (ACL(1, ANYONE),)
+"""Everybody may read."""
 
 
 @record
@@ -127,10 +130,39 @@ class CreateTxn:
 
 @record
 @frozen
+class CreateContainerTxn:
+    """A container comes into being."""
+
+    TYPE: ClassVar[int] = 19
+
+    path: UString
+    data: NullableBuffer
+    acl: tuple[ACL, ...]
+    parent_cversion: Int
+
+
+@record
+@frozen
+class CreateTTLTxn:
+    """A znode comes into being that lives `ttl` milliseconds beyond its last change."""
+
+    TYPE: ClassVar[int] = 21
+
+    path: UString
+    data: NullableBuffer
+    acl: tuple[ACL, ...]
+    parent_cversion: Int
+    ttl: Long
+
+
+@record
+@frozen
 class DeleteTxn:
     """A znode ends."""
 
     TYPE: ClassVar[int] = 2
+    TYPE_CLEANED: ClassVar[int] = 20
+    """It was an empty container or had outlived its time to live, and nobody asked; the body is the same."""
 
     path: UString
 
@@ -145,6 +177,49 @@ class SetDataTxn:
     path: UString
     data: NullableBuffer
     version: Int
+
+
+@record
+@frozen
+class SetACLTxn:
+    """A znode has this ACL from now on, and this version of it."""
+
+    TYPE: ClassVar[int] = 7
+
+    path: UString
+    acl: tuple[ACL, ...]
+    version: Int
+
+
+@record
+@frozen
+class CheckVersionTxn:
+    """The znode was as it was expected: nothing changes. `version` means nothing to who applies it."""
+
+    TYPE: ClassVar[int] = 13
+
+    path: UString
+    version: Int
+
+
+@record
+@frozen
+class Txn:
+    """One of the transactions inside another: its type and its body."""
+
+    type: Int
+    data: Buffer
+
+
+@record
+@frozen
+class MultiTxn:
+    """Several transactions with one zxid. Where one of them is an ErrorTxn none does anything, and those in front of
+    the error count as ErrorTxn(0)."""
+
+    TYPE: ClassVar[int] = 14
+
+    txns: tuple[Txn, ...]
 
 
 @record
@@ -175,3 +250,14 @@ class CloseSessionTxn:
     TYPE: ClassVar[int] = -11
 
     paths: tuple[UString, ...]
+
+
+@record
+@frozen
+class TxnDigest:
+    """What the digest of the whole tree is once the transaction in front of it is applied, as a signed number."""
+
+    VERSION: ClassVar[int] = 2
+
+    version: Int
+    tree_digest: Long

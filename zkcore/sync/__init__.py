@@ -6,6 +6,7 @@ the calling thread, over a Port that blocks (`zkcore.sync.port`).
 
 from zkcore.client.port import SessionState, Signal
 from zkcore.errors import (
+    AuthFailedError,
     BadArgumentsError,
     BadVersionError,
     ConfigurationError,
@@ -17,6 +18,8 @@ from zkcore.errors import (
     LockNotHeldError,
     LockTimeoutError,
     MalformedFrameError,
+    MultiError,
+    NoAuthError,
     NoChildrenForEphemeralsError,
     NodeExistsError,
     NoNodeError,
@@ -24,8 +27,10 @@ from zkcore.errors import (
     NotLeadingError,
     NoWatcherError,
     OperationTimeoutError,
+    OutcomeForgottenError,
     OutcomeUnknownError,
     ProtocolError,
+    QuotaExceededError,
     RecipeError,
     RequestError,
     SessionClosedError,
@@ -53,6 +58,7 @@ from zkcore.tree.requests import NodeData
 from zkcore.zab.limits import Limits
 
 __all__ = [
+    "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
     "Client",
@@ -70,6 +76,8 @@ __all__ = [
     "LockNotHeldError",
     "LockTimeoutError",
     "MalformedFrameError",
+    "MultiError",
+    "NoAuthError",
     "NoChildrenForEphemeralsError",
     "NoNodeError",
     "NoWatcherError",
@@ -78,8 +86,10 @@ __all__ = [
     "NotEmptyError",
     "NotLeadingError",
     "OperationTimeoutError",
+    "OutcomeForgottenError",
     "OutcomeUnknownError",
     "ProtocolError",
+    "QuotaExceededError",
     "Read",
     "RecipeError",
     "RequestError",

@@ -8,9 +8,10 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
+from zkcore.jute.records import Stat
 from zkcore.zxid import Zxid, format_zxid
 
-__all__ = ["Applied", "EventType", "WatchEvent"]
+__all__ = ["Applied", "EventType", "Outcome", "WatchEvent"]
 
 
 class EventType(IntEnum):
@@ -33,12 +34,23 @@ class WatchEvent(NamedTuple):
         return f"{self.type.name} {self.path} {format_zxid(self.zxid)}"
 
 
+class Outcome(NamedTuple):
+    """What one of several operations in a transaction came to: its transaction's type, 0 or its error's code, the
+    path, and the Stat of the znode right after it ('' and None where there is none)."""
+
+    type: int
+    error: int
+    path: str
+    stat: Stat | None
+
+
 class Applied(NamedTuple):
     """One applied transaction.
 
     `session` and `cxid` say whose request it was, `type` is ZooKeeper's number of the transaction, `error` is 0 or
     the code with which the request failed. `path` is the znode in question ('' for sessions and failures). `changes`
     are the znodes that came, changed or went, in order; that their parents' children changed with them is understood.
+    `outcomes` has one entry for each operation of a transaction of several, and for one that is remembered.
     """
 
     zxid: Zxid
@@ -48,6 +60,7 @@ class Applied(NamedTuple):
     error: int
     path: str
     changes: tuple[tuple[EventType, str], ...]
+    outcomes: tuple[Outcome, ...] = ()
 
     def __str__(self) -> str:
         what = f"error {self.error}" if self.error else " ".join(f"{kind.name} {path}" for kind, path in self.changes)

@@ -2,13 +2,16 @@
 
 A snapshot is a sequence of blocks: an int length, the CRC-32 of the body, and the body, whose first byte is a letter.
 
-    H   "zkcs", int version, long zxid: first, once
+    H   "zkcs", int version, long zxid, long digest of the tree: first, once
     S   (long session, int timeout)*: the sessions by id
-    Z   (ustring path, buffer data, 60 bytes of persisted Stat)*: znodes; the shards in order, each sorted by path
+    A   (vector of ACL)*: each ACL in use but the open one, sorted by their bytes
+    P   (ustring path, int number of an ACL)*: who has them; the shards in order, each sorted by path
+    Z   (ustring path, buffer data, 60 bytes of persisted Stat)*: znodes, in the same order
     E   long sessions, long znodes, int CRC-32 of everything before this block: last, once
 
 Every block is checked before it is looked at, and the last one vouches for there being no block too few, too many or
-out of place. Equal trees give equal bytes on every replica, however they came to be.
+out of place; the digest vouches for the tree made of it. Equal trees give equal bytes on every replica, however they
+came to be.
 
 `dump` freezes the tree when it is called and reads it while the chunks are drawn: the tree may go on meanwhile.
 
@@ -22,17 +25,24 @@ from struct import Struct
 from struct import error as struct_error
 from zlib import crc32
 
-from zkcore.errors import StorageCorruptError
-from zkcore.tree.tree import Frozen, Tree
+from attrs import frozen
+
+from zkcore.errors import ProtocolError, StorageCorruptError
+from zkcore.jute.codec import Int, UString, codec_of, record
+from zkcore.jute.records import ACL
+from zkcore.tree.acl import Access
+from zkcore.tree.state import Frozen, Loaded
+from zkcore.tree.tree import Tree
 from zkcore.tree.znode import STAT_SIZE
 
 __all__ = ["VERSION", "dump", "restore"]
 
-VERSION = 1
+VERSION = 2
 
 _BLOCK = Struct(">II")
-_HEADER = Struct(">4siq")
+_HEADER = Struct(">4siqQ")
 _SESSION = Struct(">qi")
+_PREFIX = Struct(">4si")
 _END = Struct(">qqI")
 _LENGTH = Struct(">i")
 _MAGIC = b"zkcs"
@@ -40,8 +50,27 @@ _BLOCK_BYTES = 1 << 16
 _MAX_BLOCK_BYTES = 1 << 24
 """No block is larger: one znode of the largest size, and the pieces before it."""
 
-_Znode = tuple[str, bytes, bool]
-"""A path, its record, and whether its data is null."""
+
+@record
+@frozen
+class _Entries:
+    """An ACL by itself."""
+
+    acl: tuple[ACL, ...]
+
+
+@record
+@frozen
+class _Protected:
+    """A path, and the number of its ACL."""
+
+    path: UString
+    acl: Int
+
+
+_loaded = tuple.__new__
+_pack_entries = codec_of(_Entries).pack
+_pack_protected = codec_of(_Protected).pack
 
 
 def dump(tree: Tree) -> Iterator[bytes]:
@@ -64,13 +93,35 @@ def _blocks(state: Frozen) -> Iterator[bytes]:
 
 
 def _bodies(state: Frozen) -> Iterator[bytes]:
-    yield b"H" + _HEADER.pack(_MAGIC, VERSION, state.last_zxid)
+    yield b"H" + _HEADER.pack(_MAGIC, VERSION, state.last_zxid, state.digest)
     sessions = sorted(state.sessions.items())
     for start in range(0, len(sessions), _BLOCK_BYTES // _SESSION.size):
         some = sessions[start : start + _BLOCK_BYTES // _SESSION.size]
         yield b"S" + b"".join([_SESSION.pack(session, timeout) for session, timeout in some])
+    numbers = {acl: number for number, (_, acl) in enumerate(_acls_of(state))}
+    yield from _cut(b"A", (entries for entries, _ in _acls_of(state)))
+    yield from _cut(
+        b"P", (_pack_protected(path, numbers[acls[path]]) for acls in state.acls if acls for path in sorted(acls))
+    )
     for shard, nulls in zip(state.shards, state.nulls, strict=True):
-        yield from _shard_bodies(shard, nulls)
+        if shard:
+            yield from _shard_bodies(shard, nulls)
+
+
+def _acls_of(state: Frozen) -> list[tuple[bytes, tuple[ACL, ...]]]:
+    return sorted((_pack_entries(acl), acl) for acl in {acl for acls in state.acls for acl in acls.values()})
+
+
+def _cut(letter: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The bodies of blocks of about the same size, from pieces that stay whole."""
+    body = bytearray(letter)
+    for piece in pieces:
+        body += piece
+        if len(body) >= _BLOCK_BYTES:
+            yield bytes(body)
+            body = bytearray(letter)
+    if len(body) > 1:
+        yield bytes(body)
 
 
 def _shard_bodies(shard: Mapping[str, bytes], nulls: frozenset[str] | set[str]) -> Iterator[bytes]:
@@ -93,30 +144,61 @@ def _shard_bodies(shard: Mapping[str, bytes], nulls: frozenset[str] | set[str]) 
 # --- and back --------------------------------------------------------------------------------------------------------
 
 
-def restore(chunks: Iterable[bytes]) -> Tree:
-    """The tree of a snapshot, from its bytes in pieces of any size.
+def restore(chunks: Iterable[bytes], *, access: Access | None = None) -> Tree:
+    """The tree of a snapshot, from its bytes in pieces of any size. `access` is the tree's, as for every tree.
 
-    Raises StorageCorruptError for anything that `dump` did not write, and for a snapshot of another version.
+    Raises StorageCorruptError for anything that `dump` did not write, and for a snapshot of another version; it says
+    which section failed.
     """
     reader = _Reader(chunks)
     try:
         body = reader.block()
         if body[:1] != b"H":
             raise StorageCorruptError("a snapshot does not begin with its header")
-        magic, version, zxid = _HEADER.unpack(body[1:])
+        magic, version = _PREFIX.unpack_from(body, 1)
         if magic != _MAGIC or version != VERSION:
             raise StorageCorruptError(f"this is no snapshot of version {VERSION}: {magic!r}, version {version}")
+        _, _, zxid, digest = _HEADER.unpack(body[1:])
         sessions: dict[int, int] = {}
         body = reader.block()
         while body[:1] == b"S":
             sessions.update(_SESSION.iter_unpack(body[1:]))
             body = reader.block()
-        return Tree.rebuild(zxid, sessions, znodes=_znodes(body, reader, sessions=len(sessions)))
-    except (struct_error, ValueError) as error:  # checksums that hold over what was never written by `dump`
-        raise StorageCorruptError(f"a snapshot does not decode: {error}") from error
+        acls, body = _protected(body, reader)
+        tree = Tree.rebuild(
+            zxid, sessions, znodes=_znodes(body, reader, acls, sessions=len(sessions)), access=access
+        )
+    except (struct_error, ValueError, ProtocolError) as error:  # sound checksums over what `dump` never wrote
+        raise StorageCorruptError(f"{reader.where} does not decode: {error}") from error
+    if tree.digest != digest:
+        raise StorageCorruptError("the znodes of a snapshot do not have the digest that its header names")
+    return tree
 
 
-def _znodes(body: bytes, reader: _Reader, *, sessions: int) -> Iterator[_Znode]:
+def _protected(body: bytes, reader: _Reader) -> tuple[dict[str, tuple[ACL, ...]], bytes]:
+    """The ACLs by path, and the block behind them."""
+    known: list[tuple[ACL, ...]] = []
+    by_path: dict[str, tuple[ACL, ...]] = {}
+    while body[:1] == b"A":
+        at = 1
+        while at < len(body):
+            acl, at = codec_of(_Entries).unpack(body, at)
+            known.append(acl)
+        body = reader.block()
+    while body[:1] == b"P":
+        at = 1
+        while at < len(body):
+            path, number, at = codec_of(_Protected).unpack(body, at)
+            if not 0 <= number < len(known):
+                raise StorageCorruptError(f"{reader.where} names an ACL that is not there")
+            by_path[path] = known[number]
+        body = reader.block()
+    return by_path, body
+
+
+def _znodes(
+    body: bytes, reader: _Reader, acls: Mapping[str, tuple[ACL, ...]], *, sessions: int
+) -> Iterator[Loaded]:
     """The znodes from the block `body` on; exhausting this proves that the snapshot is whole."""
     count = 0
     while body[:1] == b"Z":
@@ -130,7 +212,7 @@ def _znodes(body: bytes, reader: _Reader, *, sessions: int) -> Iterator[_Znode]:
                 raise StorageCorruptError(f"a length of {length}")
             null = length == -1
             size = STAT_SIZE if null else length + STAT_SIZE
-            yield path, _part(body, at + 4, size), null
+            yield _loaded(Loaded, (path, _part(body, at + 4, size), null, acls.get(path) if acls else None))
             at += 4 + size
             count += 1
         body = reader.block()
@@ -152,18 +234,27 @@ class _Reader:
         self._chunks = iter(chunks)
         self._buffer = bytearray()
         self._running = 0
+        self._number = 0
+        self._section = ""
         self.before = 0
         """The CRC of everything before the last block."""
 
+    @property
+    def where(self) -> str:
+        """The last block, in words."""
+        return f"block {self._number} of a snapshot ({self._section or 'its beginning'})"
+
     def block(self) -> bytes:
         """The body of the next block."""
+        self._number += 1
         head = self._take(_BLOCK.size)
         length, checksum = _BLOCK.unpack(head)
         if length > _MAX_BLOCK_BYTES:
-            raise StorageCorruptError(f"a block of {length} bytes")
+            raise StorageCorruptError(f"{self.where} claims to have {length} bytes")
         body = self._take(length)
+        self._section = _SECTIONS.get(body[:1], "of no known kind")
         if crc32(body) != checksum:
-            raise StorageCorruptError("the checksum of a block does not hold")
+            raise StorageCorruptError(f"{self.where} is damaged: its checksum does not hold")
         self.before = self._running
         self._running = crc32(body, crc32(head, self._running))
         return body
@@ -177,8 +268,14 @@ class _Reader:
         while len(self._buffer) < size:
             chunk = next(self._chunks, None)
             if chunk is None:
-                raise StorageCorruptError(f"a snapshot ends where {size - len(self._buffer)} more bytes are due")
+                missing = size - len(self._buffer)
+                raise StorageCorruptError(f"a snapshot ends in block {self._number}, {missing} bytes too early")
             self._buffer += chunk
         taken = bytes(self._buffer[:size])
         del self._buffer[:size]
         return taken
+
+
+_SECTIONS = {
+    b"H": "the header", b"S": "sessions", b"A": "ACLs", b"P": "who has ACLs", b"Z": "znodes", b"E": "the end",
+}  # fmt: skip

@@ -20,7 +20,7 @@ from zkcore.tree.applied import Applied, EventType, WatchEvent
 from zkcore.tree.paths import parent_of
 from zkcore.zxid import Zxid
 
-__all__ = ["Audience", "ChangeHistory", "Reader", "Replayed", "ancestors_of"]
+__all__ = ["Audience", "Change", "ChangeHistory", "Reader", "Replayed", "ancestors_of", "changes_of"]
 
 Reader: TypeAlias = Callable[[int], bool]
 """Whether a session may be told of an event. It is asked of the ACL that counted when the event happened, and of what
@@ -79,31 +79,38 @@ class ChangeHistory:
         self._limit = limit
         self._size = 0
         # What no ACL restricts is kept as it came, and becomes events only where somebody asks.
-        self._entries: deque[tuple[Applied, tuple[Change, ...] | None]] = deque()
+        self._entries: deque[Applied] = deque()
+        self._restricted: dict[Zxid, tuple[Change, ...]] = {}
         self.floor: Zxid = 0
         """Every change after this transaction is known."""
-        self.last: Zxid = 0
-        """The last transaction known to have changed anything, or the one of the restart."""
 
     def __len__(self) -> int:
         """How many changes are kept."""
         return self._size
 
+    @property
+    def last(self) -> Zxid:
+        """The last transaction known to have changed anything, or what the history began with."""
+        return self._entries[-1].zxid if self._entries else self.floor
+
     def record(self, applied: Applied, changes: tuple[Change, ...] | None = None) -> None:
         """Keep what `applied` changed; `changes` are given where not everybody may know of them all."""
-        self._entries.append((applied, changes))
+        self._entries.append(applied)
+        if changes is not None:
+            self._restricted[applied.zxid] = changes
         self._size += len(applied.changes)
-        self.last = applied.zxid
         while self._size > self._limit:
-            oldest, _ = self._entries.popleft()
+            oldest = self._entries.popleft()
+            self._restricted.pop(oldest.zxid, None)
             self._size -= len(oldest.changes)
             self.floor = oldest.zxid
 
     def restart(self, zxid: Zxid) -> None:
         """Forget everything: what comes next are the changes after `zxid`."""
         self._entries.clear()
+        self._restricted.clear()
         self._size = 0
-        self.floor = self.last = zxid
+        self.floor = zxid
 
     def covers(self, since: Zxid) -> bool:
         """Whether every change after `since` is known."""
@@ -136,16 +143,16 @@ class ChangeHistory:
         """The znodes known to have been deleted after `since`, each with the zxid of its last deletion."""
         return {
             path: applied.zxid
-            for applied, _ in self._entries_after(since)
+            for applied in self._entries_after(since)
             for kind, path in applied.changes
             if kind is EventType.NODE_DELETED
         }
 
     def _changes_after(self, since: Zxid) -> Iterator[Change]:
-        for applied, changes in self._entries_after(since):
-            yield from changes_of(applied) if changes is None else changes
+        for applied in self._entries_after(since):
+            yield from self._restricted.get(applied.zxid) or changes_of(applied)
 
-    def _entries_after(self, since: Zxid) -> list[tuple[Applied, tuple[Change, ...] | None]]:
-        later = list(takewhile(lambda entry: entry[0].zxid > since, reversed(self._entries)))
+    def _entries_after(self, since: Zxid) -> list[Applied]:
+        later = list(takewhile(lambda applied: applied.zxid > since, reversed(self._entries)))
         later.reverse()
         return later

@@ -8,6 +8,9 @@ mtime, version, cversion, aversion, ephemeral owner.
 The stored `cversion` counts the children ever created. What a Stat shows counts deletions too: twice the stored one
 less the number of children there are.
 
+The owner of an ephemeral znode is its session. In its place containers and znodes with a time to live have marks that
+are no session, as ZooKeeper stores them; a Stat shows 0 for those.
+
 This module must not know of paths, of other znodes, nor of null data (the tree keeps that; here it is b"").
 """
 
@@ -20,8 +23,8 @@ from typing import Any, NamedTuple
 from zkcore.jute.records import Stat
 
 __all__ = [
-    "STAT_SIZE", "CreateMode", "Persisted", "ZnodeStat", "data_of", "int32", "make_record", "make_stat", "owner_of",
-    "persisted_of", "read_stat",
+    "CONTAINER_OWNER", "MAX_TTL", "STAT_SIZE", "CreateMode", "Persisted", "ZnodeStat", "data_of", "int32", "is_mark",
+    "make_record", "make_stat", "owner_of", "persisted_of", "read_stat", "session_of", "ttl_of", "ttl_owner",
 ]  # fmt: skip
 
 
@@ -35,6 +38,28 @@ class CreateMode(IntEnum):
     CONTAINER = 4
     PERSISTENT_WITH_TTL = 5
     PERSISTENT_SEQUENTIAL_WITH_TTL = 6
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether the name is completed with a number."""
+        return self in _SEQUENTIAL
+
+    @property
+    def is_ephemeral(self) -> bool:
+        """Whether the znode ends with the session that makes it."""
+        return self in _EPHEMERAL
+
+    @property
+    def has_ttl(self) -> bool:
+        """Whether the znode ends when it has gone unchanged, and without children, for its time to live."""
+        return self in _WITH_TTL
+
+
+_SEQUENTIAL = frozenset(
+    {CreateMode.PERSISTENT_SEQUENTIAL, CreateMode.EPHEMERAL_SEQUENTIAL, CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL}
+)
+_EPHEMERAL = frozenset({CreateMode.EPHEMERAL, CreateMode.EPHEMERAL_SEQUENTIAL})
+_WITH_TTL = frozenset({CreateMode.PERSISTENT_WITH_TTL, CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL})
 
 
 class Persisted(NamedTuple):
@@ -75,8 +100,41 @@ def persisted_of(record: bytes) -> Persisted:
     return Persisted._make(read_stat(record, len(record) - STAT_SIZE))
 
 
+CONTAINER_OWNER = -(1 << 63)
+"""Stands for the owner of a container."""
+
+MAX_TTL = (1 << 40) - 1
+"""The longest time to live, in milliseconds: almost 35 years."""
+
+_TTL_MARK = -(1 << 56)  # the high byte all ones, below it 16 bits of zero, below those the time to live
+
+
+def ttl_owner(ttl_ms: int) -> int:
+    """What stands for the owner of a znode that lives `ttl_ms` milliseconds, from 1 to MAX_TTL."""
+    return _TTL_MARK + ttl_ms
+
+
+def ttl_of(owner: int) -> int:
+    """The time to live in milliseconds that `owner` stands for, 0 where it stands for none.
+
+    >>> ttl_of(ttl_owner(1000)), ttl_of(CONTAINER_OWNER), ttl_of(7)
+    (1000, 0, 0)
+    """
+    return owner - _TTL_MARK if _TTL_MARK <= owner <= _TTL_MARK + MAX_TTL else 0
+
+
+def is_mark(owner: int) -> bool:
+    """Whether `owner` is no session but the mark of a container or of a time to live."""
+    return owner == CONTAINER_OWNER or _TTL_MARK <= owner <= _TTL_MARK + MAX_TTL
+
+
+def session_of(owner: int) -> int:
+    """The session of an ephemeral znode, 0 where `owner` stands for anything else."""
+    return 0 if owner < 0 and is_mark(owner) else owner
+
+
 def owner_of(record: bytes) -> int:
-    """The session of an ephemeral znode, 0 for any other."""
+    """What is stored as the owner of a znode: a session, a mark, or 0."""
     owner: int = _OWNER.unpack_from(record, len(record) - _OWNER.size)[0]
     return owner
 
@@ -108,7 +166,7 @@ class ZnodeStat(Stat):
         stat = persisted_of(record)
         values = (
             stat.czxid, stat.mzxid, stat.ctime, stat.mtime, stat.version, int32(stat.cversion * 2 - children),
-            stat.aversion, stat.owner, len(record) - STAT_SIZE, children, stat.pzxid,
+            stat.aversion, session_of(stat.owner), len(record) - STAT_SIZE, children, stat.pzxid,
         )  # fmt: skip
         Stat.__init__(self, *values)
         return object.__getattribute__(self, name)

@@ -1,0 +1,51 @@
+"""The digest of a tree, as ZooKeeper defines it (version 2): by it replicas notice that they differ.
+
+The digest of a znode is the CRC-32 of its path, its data and its persisted Stat, in the order in which a record holds
+them. That of the tree is the sum of its znodes' modulo 2**64, so a change costs no more than what changed. The root
+counts under the path '', and what lies below /zookeeper does not count: quotas change there without transactions.
+
+A leader writes behind each transaction what the digest will be; whoever applies it compares.
+
+This module must not know how a tree is held.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from zlib import crc32
+
+from zkcore.errors import MalformedFrameError
+from zkcore.jute.records import TxnDigest
+
+__all__ = ["MASK", "UNCOUNTED", "digest_of", "pack_digest", "unpack_digest"]
+
+MASK = (1 << 64) - 1
+
+UNCOUNTED = "/zookeeper/"
+"""What begins with this is in no digest."""
+
+_DIGEST = Struct(">iQ")
+
+
+def digest_of(path: str, record: bytes) -> int:
+    """What a znode adds to the digest of its tree."""
+    if path.startswith(UNCOUNTED):
+        return 0
+    return crc32(record, crc32(path.encode()) if path != "/" else 0)
+
+
+def pack_digest(digest: int) -> bytes:
+    """What stands behind a transaction that makes the digest of the tree `digest`."""
+    return _DIGEST.pack(TxnDigest.VERSION, digest)
+
+
+def unpack_digest(payload: bytes, at: int) -> int | None:
+    """The digest behind a transaction that ends at `at`; None where there is none, or one of another definition.
+    Raises MalformedFrameError for anything else that is left over."""
+    left = len(payload) - at
+    if left == 0:
+        return None
+    if left != _DIGEST.size:
+        raise MalformedFrameError(f"{left} bytes are left over after a transaction")
+    version, digest = _DIGEST.unpack_from(payload, at)
+    return digest if version == TxnDigest.VERSION else None

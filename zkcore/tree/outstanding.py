@@ -1,0 +1,309 @@
+"""The state that the next transaction will meet: the tree, and everything proposed that it has not got to yet.
+
+For each znode that an outstanding transaction touches it is remembered how that transaction will leave it (ZooKeeper's
+change records), and forgotten when the tree has got there. Here are also the checks that every request shares.
+
+What a transaction of several operations has changed can be taken back, all of it, where one of them fails.
+
+This module must not know which requests there are.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+from zlib import crc32
+
+from attrs import frozen
+
+from zkcore.errors import (
+    NoAuthError,
+    NoNodeError,
+    QuotaExceededError,
+    SessionExpiredError,
+)
+from zkcore.jute.records import ACL, Id
+from zkcore.tree.digest import MASK, UNCOUNTED
+from zkcore.tree.paths import parent_of
+from zkcore.tree.quota import Usage, limits_of, limits_path
+from zkcore.tree.tree import Tree
+from zkcore.tree.znode import STAT_SIZE, data_of, make_stat, owner_of, read_stat
+from zkcore.zxid import Zxid
+
+__all__ = ["MAX_DATA", "Guard", "Outstanding", "Znode"]
+
+MAX_DATA = 0xFFFFF
+"""The most data a znode holds, in bytes: ZooKeeper's `jute.maxbuffer`, 1 MiB less one."""
+
+
+@frozen(kw_only=True)
+class Guard:
+    """How large the whole tree may become: by the number of znodes, and by `Tree.size_bytes`. None is no limit. What
+    makes nothing larger is never refused."""
+
+    max_znodes: int | None = None
+    max_bytes: int | None = None
+
+
+class Znode(NamedTuple):
+    """A znode as the transaction `zxid` leaves it (0: as the tree has it). `record` is None where it does not exist,
+    `acl` for the open one."""
+
+    zxid: Zxid
+    record: bytes | None
+    children: int
+    acl: tuple[ACL, ...] | None
+
+
+_NOTHING = Znode(0, None, 0, None)
+_znode = tuple.__new__  # a named tuple made without the call that names its fields: half the time
+
+
+class _Change(NamedTuple):
+    """What was noted of one znode: to be forgotten when `zxid` is applied, or taken back before. `size` and
+    `znodes` are what it adds to the tree, `quotas` what it adds to those above it: znodes, and bytes of data."""
+
+    zxid: Zxid
+    path: str
+    before: Znode | None
+    size: int
+    znodes: int
+    quotas: tuple[tuple[str, int, int], ...]
+
+
+class Outstanding:
+    """See the module. `begin` comes before each request; the attributes say what it is asked under."""
+
+    def __init__(self, tree: Tree, guard: Guard) -> None:
+        self.tree = tree
+        self.zxid: Zxid = 0
+        self.now_ms = 0
+        self.ids: tuple[Id, ...] = ()
+        self.digest = tree.digest
+        """What the digest of the tree will be."""
+        self._digest_before = self.digest
+        self._state = tree.state
+        self._guard = guard
+        self._znodes: dict[str, Znode] = {}
+        self._changes: deque[_Change] = deque()
+        self._size = self._count = 0  # by how much outstanding transactions make the tree larger
+        self._used: dict[str, Usage] = {}  # and what they add to quotas
+        # Per session, the ephemerals that outstanding transactions create, with the zxid that does.
+        self._ephemerals: dict[int, dict[str, Zxid]] = {}
+        self._created: deque[tuple[Zxid, int, str, Zxid | None]] = deque()  # and the one that did before
+        # Sessions that outstanding transactions begin (True) or end (False), with the zxid of the last one.
+        self._sessions: dict[int, tuple[Zxid, bool]] = {}
+        self._sessions_touched: deque[tuple[Zxid, int]] = deque()
+
+    def __len__(self) -> int:
+        """How many changes to znodes and sessions are remembered."""
+        return len(self._changes) + len(self._sessions_touched)
+
+    def begin(self, zxid: Zxid, now_ms: int, ids: tuple[Id, ...]) -> None:
+        """The next request: the zxid it gets, the wall clock in milliseconds, and by which ids the caller is known."""
+        self.forget_applied()
+        self.zxid = zxid
+        self.now_ms = now_ms
+        self.ids = ids
+        if not self._changes:
+            self.digest = self._state.digest
+        self._digest_before = self.digest
+
+    # --- looking
+
+    def look(self, path: str) -> Znode:
+        """A znode as the next transaction will find it."""
+        znode = self._znodes.get(path)
+        if znode is not None:
+            return znode
+        state = self._state
+        record = state.find(path)
+        if record is None:
+            return _NOTHING
+        return _znode(Znode, (0, record, state.families.count(path), state.acl_of(path)))
+
+    def existing(self, path: str) -> tuple[Znode, bytes]:
+        """A znode, and its record. Raises NoNodeError."""
+        znode = self.look(path)
+        if znode.record is None:
+            raise NoNodeError(path=path)
+        return znode, znode.record
+
+    def ephemerals(self, session: int) -> list[str]:
+        """The ephemerals that a session will have, in order."""
+        candidates = {*self._state.ephemerals.get(session, ()), *self._ephemerals.get(session, ())}
+        # One whose deletion is outstanding is not there to be deleted again.
+        looked = ((path, self.look(path).record) for path in candidates)
+        return sorted(path for path, record in looked if record is not None and owner_of(record) == session)
+
+    def children(self, path: str) -> list[str]:
+        """The paths of the children that a znode will have, in order. Cost: that of all, and of what is outstanding."""
+        here = {child for child in self._state.families.of(path) if self.look(child).record is not None}
+        here.update(
+            other
+            for other, znode in self._znodes.items()
+            if znode.record is not None and other != "/" and parent_of(other) == path
+        )
+        return sorted(here)
+
+    def is_live(self, session: int) -> bool:
+        """Whether `session` exists and no outstanding transaction ends it."""
+        outstanding = self._sessions.get(session)
+        return session in self._state.sessions if outstanding is None else outstanding[1]
+
+    def is_ending(self, session: int) -> bool:
+        """Whether an outstanding transaction ends `session`."""
+        return not self._sessions.get(session, (0, True))[1]
+
+    # --- checks
+
+    def check_session(self, session: int) -> None:
+        """Raise SessionExpiredError unless `session` lives."""
+        if not self.is_live(session):
+            raise SessionExpiredError
+
+    def demand(self, acl: tuple[ACL, ...] | None, permission: int, *, path: str) -> None:
+        """Raise NoAuthError, about `path`, unless `acl` gives the caller `permission`."""
+        if acl is not None and not self.tree.access.allows(acl, permission, self.ids):
+            raise NoAuthError(path=path)
+
+    def check_quotas(self, path: str, *, count: int, size: int) -> None:
+        """Raise QuotaExceededError if there may not be `count` more znodes at `path`, with `size` more bytes of data.
+        What is outstanding counts, but for what was prepared before the quota was there."""
+        for root in self._state.quotas.roots_of(path):
+            limits = limits_of(data_of(self.look(limits_path(root)).record or bytes(STAT_SIZE)))
+            there, coming = self._state.quotas.usages[root], self._used.get(root, Usage(0, 0))
+            usage = Usage(there.znodes + coming.znodes + count, there.bytes + coming.bytes + size)
+            limits.check(usage, path=root, count=count != 0, size=size != 0)
+
+    def check_guard(self, *, count: int, size: int) -> None:
+        """Raise QuotaExceededError if the whole tree may not have `count` more znodes, or `size` more bytes."""
+        guard = self._guard
+        if guard.max_znodes is not None and count > 0 and len(self._state) + self._count + count > guard.max_znodes:
+            raise QuotaExceededError(f"the tree may have {guard.max_znodes} znodes; delete some, or raise the limit")
+        if guard.max_bytes is not None and size > 0 and self._state.bytes + self._size + size > guard.max_bytes:
+            raise QuotaExceededError(f"the tree may have {guard.max_bytes} bytes; delete something, or raise the limit")
+
+    # --- changing
+
+    def put(self, path: str, before: Znode, record: bytes, *, children: int, acl: tuple[ACL, ...] | None) -> None:
+        """The transaction at hand leaves the znode, which is `before`, like this."""
+        self._note(path, before, _znode(Znode, (self.zxid, record, children, acl)))
+
+    def add(self, path: str, record: bytes, *, acl: tuple[ACL, ...] | None, session: int) -> None:
+        """The transaction at hand creates a znode, an ephemeral of `session` if that is not 0; the parent changes by a
+        `put`."""
+        self._note(path, _NOTHING, _znode(Znode, (self.zxid, record, 0, acl)))
+        if session:
+            mine = self._ephemerals.setdefault(session, {})
+            self._created.append((self.zxid, session, path, mine.get(path)))
+            mine[path] = self.zxid
+
+    def remove(self, path: str) -> None:
+        """The transaction at hand deletes a znode that exists, which changes its parent."""
+        parent_path = parent_of(path)
+        parent, old = self.existing(parent_path)
+        at = len(old) - STAT_SIZE
+        czxid, mzxid, _, ctime, mtime, version, cversion, aversion, owner = read_stat(old, at)
+        stat = make_stat(czxid, mzxid, self.zxid, ctime, mtime, version, cversion, aversion, owner)
+        self.put(parent_path, parent, old[:at] + stat, children=parent.children - 1, acl=parent.acl)
+        self._note(path, self.look(path), _znode(Znode, (self.zxid, None, 0, None)))
+
+    def _note(self, path: str, before: Znode, after: Znode) -> None:
+        old, new = before.record, after.record
+        raw = path.encode()
+        size = 0
+        change = 0
+        if old is not None:
+            size -= len(old) + len(raw)
+        if new is not None:
+            size += len(new) + len(raw)
+        if not path.startswith(UNCOUNTED):
+            crc = crc32(raw) if path != "/" else 0
+            if old is not None:
+                change -= crc32(old, crc)
+            if new is not None:
+                change += crc32(new, crc)
+            self.digest = self.digest + change & MASK
+        count = (new is not None) - (old is not None)
+        quotas: tuple[tuple[str, int, int], ...] = ()
+        if self._state.quotas.usages:
+            quotas = self._quotas_of(path, count, size - count * (len(raw) + STAT_SIZE))
+        known = self._znodes.get(path)
+        self._znodes[path] = after
+        self._size += size
+        self._count += count
+        self._changes.append(_znode(_Change, (self.zxid, path, known, size, count, quotas)))
+
+    def _quotas_of(self, path: str, count: int, size: int) -> tuple[tuple[str, int, int], ...]:
+        quotas = tuple((root, count, size) for root in self._state.quotas.roots_of(path))
+        self._use(quotas, 1)
+        return quotas
+
+    def _use(self, quotas: tuple[tuple[str, int, int], ...], sign: int) -> None:
+        for root, count, size in quotas:
+            used = self._used.pop(root, Usage(0, 0))
+            used = Usage(used.znodes + sign * count, used.bytes + sign * size)
+            if used != (0, 0):
+                self._used[root] = used
+
+    def begin_session(self, session: int) -> None:
+        """The transaction at hand begins `session`."""
+        self._note_session(session, lives=True)
+
+    def end_session(self, session: int) -> None:
+        """The transaction at hand ends `session`."""
+        self._note_session(session, lives=False)
+
+    def _note_session(self, session: int, *, lives: bool) -> None:
+        self._sessions[session] = self.zxid, lives
+        self._sessions_touched.append((self.zxid, session))
+
+    def take_back(self) -> None:
+        """Undo what the transaction at hand has changed so far, but for sessions."""
+        while self._changes and self._changes[-1].zxid == self.zxid:
+            change = self._changes.pop()
+            self._size -= change.size
+            self._count -= change.znodes
+            self._use(change.quotas, -1)
+            if change.before is None:
+                del self._znodes[change.path]
+            else:
+                self._znodes[change.path] = change.before
+        while self._created and self._created[-1][0] == self.zxid:
+            zxid, session, path, before = self._created.pop()
+            if before is None:
+                self._forget_ephemeral(zxid, session, path)
+            else:
+                self._ephemerals[session][path] = before
+        self.digest = self._digest_before
+
+    # --- forgetting
+
+    def forget_applied(self) -> None:
+        """Forget what the tree has got to."""
+        applied = self._state.last_zxid
+        changes = self._changes
+        while changes and changes[0][0] <= applied:
+            zxid, path, _, size, count, quotas = changes.popleft()
+            self._size -= size
+            self._count -= count
+            if quotas:
+                self._use(quotas, -1)
+            znode = self._znodes.get(path)
+            if znode is not None and znode.zxid == zxid:
+                del self._znodes[path]
+        while self._created and self._created[0][0] <= applied:
+            zxid, session, path, _ = self._created.popleft()
+            self._forget_ephemeral(zxid, session, path)
+        while self._sessions_touched and self._sessions_touched[0][0] <= applied:
+            zxid, session = self._sessions_touched.popleft()
+            if self._sessions[session][0] == zxid:
+                del self._sessions[session]
+
+    def _forget_ephemeral(self, zxid: Zxid, session: int, path: str) -> None:
+        mine = self._ephemerals.get(session, {})
+        if mine.get(path) == zxid:
+            del mine[path]
+        if not mine:
+            self._ephemerals.pop(session, None)

@@ -1,0 +1,230 @@
+"""What each transaction does to the state.
+
+A transaction was checked when it was prepared, so nothing here refuses one: it is decoded, in full, and then done. Done
+again, where a log is replayed over a later state, it does no harm. `TRANSACTIONS` has both halves for each type.
+
+This module must not know of requests or callers, nor why a transaction was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from zkcore.errors import MalformedFrameError
+from zkcore.jute.codec import codec_of
+from zkcore.jute.records import (
+    ACL,
+    OPEN_ACL,
+    CheckVersionTxn,
+    CloseSessionTxn,
+    CreateContainerTxn,
+    CreateSessionTxn,
+    CreateTTLTxn,
+    CreateTxn,
+    DeleteTxn,
+    ErrorTxn,
+    SetACLTxn,
+    SetDataTxn,
+)
+from zkcore.tree.applied import EventType, Outcome
+from zkcore.tree.paths import parent_of
+from zkcore.tree.state import State
+from zkcore.tree.znode import CONTAINER_OWNER, MAX_TTL, STAT_SIZE, make_stat, read_stat, ttl_owner
+from zkcore.zxid import Zxid
+
+__all__ = ["TRANSACTIONS", "Effect"]
+
+Effect = tuple[int, str, tuple[tuple[EventType, str], ...], tuple[Outcome, ...]]
+"""An error code or 0, the path in question, what changed, and what became of each part."""
+
+Values = tuple[Any, ...]
+"""The fields of a body in wire order, and the offset behind it."""
+
+Decode = Callable[[bytes, int], Values]
+Do = Callable[[State, Zxid, int, int, Values], Effect]
+
+_CREATED = EventType.NODE_CREATED
+_DELETED = EventType.NODE_DELETED
+_DATA_CHANGED = EventType.NODE_DATA_CHANGED
+
+# The numbers of NoNodeError and NodeExistsError.
+_NO_NODE = -101
+_NODE_EXISTS = -110
+
+
+# --- znodes come -----------------------------------------------------------------------------------------------------
+
+
+def _create(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
+    path, data, acl, ephemeral, parent_cversion, _ = values
+    return _create_owned(state, zxid, time, (path, data, acl, parent_cversion), owner=session if ephemeral else 0)
+
+
+def _create_container(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
+    return _create_owned(state, zxid, time, values[:4], owner=CONTAINER_OWNER)
+
+
+def _create_ttl(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
+    return _create_owned(state, zxid, time, values[:4], owner=ttl_owner(values[4]))
+
+
+def _create_owned(state: State, zxid: Zxid, time: int, values: Values, *, owner: int) -> Effect:
+    path, data, acl, parent_cversion = values
+    parent = parent_of(path)
+    old = state.find(parent)
+    if old is None:
+        return _NO_NODE, path, (), ()
+    existed = state.find(path) is not None
+    if not existed:
+        record = (data or b"") + make_stat(zxid, zxid, zxid, time, time, 0, 0, 0, owner)
+        state.add(path, record, null=data is None, acl=_stored(acl))
+    # A replayed create may find the znode, and a parent that is already further on.
+    at = len(old) - STAT_SIZE
+    czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, parent_owner = read_stat(old, at)
+    counted = cversion + 1 if parent_cversion == -1 else parent_cversion
+    if counted > cversion:
+        cversion = counted
+    if zxid > pzxid:
+        pzxid = zxid
+    stat = make_stat(czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, parent_owner)
+    state.replace(parent, old, old[:at] + stat)
+    return (_NODE_EXISTS, path, (), ()) if existed else (0, path, ((_CREATED, path),), ())
+
+
+def _stored(acl: tuple[ACL, ...]) -> tuple[ACL, ...] | None:
+    return None if acl == OPEN_ACL else acl
+
+
+# --- znodes change ---------------------------------------------------------------------------------------------------
+
+
+def _set_data(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
+    path, data, version, _ = values
+    old = state.find(path)
+    if old is None:
+        return _NO_NODE, path, (), ()
+    czxid, _, pzxid, ctime, mtime, _, cversion, aversion, owner = read_stat(old, len(old) - STAT_SIZE)
+    new = (data or b"") + make_stat(czxid, zxid, pzxid, ctime, time, version, cversion, aversion, owner)
+    state.replace(path, old, new)
+    if data is None or len(old) == STAT_SIZE:
+        state.set_null(path, null=data is None)
+    if owner < 0:
+        state.renew(path, owner, before=mtime, after=time)
+    if state.quotas.usages:
+        state.count(path, 0, len(new) - len(old))
+    return 0, path, ((_DATA_CHANGED, path),), ()
+
+
+def _set_acl(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
+    path, acl, version, _ = values
+    old = state.find(path)
+    if old is None:
+        return _NO_NODE, path, (), ()
+    at = len(old) - STAT_SIZE
+    czxid, mzxid, pzxid, ctime, mtime, data_version, cversion, _, owner = read_stat(old, at)
+    stat = make_stat(czxid, mzxid, pzxid, ctime, mtime, data_version, cversion, version, owner)
+    state.replace(path, old, old[:at] + stat)
+    state.set_acl(path, _stored(acl))
+    return 0, path, (), ()
+
+
+def _check(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
+    return 0, values[0], (), ()
+
+
+# --- znodes go -------------------------------------------------------------------------------------------------------
+
+
+def _delete(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
+    path = values[0]
+    return (0, path, ((_DELETED, path),), ()) if _gone(state, zxid, path) else (_NO_NODE, path, (), ())
+
+
+def _gone(state: State, zxid: Zxid, path: str) -> bool:
+    """Delete a znode; its parent learns of it even if it was gone already. Says whether it was there."""
+    parent = parent_of(path)
+    old = state.find(parent)
+    if old is not None:
+        at = len(old) - STAT_SIZE
+        czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, owner = read_stat(old, at)
+        if zxid > pzxid:
+            stat = make_stat(czxid, mzxid, zxid, ctime, mtime, version, cversion, aversion, owner)
+            state.replace(parent, old, old[:at] + stat)
+    return state.remove(path) is not None
+
+
+# --- sessions, and what failed ---------------------------------------------------------------------------------------
+
+
+def _create_session(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
+    state.sessions[session] = values[0]
+    return 0, "", (), ()
+
+
+def _close_session(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
+    paths = values[0]
+    # The transaction names them; what the session has besides can only come from a replay, and must go too.
+    left = sorted(state.ephemerals.get(session, set()).difference(paths))
+    gone = tuple([(_DELETED, path) for path in (*paths, *left) if _gone(state, zxid, path)])
+    state.sessions.pop(session, None)
+    return 0, "", gone, ()
+
+
+def _error(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
+    return values[0], "", (), ()
+
+
+# --- bodies ----------------------------------------------------------------------------------------------------------
+
+
+def _of_a_child(unpack: Decode) -> Decode:
+    """Decode a body that begins with the path of a znode that has a parent."""
+
+    def decode(payload: bytes, at: int) -> Values:
+        values = unpack(payload, at)
+        _expect_a_child(values[0])
+        return values
+
+    return decode
+
+
+def _expect_a_child(path: str) -> None:
+    if not path.startswith("/") or path == "/":
+        raise MalformedFrameError(f"a transaction creates or deletes {path!r}")
+
+
+def _decode_ttl(payload: bytes, at: int) -> Values:
+    values = codec_of(CreateTTLTxn).unpack(payload, at)
+    _expect_a_child(values[0])
+    if not 1 <= values[4] <= MAX_TTL:
+        raise MalformedFrameError(f"a transaction creates {values[0]!r} with a time to live of {values[4]} ms")
+    return values
+
+
+def _decode_closing(payload: bytes, at: int) -> Values:
+    # Older logs of ZooKeeper have no body here.
+    values = codec_of(CloseSessionTxn).unpack(payload, at) if at < len(payload) else ((), at)
+    for path in values[0]:
+        _expect_a_child(path)
+    return values
+
+
+_decode_create = _of_a_child(codec_of(CreateTxn).unpack)
+_decode_delete = _of_a_child(codec_of(DeleteTxn).unpack)
+
+TRANSACTIONS: dict[int, tuple[Decode, Do]] = {
+    CreateTxn.TYPE: (_decode_create, _create),
+    CreateTxn.TYPE2: (_decode_create, _create),
+    CreateContainerTxn.TYPE: (_of_a_child(codec_of(CreateContainerTxn).unpack), _create_container),
+    CreateTTLTxn.TYPE: (_decode_ttl, _create_ttl),
+    DeleteTxn.TYPE: (_decode_delete, _delete),
+    DeleteTxn.TYPE_CLEANED: (_decode_delete, _delete),
+    SetDataTxn.TYPE: (codec_of(SetDataTxn).unpack, _set_data),
+    SetACLTxn.TYPE: (codec_of(SetACLTxn).unpack, _set_acl),
+    CheckVersionTxn.TYPE: (codec_of(CheckVersionTxn).unpack, _check),
+    CreateSessionTxn.TYPE: (codec_of(CreateSessionTxn).unpack, _create_session),
+    CloseSessionTxn.TYPE: (_decode_closing, _close_session),
+    ErrorTxn.TYPE: (codec_of(ErrorTxn).unpack, _error),
+}
+"""By the type of a transaction: how to read its body, and how to do it."""
