@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from sys import getrefcount
 from typing import Any
 
 import pytest
 from watched import CHILDREN, CREATED, DATA, DELETED, RECURSIVE, Readers, Watched
 
 from zkcore.errors import BadArgumentsError
-from zkcore.tree.applied import EventType
+from zkcore.tree.applied import Applied, EventType, Outcome
 from zkcore.tree.requests import Create, Delete, Exists, GetChildren, GetData, Request, SetData
 from zkcore.tree.watch_requests import (
     AddWatch,
@@ -236,6 +237,15 @@ def test_a_history_holds_whole_transactions_and_no_more_changes_than_it_may() ->
     world.happen(*[TOUCH] * 50)
     assert len(world.watches._history) == 4
     assert world.watches._history.floor == world.zxid - 4
+
+
+def test_a_history_keeps_nothing_alive_but_what_it_must_say() -> None:
+    # A Stat may hold on to the record that it was decoded from, data and all.
+    world = Reconnecting()
+    outcome = Outcome(5, 0, "/p", world.tree.read(Exists("/p")))
+    before = getrefcount(outcome)
+    world.watches.trigger(Applied(world.zxid + 1, 2, 1, 14, 0, "", ((DATA, "/p"),), (outcome,)))
+    assert getrefcount(outcome) == before
 
 
 def test_of_what_is_forgotten_it_is_forgotten_who_might_know() -> None:

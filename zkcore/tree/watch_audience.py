@@ -36,6 +36,8 @@ def audience_of(
     judged by the ACL that was theirs; only that of a znode made and made again is judged by the last one.
     """
 
+    access = tree.access  # the readers outlive this call, and shall not keep a whole tree
+
     def acl_of(event: WatchEvent) -> tuple[ACL, ...] | None:
         path = event.path
         if event.type is EventType.NODE_DELETED or (path in removed and tree.persisted(path) is None):
@@ -46,7 +48,7 @@ def audience_of(
         acl = acl_of(event)
         if acl is None:
             return None
-        return lambda session: tree.access.allows(acl, Permission.READ, ids_of(session))
+        return lambda session: access.allows(acl, Permission.READ, ids_of(session))
 
     # Most znodes have no ACL of their own: then nobody need be asked about, and the history keeps nothing of it.
     open_to_all = not removed and all(

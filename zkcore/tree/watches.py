@@ -45,7 +45,7 @@ from zkcore.tree.applied import Applied, EventType, WatchEvent
 from zkcore.tree.paths import parent_of, validate
 from zkcore.tree.requests import Exists, GetChildren, GetChildren2, GetData, Request
 from zkcore.tree.tree import Tree
-from zkcore.tree.watch_history import Audience, ChangeHistory, Reader, ancestors_of, changes_of
+from zkcore.tree.watch_history import Audience, ChangeHistory, Changes, Reader, ancestors_of, changes_of
 from zkcore.tree.watch_requests import (
     AddWatch,
     CatchUp,
@@ -216,13 +216,13 @@ class Watches:
         if not applied.changes:
             return []
         if audience is not None:
-            changes = tuple(changes_of(applied, audience))
+            changes = tuple(changes_of(applied.zxid, applied.changes, audience))
             self._history.record(applied, changes)
         else:
             self._history.record(applied)
             if not self._concern(applied.changes):
                 return []
-            changes = tuple(changes_of(applied))
+            changes = tuple(changes_of(applied.zxid, applied.changes))
         told: list[tuple[int, WatchEvent]] = []
         for event, reader, parent_event, parent_reader in changes:
             ended = self._data.take(event.path)
@@ -235,7 +235,7 @@ class Watches:
                 told += self._tell(parent_event, parent_reader, ended, lasting)
         return told
 
-    def _concern(self, changes: Iterable[tuple[EventType, str]]) -> bool:
+    def _concern(self, changes: Changes) -> bool:
         """Whether anybody might be told of any of this. Most of what happens concerns nobody, and shall cost next to
         nothing."""
         data, child = self._data.by_path, self._child.by_path
@@ -380,7 +380,7 @@ def _in_order(ended: Iterable[Missed], missed: Iterable[Missed]) -> tuple[Missed
 
 def _no_watcher(request: CheckWatches | RemoveWatches) -> NoWatcherError:
     return NoWatcherError(
-        f"the session has no watch of the type {WatcherType(request.type).name} on {request.path}", path=request.path
+        f"the session has no watch of the type {WatcherType(request.type).name} on {request.path!r}", path=request.path
     )
 
 
