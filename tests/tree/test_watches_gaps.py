@@ -11,6 +11,7 @@ from watched import CHILDREN, CREATED, DATA, DELETED, RECURSIVE, Readers, Watche
 from zkcore.errors import BadArgumentsError
 from zkcore.tree.applied import Applied, EventType, Outcome
 from zkcore.tree.requests import Create, Delete, Exists, GetChildren, GetData, Request, SetData
+from zkcore.tree.watch_history import ChangeHistory
 from zkcore.tree.watch_requests import (
     AddWatch,
     CatchUp,
@@ -237,6 +238,15 @@ def test_a_history_holds_whole_transactions_and_no_more_changes_than_it_may() ->
     world.happen(*[TOUCH] * 50)
     assert len(world.watches._history) == 4
     assert world.watches._history.floor == world.zxid - 4
+
+
+def test_a_transaction_of_several_changes_counts_with_all_of_them_and_goes_whole() -> None:
+    history = ChangeHistory(4)
+    for zxid, count in ((5, 3), (6, 1), (7, 1)):
+        history.record(Applied(zxid, 1, 1, 14, 0, "", ((DATA, "/p"),) * count))
+    assert (len(history), history.floor, history.last) == (2, 5, 7)
+    history.record(Applied(8, 1, 1, 14, 0, "", ((DATA, "/p"),) * 5))
+    assert (len(history), history.floor, history.last) == (0, 8, 8)
 
 
 def test_a_history_keeps_nothing_alive_but_what_it_must_say() -> None:
