@@ -27,7 +27,7 @@ __all__ = ["MOST_AT_ONCE", "MOST_OPERATIONS", "Entry", "History", "ZnodeHistory"
 MOST_OPERATIONS = 300
 """A key is closed when it has so many."""
 
-MOST_AT_ONCE = 8
+MOST_AT_ONCE = 12
 """And when more than so many are under way, those of unknown outcome included."""
 
 

@@ -1,8 +1,9 @@
 """Replicas with clients on them: the program that puts everything but sockets and threads under simulation.
 
-A few clients open sessions, write and read a handful of paths, set watches, move from replica to replica, fall silent
-and close. What they are told is judged by the Reference (clients.py). Wall clocks are wrong by up to an hour, since
-nothing may depend on them.
+A few clients open sessions, write and read a handful of paths, with reads of every level, set watches, move from
+replica to replica, fall silent and close. What they are told is judged by the Reference (clients.py), at once and by
+zxids; and at the end, by times alone, by a search for an order in which it can have happened (linearizability.py). Wall
+clocks are wrong by up to an hour, since nothing may depend on them.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from zkcore.errors import SessionClosedError, ZkcoreError
+from zkcore.errors import BadArgumentsError, SessionClosedError, ThrottledError, ZkcoreError
 from zkcore.replica.answers import Answer, Attached, Detached, Replied, SessionEnded, Touched, WatchFired
+from zkcore.replica.levels import Read, ReadLevel, Sync
 from zkcore.replica.replica import Replica
 from zkcore.testing.clients import Client, Reference
 from zkcore.testing.histories import ZnodeHistory
@@ -34,8 +36,8 @@ __all__ = ["Replicas"]
 
 _ANSWERS = (Attached, Detached, Replied, SessionEnded, Touched, WatchFired)
 
-_LEAVES = ("/a/x", "/a/y", "/b/x")
-_PATHS = ("/a", "/b", *_LEAVES)
+_LEAVES = ("/a/x", "/b/x", "/c")
+_PATHS = ("/a", "/b", *_LEAVES, "/c", "/c")
 _MOST_STEPS = 20_000
 _EPOCH_MS = 1_600_000_000_000
 _HOUR_MS = 3_600_000
@@ -81,6 +83,7 @@ class Replicas:
     def __init__(self, plan: Plan) -> None:
         self._config = plan.config
         self._limits = plan.limits
+        self._transfer_share = plan.transfer_share
         rng = random_stream(plan.seed, "clients")
         self._walls = {me: _EPOCH_MS + rng.randrange(-_HOUR_MS, _HOUR_MS) for me in plan.config.members}
         self._timeout_ms = rng.choice((300, 2000, 10_000))
@@ -89,6 +92,8 @@ class Replicas:
         self._writes = self._looks = 0
         self._reference: Reference | None = None
         self.history = ZnodeHistory(_LEAVES)
+        self.verdict: Verdict | None = None
+        """What the search for an order came to, at the end."""
 
     def _judge(self, node: Node) -> Reference:
         if self._reference is None:
@@ -121,11 +126,13 @@ class Replicas:
     # --- what clients do
 
     def step(self, node: Node, rng: Random) -> None:
-        """One act of one client."""
+        """One act of one client; now and then the leader hands over."""
         replica = _replica(node)
         if not replica.serving:
             return
         assert isinstance(node.machine, _Machine)
+        if replica.next_zxid is not None and rng.random() < self._transfer_share:
+            self._transfer(node, replica, rng)
         here = [client for client in self._clients if client.node == node.me]
         if not here or rng.random() < 0.1:
             self._come(node, node.machine, rng)
@@ -144,13 +151,21 @@ class Replicas:
                 replica.touch(client.session, node.now, node.machine.now_ms)
             else:
                 request = self._draw_request(rng)
-                xid = replica.submit(client.session, request, node.machine.now_ms)
-                client.closing = client.closing or isinstance(request, CloseSession)
-                self._judge(node).submitted(client, xid, request)
                 if request.writes:
-                    self.history.asked(node.now, client.number, client.session, xid=xid, request=request)
+                    self._submit(node, client, request, linearizable=True)
+                    client.closing = client.closing or isinstance(request, CloseSession)
+                else:
+                    self._read(node, client, request, rng)
         except SessionClosedError:
             pass  # it was detached by what was fed just before; the client is about to be told
+        except ThrottledError:
+            node.sightings.see("throttled")
+
+    def _transfer(self, node: Node, replica: Replica, rng: Random) -> None:
+        try:
+            replica.transfer(rng.choice(self._config.members) if rng.random() < 0.5 else None)
+        except BadArgumentsError:
+            node.sightings.see("transfer refused")
 
     def _come(self, node: Node, machine: _Machine, rng: Random) -> None:
         """A client without a replica comes here, or one that has heard nothing of its own for a while."""
@@ -171,6 +186,42 @@ class Replicas:
         except ZkcoreError:
             return  # no leader, or not as far as the client: it tries again some time
         client.node = node.me
+
+    def _read(self, node: Node, client: Client, request: Request[Any], rng: Random) -> None:
+        """A read of any level."""
+        draw = rng.random()
+        if draw < 0.4:
+            self._submit(node, client, request)
+        elif draw < 0.65:
+            self._submit(node, client, request, read=Read.LINEARIZABLE, linearizable=True)
+        elif draw < 0.8:
+            self._submit(node, client, Sync(), read=Read.LINEARIZABLE)
+            self._submit(node, client, request, linearizable=True)
+        elif draw < 0.9:
+            self._submit(node, client, request, read=Read.at_least(self._judge(node).answered))
+        else:
+            self._read_at_once(node, client, request)
+
+    def _submit(
+        self, node: Node, client: Client, request: Request[Any], *, read: ReadLevel = Read.SESSION,
+        linearizable: bool = False,
+    ) -> None:  # fmt: skip
+        """`linearizable` requests are those that must fit into one order of all of them."""
+        assert isinstance(node.machine, _Machine)
+        assert client.session is not None
+        xid = node.machine.replica.submit(client.session, request, node.machine.now_ms, read=read)
+        self._judge(node).submitted(client, xid, request, read=read)
+        if linearizable:
+            self.history.asked(node.now, client.number, client.session, xid=xid, request=request)
+
+    def _read_at_once(self, node: Node, client: Client, request: Request[Any]) -> None:
+        assert client.session is not None
+        result, failed = None, None
+        try:
+            result = _replica(node).read(client.session, request)
+        except ZkcoreError as error:
+            failed = error
+        self._judge(node).read_at_once(client, request, result, failed)
 
     def _draw_request(self, rng: Random) -> Request[Any]:
         path = rng.choice(_PATHS)
@@ -210,6 +261,8 @@ class Replicas:
         if isinstance(event, Replied):
             if event.xid == 0:
                 client.ready = event.error is None
+                if event.error is not None:
+                    client.end()  # there was no room for a session; it tries again some time
             else:
                 judge.replied(client, event.xid, event.result, event.error)
                 self.history.answered(
@@ -251,8 +304,9 @@ class Replicas:
             self._check_tree(node, every=1)
         self._judge(node).check_end()
         found = check(self.history.operations(), Register(), max_steps=_MOST_STEPS)
+        self.verdict = found.verdict
         if found.verdict is Verdict.BROKEN:
-            node.oracle.fail("X17", found.why)
+            node.oracle.fail("linearizable", found.why)
 
     def _check_tree(self, node: Node, *, every: int) -> None:
         """Where it is as far as the reference's, the tree of `node` is equal to it; look at one in `every`."""
