@@ -296,7 +296,7 @@ class NotLeadingError(ZkcoreError):
 
 
 class TransferFailedError(ZkcoreError):
-    """The leadership was not handed over: the node that was asked to still leads, or has stopped."""
+    """The leadership was not handed over: the node that was asked to leads on, or ceased to before anybody could."""
 
     retryable = True
 

@@ -14,7 +14,15 @@ import pytest
 from zkcore.client.client import Client
 from zkcore.client.embedded import EmbeddedPort
 from zkcore.client.port import SessionState
-from zkcore.errors import ConnectionLostError, InvariantViolation, StorageFailedError, ZkcoreError
+from zkcore.errors import (
+    BadArgumentsError,
+    ConnectionLostError,
+    InvariantViolation,
+    NotLeadingError,
+    StorageFailedError,
+    TransferFailedError,
+    ZkcoreError,
+)
 from zkcore.replica import host as host_module
 from zkcore.replica.host import Host
 from zkcore.replica.pump import Pump
@@ -100,7 +108,13 @@ class Recorder:
 class Hosts:
     """Hosts on one loop and one network, `storages` in the order of their numbers; those of `on_thread` save there."""
 
-    def __init__(self, *storages: MemoryStorage, on_thread: Sequence[PeerId] = (), snapshot_every: int = 1000) -> None:
+    def __init__(
+        self,
+        *storages: MemoryStorage,
+        on_thread: Sequence[PeerId] = (),
+        snapshot_every: int = 1000,
+        limits: Limits | None = None,
+    ) -> None:
         self.config = EnsembleConfig(range(1, len(storages) + 1))
         self.network = LocalNetwork()
         self.pump = Pump()
@@ -108,7 +122,7 @@ class Hosts:
         self.hosts: dict[PeerId, Host] = {}
         for me, storage in enumerate(storages, 1):
             self.hosts[me] = Host(
-                Replica(me, self.config, storage, limits=Limits(deliver_bytes=300)),
+                Replica(me, self.config, storage, limits=limits if limits is not None else Limits(deliver_bytes=300)),
                 self._connector(me),
                 pump=self.pump,
                 save_on_thread=me in on_thread,
@@ -461,6 +475,59 @@ def test_hosts_of_two_loops_cannot_share_a_pump() -> None:
     run(main(LocalNetwork()))
     with pytest.raises(RuntimeError):
         run(main(LocalNetwork()))
+
+
+# --- bounds and hand-overs
+
+
+def test_a_client_that_keeps_to_no_bound_is_detached_and_may_come_again() -> None:
+    async def main() -> None:
+        async with Hosts(MemoryStorage(), limits=Limits(outstanding_proposals=4)) as hosts:
+            client = await hosts.client()
+            hosts.ports[0]._most_requests = 100
+            outcomes = await asyncio.gather(*(client.set("/", b"") for _ in range(5)), return_exceptions=True)
+            assert {type(outcome) for outcome in outcomes} == {ConnectionLostError}
+            assert (await client.exists("/")) is not None
+
+    run(main())
+
+
+@pytest.mark.parametrize("end", ["stopped", "halted"])
+def test_a_hand_over_under_way_ends_with_its_host(end: str) -> None:
+    async def main() -> None:
+        storages = [GatedStorage() for _ in range(3)]
+        async with Hosts(*storages, on_thread=[1, 2, 3]) as hosts:
+            await until(hosts.serving)
+            leader = hosts.hosts[hosts.leader]
+            target = next(me for me in hosts.hosts if me != hosts.leader)
+            storages[target - 1].gate.clear()
+            await (await hosts.client(hosts.leader)).create("/that-the-target-lacks")
+            handing_over = asyncio.create_task(leader.transfer(target))
+            await until(lambda: leader.replica.status().handing_over_to == target)
+            if end == "stopped":
+                hosts.stop(hosts.leader)
+            else:
+                leader._halt(InvariantViolation("a bug"))
+            with pytest.raises(TransferFailedError):
+                await handing_over
+            storages[target - 1].gate.set()
+
+    run(main())
+
+
+def test_a_host_that_does_not_run_hands_nothing_over() -> None:
+    async def main() -> None:
+        hosts = Hosts(MemoryStorage())
+        with pytest.raises(NotLeadingError):
+            await hosts.hosts[1].transfer()
+        async with hosts:
+            await until(hosts.serving)
+            with pytest.raises(BadArgumentsError):
+                await hosts.hosts[1].transfer()
+        with pytest.raises(NotLeadingError):
+            await hosts.hosts[1].transfer()
+
+    run(main())
 
 
 # --- threads

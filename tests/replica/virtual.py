@@ -13,6 +13,7 @@ from typing import Any
 from attrs import evolve
 
 from zkcore.replica.answers import Attached, Detached, Replied, SessionEnded, Touched, WatchFired
+from zkcore.replica.levels import Read, ReadLevel
 from zkcore.replica.replica import Replica
 from zkcore.storage.storage import MemoryStorage
 from zkcore.tree.requests import Request
@@ -26,24 +27,24 @@ START_MS = 1_700_000_000_000
 
 
 class Ensemble:
-    """Replicas 1 to `count`, linked with one another."""
+    """Replicas 1 to `count`, and then the observers, linked with one another."""
 
     def __init__(
-        self, count: int = 3, *, limits: Limits | None = None, slow: tuple[int, ...] = ()
+        self, count: int = 3, *, observers: int = 0, limits: Limits | None = None, slow: tuple[int, ...] = ()
     ) -> None:
-        self.config = EnsembleConfig(range(1, count + 1))
+        self.config = EnsembleConfig(range(1, count + 1), observers=range(count + 1, count + observers + 1))
         self.limits = limits if limits is not None else Limits()
         self.slow = slow  # these apply one transaction with each input
         self.now = START_MS
-        self.storages = {me: MemoryStorage() for me in self.config.voters}
+        self.storages = {me: MemoryStorage() for me in self.config.members}
         self.replicas: dict[int, Replica] = {}
-        self.told: dict[int, list[Any]] = {me: [] for me in self.config.voters}
+        self.told: dict[int, list[Any]] = {me: [] for me in self.config.members}
         self.flying: dict[tuple[int, int], deque[Message]] = {}
         self.held: set[tuple[int, int]] = set()
         self.cuts: set[frozenset[int]] = set()
-        self.reports: dict[int, deque[tuple[str, int]]] = {me: deque() for me in self.config.voters}
+        self.reports: dict[int, deque[tuple[str, int]]] = {me: deque() for me in self.config.members}
         self.acting: set[int] = set()
-        for me in self.config.voters:
+        for me in self.config.members:
             self.start(me)
 
     # --- replicas and links
@@ -72,7 +73,7 @@ class Ensemble:
             self._link(a, b)
 
     def isolate(self, me: int) -> None:
-        self.cut(*((me, other) for other in self.config.voters if other != me))
+        self.cut(*((me, other) for other in self.config.members if other != me))
 
     def hold(self, *directions: tuple[int, int]) -> None:
         """What is sent in these directions stays on its way until `release`, and nobody learns of it."""
@@ -215,15 +216,17 @@ class Ensemble:
         assert self.replies(me, session) == [Replied(session, 0, None, None)]
         return session
 
-    def submit(self, me: int, session: int, *requests: Request[Any]) -> list[int]:
+    def submit(
+        self, me: int, session: int, *requests: Request[Any], read: ReadLevel = Read.SESSION
+    ) -> list[int]:
         """Give a replica requests in one batch; their xids. Nothing is delivered yet."""
-        xids = [self.replicas[me].submit(session, request, self.now) for request in requests]
+        xids = [self.replicas[me].submit(session, request, self.now, read=read) for request in requests]
         self.act(me)
         return xids
 
-    def ask(self, me: int, session: int, request: Request[Any]) -> Any:
+    def ask(self, me: int, session: int, request: Request[Any], *, read: ReadLevel = Read.SESSION) -> Any:
         """The answer to a request, or what it raises."""
-        (xid,) = self.submit(me, session, request)
+        (xid,) = self.submit(me, session, request, read=read)
         self.settle()
         answer = self.replies(me, session)[-1]
         assert answer.xid == xid

@@ -23,6 +23,7 @@ from zkcore.errors import (
     SessionClosedError,
     SessionError,
 )
+from zkcore.replica.levels import Read
 from zkcore.sync.port import LoopThread, run
 from zkcore.tree.applied import WatchEvent
 
@@ -73,6 +74,23 @@ def test_the_verbs_block_and_answer(client: blocking.Client) -> None:
         client.delete("/a", version=7)
     with pytest.raises(BadArgumentsError):
         client.create("no path")
+
+
+def test_reads_are_as_fresh_as_they_are_asked_to_be(cluster: blocking.LocalCluster, client: blocking.Client) -> None:
+    with cluster.client() as other:
+        client.create("/a", b"one")
+        zxid = client.last_zxid
+        for read in (Read.LINEARIZABLE, Read.at_least(zxid)):
+            assert other.get("/a", read=read).data == b"one"
+        for number in range(10):
+            client.set("/a", b"%d" % number)
+            assert other.sync() >= client.get("/a").stat.mzxid
+            for level in (Read.LOCAL, Read.SESSION):
+                assert other.get("/a", read=level).data == b"%d" % number
+        assert other.exists("/a", read=Read.LINEARIZABLE) is not None
+        assert other.get_children("/a", read=Read.LOCAL) == []
+        with pytest.raises(BadArgumentsError):
+            other.exists("/a", read=Read.at_least(1 << 50))
 
 
 def test_several_threads_share_one_client(client: blocking.Client) -> None:
@@ -334,6 +352,22 @@ def test_a_lost_lease_says_so_and_its_end_is_quiet(cluster: blocking.LocalCluste
             with pytest.raises(LockNotHeldError):
                 lock.release()
     assert "lost" in repr(lease) or "released" in repr(lease)
+
+
+def test_leaders_hand_over_and_nodes_explain_themselves_in_blocking_code() -> None:
+    with blocking.local_cluster(3, observers=1) as cluster, cluster.client() as client:
+        client.create("/a")
+        old = cluster.wait_for_leader()
+        new = cluster.transfer()
+        assert new != old
+        assert cluster.transfer(old) == old
+        client.sync()
+        cluster.stop_node(old)
+        client.set("/a", b"still here")
+        assert f"node {old}: down" in cluster.explain()
+        cluster.start_node(old)
+        with pytest.raises(BadArgumentsError):
+            cluster.transfer(4)
 
 
 def test_nodes_are_killed_and_started_from_any_thread(cluster: blocking.LocalCluster, client: blocking.Client) -> None:

@@ -12,7 +12,8 @@ from textwrap import dedent
 import pytest
 
 from zkcore.testing.checkers import Violation
-from zkcore.testing.scenario import Scenario, ScenarioError
+from zkcore.testing.interpreter import ScenarioError
+from zkcore.testing.scenario import Scenario
 from zkcore.testing.scenario_guards import GUARDS, unguarded
 from zkcore.zab.learner import Learner
 
@@ -86,7 +87,7 @@ def test_what_comments_say_by_name_can_be_asked_for() -> None:
         ("nodes 3\n\n\nqqq", "small:4: there is no command `qqq`; there are: nodes, start,"),
         ("start 1", "small:1: there are no nodes yet; begin with `nodes 3`"),
         ("nodes three", "small:1: `nodes three`: 'three' is not a number; it is `nodes VOTERS"),
-        ("nodes 3 tick=5", "'tick=5' is neither `observers=N` nor a field of Limits"),
+        ("nodes 3 tick=5", "'tick' is no field of Limits, and none of observers, groups, weights and filler"),
         ("nodes 3 tick_ms=0", "Limits.tick_ms is 0"),
         ("nodes", "small:1: `nodes`: a word is missing; it is `nodes VOTERS"),
         ("nodes 3\nstart 4", "small:2: there is no node 4; there are 1, 2, 3"),
@@ -105,6 +106,7 @@ def test_what_comments_say_by_name_can_be_asked_for() -> None:
         ("nodes 3\nstart\nsnapshot 1", "small:3: node 1 has applied nothing yet"),
         ("nodes 3\nsave", "`save`: a word is missing; it is `save ID ...`"),
         ("nodes 3\nstart 1 2\nelect 1 2", "small:3: node 1 does not come to lead"),
+        ("nodes 3\nstart 1 2\nelect 2 3", "small:3: node 3 is down"),
         ("nodes 1\nexpect-violation X9", "small: X9 was expected to break, and did not"),
         ("----\nok", "small:1: ---- without a command before it"),
     ],
@@ -185,6 +187,68 @@ def test_what_is_under_way_vanishes_with_a_link_that_is_dropped() -> None:
 def test_nodes_that_are_kept_apart_stay_apart_until_they_are_linked_by_name() -> None:
     assert output("nodes 2\nstart\nunlink 1 2\nrun 100\n\nsent") == []
     assert output("nodes 2\nstart\nunlink 1 2\nlink 1 2\nelect 2\n\nstate 2")[0].startswith("2 established LEADING")
+
+
+def test_an_end_that_has_not_heard_of_a_new_link_yet_speaks_to_nobody() -> None:
+    """1 has heard that its link broke and that it is up again; 2 still believes in the old one."""
+    text = """
+        nodes 2
+        start
+        elect 2
+        drop 2>1
+        link 1 2 unheard
+
+        propose 2 a
+
+        sent
+    """
+    assert output(text)[-1] == "2 > 1  linked"
+    assert output(text + "\n\ndeliver 1>2 all\n")[-3:] == [
+        "2 -- 1  lost",
+        "2 -- 1  linked",
+        "2 -> 1  VOTE LEADING for 2 zxid=0x0_00000000 epoch=1 round=1",
+    ]
+
+
+def test_a_loss_that_an_end_was_never_told_of_takes_the_link_with_it() -> None:
+    assert output("nodes 2\nstart\nlink 1 2 unheard\nunlink 1 2\n\nsent") == []
+
+
+def test_a_disk_that_was_replaced_is_known_to_be_another() -> None:
+    text = LED + "propose 2 a\nstabilize\ncrash 2\nwipe 2\n\nstart 2\n"
+    assert output(text) == ["2 starts: accepted=0 current=0 snapshot=0x0_00000000 last=0x0_00000000 lost its EPOCHS"]
+    assert output(text + "\nstart 3\nsettle\n")[-1] == "all follow 1"
+
+
+def test_a_leader_hands_over_or_refuses() -> None:
+    assert output(LED + "\ntransfer 2 1\nsettle")[-1] == "all follow 1"
+    (refusal,) = output(LED + "\ntransfer 2 3")
+    assert refusal.startswith("2 refuses: BadArgumentsError: server 3 cannot take over")
+
+
+def test_observers_groups_and_weights_are_part_of_an_ensemble() -> None:
+    text = "nodes 4 observers=1 groups=1,2/3,4 weights=1:2,2:1,3:1,4:2 tick_ms=20\nstart\n\nelect 4\n\nstate 5"
+    assert output(text)[0].startswith("5 established OBSERVING leader=4")
+
+
+def test_a_snapshot_with_a_filler_is_sent_in_pieces() -> None:
+    text = """
+        nodes 3 filler=100 snapshot_chunk_bytes=50 retained_records=1
+        start 1 2
+        elect 2
+        propose 2 a b c
+        stabilize
+        snapshot 2
+        start 3
+        until 2>3 SNAP 2 3
+
+        stabilize 2 3
+    """
+    assert [line for line in output(text) if "saved CHUNK" in line] == [
+        "3 saved CHUNK of snapshot 0x1_00000003 0+50",
+        "3 saved CHUNK of snapshot 0x1_00000003 50+50",
+        "3 saved CHUNK of snapshot 0x1_00000003 100+12",
+    ]
 
 
 def test_a_failing_disk_throws_the_peer_away_and_the_next_begins_from_what_it_kept() -> None:

@@ -12,7 +12,7 @@ from attrs import frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zkcore.testing.network import LATE_NS, Network
+from zkcore.testing.network import Network
 from zkcore.zab.messages import Message, PeerId, Ping
 
 
@@ -185,21 +185,10 @@ def test_a_clogged_direction_delivers_all_at_once_in_order_and_the_other_is_not_
     net.clock.run(20_000)
     assert net.watchers[2].heard == [(1, "linked"), *((1, number) for number in range(1, 11))]
     assert net.network.message_faults == {"clog": 10}
-    assert net.network.late_until == {1: 0, 2: 0}
     net.send(1, 2)
     net.clock.run(7_001)
     assert net.watchers[2].heard[-1] == (1, 11)
     assert net.network.message_faults == {"clog": 10}
-
-
-def test_the_network_knows_until_when_old_news_may_arrive() -> None:
-    net = Net()
-    net.clock.run()
-    until = net.clock.now + 2 * LATE_NS
-    net.network.clog(1, 2, until)
-    net.send(1, 2)
-    net.send(2, 1)
-    assert net.network.late_until == {1: 0, 2: until}
 
 
 def test_a_slow_direction_is_slow_until_it_is_mended_and_keeps_the_order() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from sys import getrefcount
 from typing import Any
 
 import pytest
 from watched import CHILDREN, CREATED, DATA, DELETED, RECURSIVE, Readers, Watched
 
 from zkcore.errors import BadArgumentsError
-from zkcore.tree.applied import EventType
+from zkcore.tree.applied import Applied, EventType, Outcome
 from zkcore.tree.requests import Create, Delete, Exists, GetChildren, GetData, Request, SetData
+from zkcore.tree.watch_history import ChangeHistory
 from zkcore.tree.watch_requests import (
     AddWatch,
     CatchUp,
@@ -106,6 +108,13 @@ def test_events_come_in_the_order_in_which_the_watches_are_named() -> None:
     assert [event[:2] for event in world.told(request)] == [
         (DATA, "/p"), (DELETED, "/p/a"), (DATA, "/p/n"), (CREATED, "/p"), (DELETED, "/p/a"), (CHILDREN, "/p"),
     ]  # fmt: skip
+
+
+def test_a_deletion_is_dated_by_its_own_transaction_the_last_if_there_were_several() -> None:
+    world = Reconnecting()
+    world.happen(Delete("/p/n"), SetData("/p", b""), Create("/p/n"), Delete("/p/n"), SetData("/p", b""))
+    request = SetWatches(world.since, data=["/p/n"], child=["/p/n"])
+    assert world.told(request) == [(DELETED, "/p/n", 4), (DELETED, "/p/n", 4)]
 
 
 def test_a_deletion_that_is_forgotten_is_dated_by_the_state_that_shows_it() -> None:
@@ -218,6 +227,12 @@ def test_more_than_a_session_is_handed_at_once_becomes_a_resync_of_what_missed_a
     assert world.told(request) == [("resync", "/p/n", 0, 4), ("resync", "/p", 0, 4)]
 
 
+def test_too_many_events_of_children_are_a_resync_of_their_parents_watch_too() -> None:
+    world = Reconnecting(most=1)
+    world.happen(Create("/p/a"), Create("/p/b"))
+    assert world.told(CatchUp(world.since, persistent=["/p", "/p/n"])) == [("resync", "/p", 0, 2)]
+
+
 def test_a_history_holds_whole_transactions_and_no_more_changes_than_it_may() -> None:
     world = Reconnecting(history=4)
     world.happen(*[TOUCH] * 50)
@@ -225,10 +240,39 @@ def test_a_history_holds_whole_transactions_and_no_more_changes_than_it_may() ->
     assert world.watches._history.floor == world.zxid - 4
 
 
+def test_a_transaction_of_several_changes_counts_with_all_of_them_and_goes_whole() -> None:
+    history = ChangeHistory(4)
+    for zxid, count in ((5, 3), (6, 1), (7, 1)):
+        history.record(Applied(zxid, 1, 1, 14, 0, "", ((DATA, "/p"),) * count))
+    assert (len(history), history.floor, history.last) == (2, 5, 7)
+    history.record(Applied(8, 1, 1, 14, 0, "", ((DATA, "/p"),) * 5))
+    assert (len(history), history.floor, history.last) == (0, 8, 8)
+
+
+def test_a_history_keeps_nothing_alive_but_what_it_must_say() -> None:
+    # A Stat may hold on to the record that it was decoded from, data and all.
+    world = Reconnecting()
+    outcome = Outcome(5, 0, "/p", world.tree.read(Exists("/p")))
+    before = getrefcount(outcome)
+    world.watches.trigger(Applied(world.zxid + 1, 2, 1, 14, 0, "", ((DATA, "/p"),), (outcome,)))
+    assert getrefcount(outcome) == before
+
+
+def test_of_what_is_forgotten_it_is_forgotten_who_might_know() -> None:
+    world = Reconnecting(history=4)
+    for _ in range(9):
+        world.propose(TOUCH, session=2)
+        world.watches.trigger(world.commit_quietly()[1], Readers())
+    assert len(world.watches._history._restricted) == 4
+    world.watches.restart(world.zxid)
+    assert len(world.watches._history._restricted) == 0
+
+
 def test_nothing_before_a_restored_snapshot_is_known() -> None:
     world = Reconnecting()
     world.happen(TOUCH, TOUCH)
     world.watches.restart(world.zxid)
+    assert not world.watches._history._entries
     assert world.told(CatchUp(world.since + 1, persistent=["/p/n"])) == [("resync", "/p/n", 1, 2)]
     assert world.told(CatchUp(world.since + 2, persistent=["/p/n"])) == []
     world.happen(TOUCH)
@@ -286,6 +330,18 @@ def test_a_watch_set_in_a_pause_tells_what_happens_from_then_on() -> None:
     world.watch(AddWatch("/p/m"), AddWatch("/p/m", RECURSIVE), AddWatch("/p/n"))
     world.happen(SetData("/p/m", b""))
     assert resumed(world) == [(DATA, "/p/n", 1), (DATA, "/p/m", 3)]
+
+
+def test_two_watches_on_one_path_get_one_resync_from_where_the_first_of_them_stood() -> None:
+    both = [AddWatch("/p"), AddWatch("/p", RECURSIVE)]
+    for first, second in (both, reversed(both)):
+        world = Reconnecting(history=1)
+        world.watch(first)
+        world.watches.pause(1)
+        world.happen(SetData("/p", b""))
+        world.watch(second)
+        world.happen(SetData("/p", b""), SetData("/p", b""))
+        assert resumed(world) == [("resync", "/p", 0, 3)]
 
 
 def test_a_watch_removed_in_a_pause_has_missed_nothing_when_it_is_set_again() -> None:

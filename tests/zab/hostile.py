@@ -178,8 +178,9 @@ def invented(ensemble: HostileEnsemble, about: PeerId, *, kind: int, one: int, o
     """A message of any kind, with numbers that are those of `about`, or nearly: chosen by `one` and `other`."""
     status = ensemble.peer(about).status()
     zxids = [
-        status.last_logged, status.last_committed, status.last_logged + 1, max(status.last_logged - 1, 0),
-        Z(status.current_epoch, 0), Z(status.current_epoch, 1), Z(status.current_epoch + 1, 1), status.snapshot, 0,
+        status.last_logged, status.last_committed, status.last_logged + 1, status.last_logged + 3,
+        max(status.last_logged - 1, 0), Z(status.current_epoch, 0), Z(status.current_epoch, 1),
+        Z(status.current_epoch + 1, 1), status.snapshot, 0,
     ]  # fmt: skip
     epochs = [status.current_epoch, status.accepted_epoch, status.accepted_epoch + 1, 0, status.accepted_epoch + 9]
     members = [*ensemble.config.members, NOBODY]

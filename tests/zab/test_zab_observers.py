@@ -274,7 +274,9 @@ def test_an_observer_waits_until_the_epoch_is_established() -> None:
     d.hears(1, d.ack_epoch(1))
     d.hears(5, FollowerInfo(1))
     assert d.hears(5, AckEpoch(None, 0, 0, ())) == ""  # it is won, and its history not yet committed
-    assert d.hears(1, Ack(Z(2, 0))).splitlines()[-9:] == script("""
+    assert (
+        d.hears(1, Ack(Z(2, 0))).splitlines()[-9:]
+        == script("""
         message   1  UPTODATE committed=0x1_00000002
         message   4  DIFF from 0x0_00000000
         message   5  DIFF from 0x0_00000000
@@ -284,6 +286,7 @@ def test_an_observer_waits_until_the_epoch_is_established() -> None:
         message   5  NEWLEADER epoch=2
         message   4  COMMIT 0x1_00000002
         message   5  COMMIT 0x1_00000002""").splitlines()
+    )
 
 
 def test_a_former_voter_is_cut_down_to_what_is_committed() -> None:

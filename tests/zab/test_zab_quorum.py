@@ -118,9 +118,7 @@ def by_definition(config: EnsembleConfig, ids: frozenset[int]) -> bool:
     groups = config.groups or (config.voters,)
     weighty = [group for group in groups if sum(weights[voter] for voter in group) > 0]
     won = [
-        group
-        for group in weighty
-        if sum(weights[v] for v in group if v in ids) > sum(weights[v] for v in group) / 2
+        group for group in weighty if sum(weights[v] for v in group if v in ids) > sum(weights[v] for v in group) / 2
     ]
     return len(won) > len(weighty) / 2
 

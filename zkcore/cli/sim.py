@@ -2,7 +2,8 @@
 
 `run` stops at the first seed that breaks an invariant and says how to replay it; `replay` runs that seed again, event
 for event, and prints what happened. A seed must be the same world whenever it is run: `run` repeats a share of them in
-another process with another hash seed, and `hashes` prints what can be compared.
+another process with another hash seed, and `hashes` prints what can be compared. `scenario` and `shrink` are in
+scenario.py.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import NamedTuple
 
+from zkcore.cli import scenario
 from zkcore.cli.totals import Totals
 from zkcore.testing.faults import Plan
 from zkcore.testing.load import BarePeers, Program
@@ -61,6 +63,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     hashes = actions.add_parser("hashes", help="print the hash of each seed's trace, to compare with another run")
     hashes.add_argument("--every", type=int, default=1, metavar="N", help="only seeds that N divides")
     hashes.set_defaults(run=_hashes)
+
+    scenario.add_to(actions, PROGRAMS)
 
     for parser in (run, hashes):
         parser.add_argument("--seeds", type=int, default=200, metavar="N", help="how many seeds (default: %(default)s)")

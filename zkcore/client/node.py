@@ -171,7 +171,8 @@ class Node:
         """Hand the leadership over to the voter `target`, by default to the one that lacks least; who leads then.
 
         Raises NotLeadingError where this node does not lead, BadArgumentsError for a `target` that cannot take over
-        now, and TransferFailedError where it did not, and this node still leads. Cancelling it stops the wait alone.
+        now, and TransferFailedError where nobody took over: this node leads on, or has stopped leading for another
+        reason. Cancelling it stops the wait, not the transfer.
         """
         return await self._host.transfer(target)
 

@@ -177,7 +177,8 @@ class Host:
         that arrive meanwhile wait.
 
         Raises NotLeadingError where this node does not lead, BadArgumentsError for a `target` that cannot take over
-        now, and TransferFailedError where this node goes on leading. Cancelling it stops the wait, not the transfer.
+        now, and TransferFailedError where nobody took over: this node leads on, or has stopped leading for another
+        reason. Cancelling it stops the wait, not the transfer.
         """
         if self._loop is None or not self.running:
             raise NotLeadingError(None)
@@ -412,13 +413,14 @@ class Host:
         """The leadership has moved when this node follows a leader that is established, whoever it is."""
         if isinstance(event, TransferFailed):
             self._fail_transfers(str(event))
-        elif isinstance(event, RoleChanged) and event.established and event.leader is not None:
-            if event.leader == self.replica.me:
-                self._fail_transfers("this node was elected again")
-            for moved in self._transfers:
-                if not moved.done():
-                    moved.set_result(event.leader)
-            self._transfers.clear()
+        elif isinstance(event, RoleChanged):
+            if event.leader is None or event.leader == self.replica.me:
+                self._fail_transfers(f"the leadership ended, and nobody has taken over: {event.why}")
+            elif event.established:
+                for moved in self._transfers:
+                    if not moved.done():
+                        moved.set_result(event.leader)
+                self._transfers.clear()
 
     def _fail_transfers(self, why: str) -> None:
         for moved in self._transfers:

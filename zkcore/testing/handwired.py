@@ -7,6 +7,8 @@ waits. The checkers of the simulator look at every step, and a broken invariant 
 What is under way on a link (links.py) waits until it is delivered or the link is dropped. A save is over at once unless
 saves of that node are held.
 
+Steps of many at once, as an undisturbed ensemble takes them, are in undisturbed.py.
+
 Every step says what came of it in `lines`, one line for each message, event, write and link, as they print themselves.
 A step that cannot be taken as things stand raises RefusedError, and changes nothing.
 """
@@ -14,16 +16,16 @@ A step that cannot be taken as things stand raises RefusedError, and changes not
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Any
 
 from zkcore.errors import ZkcoreError
 from zkcore.storage.storage import MemoryStorage, prefix_of
 from zkcore.testing.checkers import Oracle, Violation, chain
-from zkcore.testing.links import Links, News
+from zkcore.testing.links import Item, Links, News
 from zkcore.zab.limits import Limits
-from zkcore.zab.messages import Message, PeerId, Role
+from zkcore.zab.messages import Message, PeerId
 from zkcore.zab.peer import Peer
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import Delivered, Event, ReadDropped, ReadReady, Ready, Restored, SnapshotRef, Write
@@ -33,9 +35,6 @@ __all__ = ["HandWired", "RefusedError"]
 
 STATE = Struct(">QI")
 """The state of a node as a snapshot holds it: the zxid it has applied, and the digest of everything up to there."""
-
-ENDLESS = 20_000
-"""An ensemble that still talks after so many deliveries without a tick will not stop."""
 
 
 class RefusedError(Exception):
@@ -69,12 +68,19 @@ class _Node:
 
 
 class HandWired:
-    """`config` says who the members are. `without` names invariants that are not to be checked."""
+    """`config` says who the members are. Snapshots have `filler` bytes more than they need, so that they may be sent in
+    pieces. `without` names invariants that are not to be checked."""
 
     def __init__(
-        self, config: EnsembleConfig, limits: Limits | None = None, *, without: frozenset[str] = frozenset()
+        self,
+        config: EnsembleConfig,
+        limits: Limits | None = None,
+        *,
+        filler: int = 0,
+        without: frozenset[str] = frozenset(),
     ) -> None:
         self.config = config
+        self._filler = bytes(filler)
         self.limits = limits if limits is not None else Limits()
         self.lines: list[str] = []
         self.oracle = Oracle(config, window_bytes=self.limits.window_bytes, without=without)
@@ -108,6 +114,14 @@ class HandWired:
         if me not in self._nodes:
             raise RefusedError(f"there is no node {me}; there are {', '.join(map(str, self._nodes))}")
         return self._nodes[me]
+
+    def is_busy(self, me: PeerId) -> bool:
+        """Whether `me` is in a save, or stands still: what arrives there waits."""
+        return self._node(me).busy
+
+    def are_kept_apart(self, one: PeerId, other: PeerId) -> bool:
+        """Whether nothing but `link` with their names shall link the two."""
+        return (min(one, other), max(one, other)) in self._cut
 
     def _say(self, line: str) -> None:
         self.lines.append(line)
@@ -226,7 +240,7 @@ class HandWired:
         ref = SnapshotRef(node.state[0])
         if not ref.zxid:
             raise RefusedError(f"node {me} has applied nothing yet")
-        node.storage.save_snapshot(ref, [STATE.pack(*node.state)])
+        node.storage.save_snapshot(ref, [STATE.pack(*node.state), self._filler])
         self._say(f"{me} took {ref}")
         self._feed(node, lambda: peer.compact(ref))
 
@@ -362,15 +376,19 @@ class HandWired:
         self._deliver_next(sender, to)
 
     def _send(self, node: _Node, to: PeerId, message: Message) -> None:
-        if not node.losses[to] and self.links.knows(node.me, to):
+        if not node.losses[to] and self.links.send(node.me, to, message):
             self._say(f"{node.me} -> {to}  {message}")
             self.oracle.sent(node.me, to, message)
-            self.links.send(node.me, to, message)
+
+    def under_way(self, sender: PeerId, to: PeerId) -> Sequence[Item]:
+        """What will be delivered to `to`, in this order."""
+        self._node(sender), self._node(to)
+        return () if sender == to else self.links.under_way(sender, to)
 
     def deliver(self, sender: PeerId, to: PeerId) -> None:
         """The next thing on the link: that it is up, a message, or that it broke."""
-        self._node(sender), self.peer(to)
-        if sender == to or not self.links.under_way(sender, to):
+        self.peer(to)
+        if not self.under_way(sender, to):
             raise RefusedError(f"nothing is under way from {sender} to {to}")
         self._deliver_next(sender, to)
 
@@ -411,72 +429,6 @@ class HandWired:
             zxid, digest = STATE.unpack(node.storage.read_snapshot(event.snapshot, 0, STATE.size))
             node.state = zxid, digest
             self.oracle.check_state(node.me, event.snapshot.zxid, digest)
-
-    # --- many steps at once
-
-    def stabilize(self, among: Iterable[PeerId] = (), *, until: Callable[[], bool] = lambda: False) -> bool:
-        """Deliver everything that is under way between these nodes (all, unless given) until nothing is, or until it
-        is so. No tick. Returns whether it is."""
-        members = sorted(among) or list(self.members)
-        pairs = [(sender, to) for sender in members for to in members if sender != to]
-        delivered = 0
-        while any(self.links.under_way(*pair) for pair in pairs):
-            for sender, to in pairs:
-                while self.links.under_way(sender, to):
-                    if until():
-                        return True
-                    self._deliver_next(sender, to)
-                    delivered += 1
-            if delivered > ENDLESS:
-                raise Violation("L1", f"{delivered} deliveries, and the nodes still talk")
-        return until()
-
-    def relink(self, among: Iterable[PeerId] = (), *, heard: bool = True) -> None:
-        """Link all these nodes that are up and were not kept apart by `unlink`."""
-        up = [me for me in sorted(among) or self.members if self._node(me).peer is not None]
-        for one in up:
-            for other in up:
-                if one < other and (one, other) not in self._cut and not self.links.is_up(one, other):
-                    self.link(one, other, heard=heard)
-
-    def run(
-        self,
-        ticks: int,
-        among: Iterable[PeerId] = (),
-        *,
-        until: Callable[[], bool] = lambda: False,
-        looking_always: bool = False,
-    ) -> bool:
-        """Let time pass for these nodes (all, unless given): links come up, everything is delivered as it is sent.
-        Whether it came to be `until` within `ticks`, looked at when nothing is under way, or before every delivery."""
-        members = sorted(among) or list(self.members)
-        while True:
-            self.relink(members, heard=False)
-            if self.stabilize(members, until=until if looking_always else lambda: False) or until():
-                return True
-            awake = [node.peer for me in members if (node := self._node(me)).peer is not None and not node.busy]
-            step = min([ticks, *(peer.ticks_until_due for peer in awake if peer is not None)])
-            if step <= 0:
-                return False
-            ticks -= step
-            for me in members:
-                if self._node(me).peer is not None:
-                    self.tick(me, step)
-
-    def follow_one_leader(self, among: Iterable[PeerId] = ()) -> PeerId | None:
-        """The leader of these nodes that are up, where they have one and have delivered all it has; else None."""
-        up = [me for me in sorted(among) or self.members if self._node(me).peer is not None]
-        peers = [self.peer(me) for me in up]
-        leaders = [me for me, peer in zip(up, peers, strict=True) if peer.role is Role.LEADING]
-        if len(leaders) != 1:
-            return None
-        leader = self.peer(leaders[0])
-        same = all(
-            peer.established and peer.leader == leaders[0] and peer.epoch == leader.epoch
-            and peer.last_delivered == leader.last_logged
-            for peer in peers
-        )  # fmt: skip
-        return leaders[0] if same and leader.next_zxid is not None else None
 
     def check_storages(self) -> None:
         """Raise Violation where a storage does not hold what it was given."""

@@ -91,9 +91,10 @@ class Links:
                 self._known[to, sender] = None
 
     def send(self, sender: PeerId, to: PeerId, message: Message) -> bool:
-        """Put `message` on the link. False where there is none, as far as the sender knows."""
+        """Put `message` on the link. False where there is none, as far as the sender knows, or where it is still on the
+        one before: nobody ever gets that."""
         link = self._known[sender, to]
-        if link is None:
+        if link is None or link is not self._newest[sender, to]:
             return False
         if not link.broken:
             self._queues[sender, to].append(message)

@@ -22,13 +22,10 @@ from zkcore.testing.trace import random_stream
 from zkcore.transport.transport import Inbox
 from zkcore.zab.messages import Message, PeerId
 
-__all__ = ["LATE_NS", "Clock", "Network", "Pace"]
+__all__ = ["Clock", "Network", "Pace"]
 
 MICROSECOND = 1_000
 MILLISECOND = 1_000_000
-
-LATE_NS = 500 * MILLISECOND
-"""A message that takes so long tells of a world that may be gone."""
 
 
 class Clock(Protocol):
@@ -115,8 +112,6 @@ class Network:
         self.message_faults: Counter[str] = Counter()
         """How many messages were `lost` with a link, `swallowed` by a mute one, or late: held up by a `clog`, on a
         `slow` link, or by a `spike` of their own."""
-        self.late_until: dict[PeerId, int] = dict.fromkeys(nodes, 0)
-        """When the last message to each node arrives that was sent more than LATE_NS before."""
         self.on_link: Callable[[PeerId, PeerId], None] = lambda one, other: None
         """Called when a fresh link of two nodes begins, before either hears of it."""
         for one in nodes:
@@ -168,8 +163,6 @@ class Network:
         if arrival < due[1 - side]:
             arrival = due[1 - side]
         due[1 - side] = arrival
-        if arrival > self._clock.now + LATE_NS and arrival > self.late_until[to]:
-            self.late_until[to] = arrival
         self._clock.at(arrival, self._arrive, link, 1 - side, message)
         return True
 

@@ -25,7 +25,7 @@ from zkcore.testing.network import Clock, Network
 from zkcore.testing.sightings import Sightings
 from zkcore.testing.trace import Trace
 from zkcore.transport.wire import decode, encode
-from zkcore.zab.messages import Message, PeerId
+from zkcore.zab.messages import Ack, Message, PeerId, Ping
 from zkcore.zab.peer import Peer
 from zkcore.zab.ready import (
     NOTHING,
@@ -114,6 +114,9 @@ class Surroundings(Clock, Protocol):
 
 _RECEIVE, _LINKED, _LOST, _COMPACT = range(4)
 
+_SIGNS = frozenset({Ack, Ping})
+"""What a follower sends to nobody but its leader, as long as it follows."""
+
 
 class Node:
     """The host of one member. `tick_ns` is the length of its ticks: clocks do not run alike."""
@@ -128,6 +131,7 @@ class Node:
         self.paused = False
         self.trap: Trap | None = None
         self.slow_until = 0
+        self.followed: dict[PeerId, int] = {}  # when each of the others was last heard to follow this node
         self.stalled_at = 0  # when a stall last ended: the world's patience with this node begins anew
         self._world = world
         self._rng = rng
@@ -232,6 +236,8 @@ class Node:
             self._ticked_at += passed * self.tick_ns
             machine.tick(passed)
         world.trace.arrived(now, sender, self.me, message)
+        if type(message) in _SIGNS:
+            self.followed[sender] = now
         machine.receive(sender, message)
         self._drain()
 
@@ -279,6 +285,8 @@ class Node:
         for kind, peer, thing in inbox:
             if kind == _RECEIVE:
                 trace.arrived(now, peer, self.me, thing)  # type: ignore[arg-type]
+                if type(thing) in _SIGNS:
+                    self.followed[peer] = now
                 machine.receive(peer, thing)
                 continue
             trace.mark(now, 3, kind, self.me, peer)

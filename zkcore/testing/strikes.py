@@ -31,12 +31,13 @@ class Scene(Clock, Protocol):
 
 
 def pick_victim(scene: Scene, rng: Random) -> Node | None:
-    """A node that is up; the leader, where there is one, half of the time."""
-    up = [node for node in scene.nodes.values() if node.up]
-    if not up:
-        return None
+    """A node that is up; the leader, where there is one, half of the time. What is drawn does not depend on who is up,
+    so a strike hits the same node in a world in which another strike was left out, if it can."""
+    order = rng.sample(list(scene.nodes.values()), len(scene.nodes))
+    prefer_leader = rng.random() < 0.5
+    up = [node for node in order if node.up]
     leaders = [node for node in up if node.peer is not None and node.peer.role is Role.LEADING]
-    return rng.choice(leaders if leaders and rng.random() < 0.5 else up)
+    return next(iter(leaders if leaders and prefer_leader else up), None)
 
 
 class Repairs:
@@ -175,17 +176,19 @@ class NodeStrikes:
 
     def crash(self, strike: Strike) -> bool:
         node = pick_victim(self._scene, strike.rng)
+        wait = int(strike.rng.expovariate(1) * NANOSECONDS)
         if node is None:
             return False
         node.crash(strike.rng)
-        self._repairs.start_later(node, int(strike.rng.expovariate(1) * NANOSECONDS))
+        self._repairs.start_later(node, wait)
         return True
 
     def crash_all(self, strike: Strike) -> bool:
-        for node in self._scene.nodes.values():
+        waits = [strike.rng.randrange(NANOSECONDS) for _ in self._scene.nodes]
+        for node, wait in zip(self._scene.nodes.values(), waits, strict=True):
             if node.up:
                 node.crash(strike.rng)
-                self._repairs.start_later(node, strike.rng.randrange(NANOSECONDS))
+                self._repairs.start_later(node, wait)
         return True
 
     def pause(self, strike: Strike) -> bool:
@@ -234,10 +237,11 @@ class NodeStrikes:
             return False
         if not oracle.durable[node.me].last:
             return False  # it has nothing to lose
+        wait = int(strike.rng.expovariate(1) * NANOSECONDS)
         node.crash(strike.rng)
         damage(node)
         oracle.damaged(node.me, node.disk.load())
-        self._repairs.start_later(node, int(strike.rng.expovariate(1) * NANOSECONDS))
+        self._repairs.start_later(node, wait)
         return True
 
     def _lose(self, node: Node, rng: Random) -> None:

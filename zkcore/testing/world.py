@@ -43,8 +43,8 @@ LEADERS_NS = 250 * MILLISECOND
 """... and whether leaders have quorums."""
 
 LEADER_GRACE_NS = NANOSECONDS
-"""A leader without a quorum may take this much longer than its sync limit to step down (L4): its clock may be slow,
-and the last answers may have been under way. It does not know, either, that an answer is very late."""
+"""A leader that hears no quorum may take this much longer than its sync limit to step down (L4): its time goes in
+ticks, and may begin late."""
 
 
 @frozen(kw_only=True)
@@ -269,22 +269,16 @@ class World:
             self.sightings.heard(status)
 
     def _check_leader(self, node: Node, peer: Peer) -> None:
-        """An established leader that a quorum does not follow must step down before long (L4)."""
+        """An established leader that hears no quorum follow it must step down before long (L4)."""
         if node.busy:
             self._leading_since.pop(node.me, None)
             return
-        following = [node.me]
-        for other in self.nodes.values():
-            follower = other.peer
-            if follower is not None and follower.leader == node.me and follower.epoch == peer.epoch:
-                following.append(other.me)
-        if self.oracle.config.is_quorum(following):
-            self._leading_since.pop(node.me, None)
-            return
-        since = self._leading_since.setdefault(node.me, self.now)
-        since = max(since, node.stalled_at, min(self.network.late_until[node.me], self.now))
-        if self.now - since > self.plan.limits.sync_limit_ticks * node.tick_ns + LEADER_GRACE_NS:
-            self.oracle.fail("L4", f"node {node.me} has led epoch {peer.epoch} without a quorum for too long")
+        since = max(self._leading_since.setdefault(node.me, self.now), node.stalled_at)
+        patience = self.plan.limits.sync_limit_ticks * node.tick_ns + LEADER_GRACE_NS
+        if self.now - since > patience:
+            heard = [other for other, last in node.followed.items() if self.now - last <= patience]
+            if not self.oracle.config.is_quorum([node.me, *heard]):
+                self.oracle.fail("L4", f"node {node.me} has led epoch {peer.epoch} without a quorum for too long")
 
 
 def simulate(

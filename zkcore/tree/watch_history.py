@@ -20,7 +20,7 @@ from zkcore.tree.applied import Applied, EventType, WatchEvent
 from zkcore.tree.paths import parent_of
 from zkcore.zxid import Zxid
 
-__all__ = ["Audience", "ChangeHistory", "Reader", "Replayed", "ancestors_of"]
+__all__ = ["Audience", "Change", "ChangeHistory", "Changes", "Reader", "Replayed", "ancestors_of", "changes_of"]
 
 Reader: TypeAlias = Callable[[int], bool]
 """Whether a session may be told of an event. It is asked of the ACL that counted when the event happened, and of what
@@ -28,6 +28,10 @@ the session is authenticated as when it is asked; a history keeps it for as long
 
 Audience: TypeAlias = Callable[[WatchEvent], Reader | None]
 """Who may be told of an event; None is everybody."""
+
+
+Changes: TypeAlias = tuple[tuple[EventType, str], ...]
+"""The znodes that came, changed or went with a transaction: see `Applied`."""
 
 
 class Change(NamedTuple):
@@ -59,13 +63,13 @@ def ancestors_of(path: str) -> Iterator[str]:
     yield "/"
 
 
-def changes_of(applied: Applied, audience: Audience | None = None) -> Iterator[Change]:
-    """What a transaction changed, in order."""
-    for kind, path in applied.changes:
-        event = WatchEvent(kind, path, applied.zxid)
+def changes_of(zxid: Zxid, changes: Changes, audience: Audience | None = None) -> Iterator[Change]:
+    """What the transaction `zxid` changed, in order."""
+    for kind, path in changes:
+        event = WatchEvent(kind, path, zxid)
         parent_event = None
         if kind is not EventType.NODE_DATA_CHANGED:
-            parent_event = WatchEvent(EventType.NODE_CHILDREN_CHANGED, parent_of(path), applied.zxid)
+            parent_event = WatchEvent(EventType.NODE_CHILDREN_CHANGED, parent_of(path), zxid)
         if audience is None:
             yield Change(event, None, parent_event, None)
         else:
@@ -78,32 +82,39 @@ class ChangeHistory:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
-        # What no ACL restricts is kept as it came, and becomes events only where somebody asks.
-        self._entries: deque[tuple[Applied, tuple[Change, ...] | None]] = deque()
+        # What no ACL restricts is kept as it came, and becomes events only where somebody asks. No more of an Applied
+        # than this: its Stats would keep the data of what was deleted long ago.
+        self._entries: deque[tuple[Zxid, Changes]] = deque()
+        self._restricted: dict[Zxid, tuple[Change, ...]] = {}
         self.floor: Zxid = 0
         """Every change after this transaction is known."""
-        self.last: Zxid = 0
-        """The last transaction known to have changed anything, or the one of the restart."""
 
     def __len__(self) -> int:
         """How many changes are kept."""
         return self._size
 
+    @property
+    def last(self) -> Zxid:
+        """The last transaction known to have changed anything, or what the history began with."""
+        return self._entries[-1][0] if self._entries else self.floor
+
     def record(self, applied: Applied, changes: tuple[Change, ...] | None = None) -> None:
         """Keep what `applied` changed; `changes` are given where not everybody may know of them all."""
-        self._entries.append((applied, changes))
+        self._entries.append((applied.zxid, applied.changes))
+        if changes is not None:
+            self._restricted[applied.zxid] = changes
         self._size += len(applied.changes)
-        self.last = applied.zxid
         while self._size > self._limit:
-            oldest, _ = self._entries.popleft()
-            self._size -= len(oldest.changes)
-            self.floor = oldest.zxid
+            self.floor, forgotten = self._entries.popleft()
+            self._restricted.pop(self.floor, None)
+            self._size -= len(forgotten)
 
     def restart(self, zxid: Zxid) -> None:
         """Forget everything: what comes next are the changes after `zxid`."""
         self._entries.clear()
+        self._restricted.clear()
         self._size = 0
-        self.floor = self.last = zxid
+        self.floor = zxid
 
     def covers(self, since: Zxid) -> bool:
         """Whether every change after `since` is known."""
@@ -135,17 +146,17 @@ class ChangeHistory:
     def deletions(self, since: Zxid) -> dict[str, Zxid]:
         """The znodes known to have been deleted after `since`, each with the zxid of its last deletion."""
         return {
-            path: applied.zxid
-            for applied, _ in self._entries_after(since)
-            for kind, path in applied.changes
+            path: zxid
+            for zxid, changes in self._entries_after(since)
+            for kind, path in changes
             if kind is EventType.NODE_DELETED
         }
 
     def _changes_after(self, since: Zxid) -> Iterator[Change]:
-        for applied, changes in self._entries_after(since):
-            yield from changes_of(applied) if changes is None else changes
+        for zxid, changes in self._entries_after(since):
+            yield from self._restricted.get(zxid) or changes_of(zxid, changes)
 
-    def _entries_after(self, since: Zxid) -> list[tuple[Applied, tuple[Change, ...] | None]]:
-        later = list(takewhile(lambda entry: entry[0].zxid > since, reversed(self._entries)))
+    def _entries_after(self, since: Zxid) -> list[tuple[Zxid, Changes]]:
+        later = list(takewhile(lambda entry: entry[0] > since, reversed(self._entries)))
         later.reverse()
         return later

@@ -168,7 +168,7 @@ class CatchUp(Request[tuple[Missed, ...]]):
     order of their zxids; or, for each watch where that is no longer known or too much, a Resync. ZooKeeper has nothing
     of the kind."""
 
-    opcode: ClassVar[int] = 1105
+    opcode: ClassVar[int] = 605
     writes: ClassVar[bool] = False
 
     since: Long

@@ -19,9 +19,9 @@ never by looking through the watches there are.
 **Order.** Who serves a session tells it the events of a transaction before any answer that shows the effects.
 
 **Who may know.** An event is told only to those who may read the znode, or for NODE_CHILDREN_CHANGED the parent, by
-the ACL it had before a deletion. A one-shot watch ends all the same. The events by which a reconnecting session learns
-of a gap (SetWatches) are not filtered, as they are not in ZooKeeper: they say of a path that the session itself names
-what an error code would say, too.
+the ACL it had before a deletion (`watch_audience.py`). A one-shot watch ends all the same. The events by which a
+reconnecting session learns of a gap (SetWatches) are not filtered, as they are not in ZooKeeper: they say of a path
+that the session itself names what an error code would say, too.
 
 **Gaps.** A bounded history of changes (`watch_history.py`) tells a persistent watch what it missed: after a reconnect
 (CatchUp), or after a pause. `pause` is for a session that takes its events too slowly: nothing is gathered for it but
@@ -29,7 +29,7 @@ the events of its one-shot watches, of which there are no more than it set, unti
 hold any more, or what is more than a session should be handed at once, becomes a Resync for each watch concerned:
 nothing is ever lost without a word.
 
-This module must not know how a session is reached, nor what an ACL is.
+This module must not know how a session is reached, nor what an ACL says.
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ from typing import Any, TypeVar, cast
 from attrs import Factory, define
 
 from zkcore.errors import MalformedFrameError, NoWatcherError
+from zkcore.tree.acl import Caller
 from zkcore.tree.applied import Applied, EventType, WatchEvent
-from zkcore.tree.paths import validate
+from zkcore.tree.paths import parent_of, validate
 from zkcore.tree.requests import Exists, GetChildren, GetChildren2, GetData, Request
 from zkcore.tree.tree import Tree
-from zkcore.tree.watch_history import Audience, ChangeHistory, Reader, ancestors_of, changes_of
+from zkcore.tree.watch_history import Audience, ChangeHistory, Changes, Reader, ancestors_of, changes_of
 from zkcore.tree.watch_requests import (
     AddWatch,
     CatchUp,
@@ -152,9 +153,10 @@ class Watches:
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
-    def read(self, tree: Tree, request: Request[T], *, session: int) -> T:
+    def read(self, tree: Tree, request: Request[T], *, session: int, caller: Caller | None = None) -> T:
         """The answer to a request that reads from `tree`, or is about watches. Where it asks for a watch, `session`
         has it from here on. What the answer to SetWatches, SetWatches2 or CatchUp holds is told before it counts.
+        `caller` is who asks; None is the session, known by no ids.
 
         Nothing may be applied in between. A read that fails sets no watch; Exists sets one on a missing znode too.
         Raises as `Tree.read`, and as the requests in `watch_requests` say.
@@ -162,7 +164,7 @@ class Watches:
         about_watches = _ABOUT_WATCHES.get(type(request))
         if about_watches is not None:
             return cast(T, about_watches(self, tree, request, session))
-        answer = tree.read(request)
+        answer = tree.read(request, caller if caller is not None else Caller(session))
         if getattr(request, "watch", False):
             if isinstance(request, GetData | Exists):
                 self._data.add(request.path, session)
@@ -214,13 +216,13 @@ class Watches:
         if not applied.changes:
             return []
         if audience is not None:
-            changes = tuple(changes_of(applied, audience))
+            changes = tuple(changes_of(applied.zxid, applied.changes, audience))
             self._history.record(applied, changes)
         else:
             self._history.record(applied)
-            if not (self._data.by_path or self._child.by_path or self._persistent.by_path or self._recursive.by_path):
+            if not self._concern(applied.changes):
                 return []
-            changes = tuple(changes_of(applied))
+            changes = tuple(changes_of(applied.zxid, applied.changes))
         told: list[tuple[int, WatchEvent]] = []
         for event, reader, parent_event, parent_reader in changes:
             ended = self._data.take(event.path)
@@ -232,6 +234,24 @@ class Watches:
                 lasting = self._persistent.by_path.get(parent_event.path, _NOBODY)
                 told += self._tell(parent_event, parent_reader, ended, lasting)
         return told
+
+    def _concern(self, changes: Changes) -> bool:
+        """Whether anybody might be told of any of this. Most of what happens concerns nobody, and shall cost next to
+        nothing."""
+        data, child = self._data.by_path, self._child.by_path
+        persistent, recursive = self._persistent.by_path, self._recursive.by_path
+        if not (data or child or persistent or recursive):
+            return False
+        for kind, path in changes:
+            if path in data or path in persistent:
+                return True
+            if recursive and any(above in recursive for above in ancestors_of(path)):
+                return True
+            if kind is not EventType.NODE_DATA_CHANGED and (child or persistent):
+                parent = parent_of(path)
+                if path in child or parent in child or parent in persistent:
+                    return True
+        return False
 
     def _lasting(self, path: str) -> Mapping[int, None]:
         """Whose persistent watches look at the data of `path`."""
@@ -360,7 +380,7 @@ def _in_order(ended: Iterable[Missed], missed: Iterable[Missed]) -> tuple[Missed
 
 def _no_watcher(request: CheckWatches | RemoveWatches) -> NoWatcherError:
     return NoWatcherError(
-        f"the session has no watch of the type {WatcherType(request.type).name} on {request.path}", path=request.path
+        f"the session has no watch of the type {WatcherType(request.type).name} on {request.path!r}", path=request.path
     )
 
 

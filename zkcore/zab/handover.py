@@ -23,7 +23,6 @@ def _can_succeed(state: State, peer: PeerId, learner: LearnerView | None) -> boo
         learner is not None
         and learner.stage is Stage.ACTIVE
         and learner.counts
-        and learner.damage is None
         and state.config.can_lead(peer)
     )
 

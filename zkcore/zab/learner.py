@@ -222,7 +222,7 @@ class Learner:
         state = self._state
         if self._phase is not Phase.WAIT_SYNC:
             return "TRUNC out of turn"
-        floor = max(state.delivered, state.committed, state.history.snapshot)
+        floor = max(state.delivered, state.committed)
         if message.zxid not in state.history or message.zxid < floor:
             return f"TRUNC to {format_zxid(message.zxid)}, which is not in the log or cuts what is committed"
         if message.zxid != state.history.last:
