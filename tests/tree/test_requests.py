@@ -62,13 +62,16 @@ def test_requests_that_write_say_so() -> None:
     assert not any(kind.writes for kind in (Exists, GetData, GetChildren, GetChildren2))
 
 
-@pytest.mark.parametrize("opcode", [0, 10, 11, 14, 16, 17, 18, 20, 22, 100, 101, 106, -1, 2**31 - 1])
+@pytest.mark.parametrize("opcode", [0, 9, 10, 11, 16, 17, 18, 20, 100, 101, 106, -1, 2**31 - 1])
 def test_what_is_not_served_is_unimplemented(opcode: int) -> None:
     with pytest.raises(UnimplementedError):
         decode_request(opcode, b"")
 
 
-OPCODES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 15, 19, 21, 103, 104, 107, -10, -11]
+OPCODES = [
+    1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14, 15, 19, 21, 22, 103, 104, 107, 1002, 1012, 1013, 1014, 1015, 1102, 1113, 1115,
+    -10, -11,
+]  # fmt: skip
 
 
 @given(st.sampled_from(OPCODES), st.binary(max_size=60))

@@ -16,8 +16,9 @@ from attrs import astuple, frozen
 from zkcore.jute.codec import Boolean, Buffer, Int, Long, NullableBuffer, UString, record
 
 __all__ = [
-    "ACL", "ANYONE", "OPEN_ACL", "READ_ACL", "CheckVersionTxn", "CloseSessionTxn", "CreateContainerTxn",
-    "CreateSessionTxn", "CreateTTLTxn", "CreateTxn", "DeleteTxn", "ErrorTxn", "Id", "MultiTxn", "SetACLTxn",
+    "ACL", "ANYONE", "OPEN_ACL", "READ_ACL", "AgainTxn", "CheckVersionTxn", "CloseSessionTxn", "CreateContainerTxn",
+    "CreateSessionTxn", "CreateTTLTxn", "CreateTxn", "DeleteTxn", "ErrorTxn", "Id", "MultiTxn", "OnceTxn",
+    "SetACLTxn",
     "SetDataTxn", "Stat", "Txn", "TxnDigest", "TxnHeader",
 ]  # fmt: skip
 
@@ -220,6 +221,31 @@ class MultiTxn:
     TYPE: ClassVar[int] = 14
 
     txns: tuple[Txn, ...]
+
+
+@record
+@frozen
+class OnceTxn:
+    """The transaction inside is request `number` of `client`, whose outcome is remembered from now on. Not one of
+    ZooKeeper's."""
+
+    TYPE: ClassVar[int] = 1014
+
+    client: Long
+    number: Long
+    txn: Txn
+
+
+@record
+@frozen
+class AgainTxn:
+    """Request `number` of `client` came once more, and is answered as before: nothing changes. Not one of
+    ZooKeeper's."""
+
+    TYPE: ClassVar[int] = 1114
+
+    client: Long
+    number: Long
 
 
 @record

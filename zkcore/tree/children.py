@@ -49,6 +49,13 @@ class Families:
             return islice(family, bisect_right(family, path), None)
         return cast(Iterator[str], family.islice(family.bisect_right(path)))
 
+    def since(self, parent: str, path: str) -> Iterator[str]:
+        """The children of `parent` from `path` on, in order."""
+        family = self._shards[hash(parent) & 255].get(parent, ())
+        if isinstance(family, tuple):
+            return islice(family, bisect_left(family, path), None)
+        return cast(Iterator[str], family.islice(family.bisect_left(path)))
+
     def add(self, parent: str, path: str) -> None:
         """`path`, which is not there yet, is a child of `parent`."""
         shard = self._shards[hash(parent) & 255]

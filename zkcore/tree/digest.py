@@ -17,7 +17,7 @@ from zlib import crc32
 from zkcore.errors import MalformedFrameError
 from zkcore.jute.records import TxnDigest
 
-__all__ = ["MASK", "UNCOUNTED", "digest_of", "pack_digest", "unpack_digest"]
+__all__ = ["MASK", "UNCOUNTED", "digest_of", "pack_digest", "seed_of", "unpack_digest"]
 
 MASK = (1 << 64) - 1
 
@@ -25,27 +25,34 @@ UNCOUNTED = "/zookeeper/"
 """What begins with this is in no digest."""
 
 _DIGEST = Struct(">iQ")
+_SIZE = _DIGEST.size
+_pack, _unpack_from = _DIGEST.pack, _DIGEST.unpack_from
+
+
+def seed_of(path: str, crc: int) -> int:
+    """With what the CRC of a record begins; -1 where the znode is in no digest. `crc` is that of the path."""
+    if path.startswith(UNCOUNTED):
+        return -1
+    return crc if path != "/" else 0
 
 
 def digest_of(path: str, record: bytes) -> int:
     """What a znode adds to the digest of its tree."""
-    if path.startswith(UNCOUNTED):
-        return 0
-    return crc32(record, crc32(path.encode()) if path != "/" else 0)
+    seed = seed_of(path, crc32(path.encode()))
+    return 0 if seed == -1 else crc32(record, seed)
 
 
 def pack_digest(digest: int) -> bytes:
     """What stands behind a transaction that makes the digest of the tree `digest`."""
-    return _DIGEST.pack(TxnDigest.VERSION, digest)
+    return _pack(TxnDigest.VERSION, digest)
 
 
 def unpack_digest(payload: bytes, at: int) -> int | None:
     """The digest behind a transaction that ends at `at`; None where there is none, or one of another definition.
     Raises MalformedFrameError for anything else that is left over."""
-    left = len(payload) - at
-    if left == 0:
+    if at == len(payload):
         return None
-    if left != _DIGEST.size:
-        raise MalformedFrameError(f"{left} bytes are left over after a transaction")
-    version, digest = _DIGEST.unpack_from(payload, at)
+    if at + _SIZE != len(payload):
+        raise MalformedFrameError(f"{len(payload) - at} bytes are left over after a transaction")
+    version, digest = _unpack_from(payload, at)
     return digest if version == TxnDigest.VERSION else None

@@ -23,7 +23,7 @@ from zkcore.errors import (
     SessionExpiredError,
 )
 from zkcore.jute.records import ACL, Id
-from zkcore.tree.digest import MASK, UNCOUNTED
+from zkcore.tree.digest import MASK, seed_of
 from zkcore.tree.paths import parent_of
 from zkcore.tree.quota import Usage, limits_of, limits_path
 from zkcore.tree.tree import Tree
@@ -47,15 +47,16 @@ class Guard:
 
 class Znode(NamedTuple):
     """A znode as the transaction `zxid` leaves it (0: as the tree has it). `record` is None where it does not exist,
-    `acl` for the open one."""
+    `acl` for the open one, `children` where it has as many as it has in the tree. `seed` is where its digest begins,
+    -1 where it has none."""
 
     zxid: Zxid
     record: bytes | None
-    children: int
+    children: int | None
     acl: tuple[ACL, ...] | None
+    seed: int
 
 
-_NOTHING = Znode(0, None, 0, None)
 _znode = tuple.__new__  # a named tuple made without the call that names its fields: half the time
 
 
@@ -95,6 +96,10 @@ class Outstanding:
         self._sessions: dict[int, tuple[Zxid, bool]] = {}
         self._sessions_touched: deque[tuple[Zxid, int]] = deque()
 
+        # Requests that may be retried, with the zxid that answers them.
+        self._once: dict[tuple[int, int], Zxid] = {}
+        self._once_touched: deque[tuple[Zxid, int, int]] = deque()
+
     def __len__(self) -> int:
         """How many changes to znodes and sessions are remembered."""
         return len(self._changes) + len(self._sessions_touched)
@@ -116,11 +121,15 @@ class Outstanding:
         znode = self._znodes.get(path)
         if znode is not None:
             return znode
+        try:
+            crc = crc32(path.encode())
+        except UnicodeEncodeError:  # half a surrogate pair: the name of nothing
+            return Znode(0, None, 0, None, -1)
         state = self._state
-        record = state.find(path)
-        if record is None:
-            return _NOTHING
-        return _znode(Znode, (0, record, state.families.count(path), state.acl_of(path)))
+        index = crc & 255
+        acls = state.acls[index]
+        acl = acls.get(path) if acls else None
+        return _znode(Znode, (0, state.shards[index].get(path), None, acl, seed_of(path, crc)))
 
     def existing(self, path: str) -> tuple[Znode, bytes]:
         """A znode, and its record. Raises NoNodeError."""
@@ -129,6 +138,11 @@ class Outstanding:
             raise NoNodeError(path=path)
         return znode, znode.record
 
+    def child_count(self, path: str, znode: Znode) -> int:
+        """How many children `znode`, which stands at `path`, will have."""
+        # Whatever changes the number while it is outstanding says what it will be.
+        return self._state.families.count(path) if znode.children is None else znode.children
+
     def ephemerals(self, session: int) -> list[str]:
         """The ephemerals that a session will have, in order."""
         candidates = {*self._state.ephemerals.get(session, ()), *self._ephemerals.get(session, ())}
@@ -136,15 +150,24 @@ class Outstanding:
         looked = ((path, self.look(path).record) for path in candidates)
         return sorted(path for path, record in looked if record is not None and owner_of(record) == session)
 
-    def children(self, path: str) -> list[str]:
-        """The paths of the children that a znode will have, in order. Cost: that of all, and of what is outstanding."""
-        here = {child for child in self._state.families.of(path) if self.look(child).record is not None}
-        here.update(
-            other
-            for other, znode in self._znodes.items()
-            if znode.record is not None and other != "/" and parent_of(other) == path
-        )
-        return sorted(here)
+    def subtree(self, root: str, *, most: int) -> list[str] | None:
+        """The znode `root` and all that will be below it, each before its children; None if there are more than
+        `most`. Cost: so many, and what is outstanding."""
+        coming: dict[str, list[str]] = {}
+        for path, znode in self._znodes.items():
+            if znode.record is not None and path != "/" and self._state.find(path) is None:
+                coming.setdefault(parent_of(path), []).append(path)
+        found: list[str] = []
+        left = [root]
+        while left:
+            path = left.pop()
+            if self.look(path).record is None:
+                continue
+            if len(found) == most:
+                return None
+            found.append(path)
+            left += sorted((*self._state.families.of(path), *coming.get(path, ())), reverse=True)
+        return found
 
     def is_live(self, session: int) -> bool:
         """Whether `session` exists and no outstanding transaction ends it."""
@@ -155,11 +178,21 @@ class Outstanding:
         """Whether an outstanding transaction ends `session`."""
         return not self._sessions.get(session, (0, True))[1]
 
+    def is_remembered(self, client: int, number: int) -> bool:
+        """Whether it will be known how request `number` of `client` ended."""
+        return (client, number) in self._once or self._state.memory.recall(client, number) is not None
+
+    def may_be_forgotten(self, client: int, number: int) -> bool:
+        """Whether request `number` of `client`, which is not remembered, may have been applied all the same."""
+        memory = self._state.memory
+        lives = client in self._state.sessions or client in self._sessions
+        return not (lives or client in memory.ended) or memory.may_have_forgotten(client, number)
+
     # --- checks
 
     def check_session(self, session: int) -> None:
         """Raise SessionExpiredError unless `session` lives."""
-        if not self.is_live(session):
+        if (self._sessions or session not in self._state.sessions) and not self.is_live(session):
             raise SessionExpiredError
 
     def demand(self, acl: tuple[ACL, ...] | None, permission: int, *, path: str) -> None:
@@ -170,6 +203,8 @@ class Outstanding:
     def check_quotas(self, path: str, *, count: int, size: int) -> None:
         """Raise QuotaExceededError if there may not be `count` more znodes at `path`, with `size` more bytes of data.
         What is outstanding counts, but for what was prepared before the quota was there."""
+        if not self._state.quotas.usages:
+            return
         for root in self._state.quotas.roots_of(path):
             limits = limits_of(data_of(self.look(limits_path(root)).record or bytes(STAT_SIZE)))
             there, coming = self._state.quotas.usages[root], self._used.get(root, Usage(0, 0))
@@ -186,14 +221,24 @@ class Outstanding:
 
     # --- changing
 
-    def put(self, path: str, before: Znode, record: bytes, *, children: int, acl: tuple[ACL, ...] | None) -> None:
+    def put(
+        self, path: str, before: Znode, record: bytes, children: int | None, acl: tuple[ACL, ...] | None
+    ) -> None:
         """The transaction at hand leaves the znode, which is `before`, like this."""
-        self._note(path, before, _znode(Znode, (self.zxid, record, children, acl)))
+        old, seed = before.record, before.seed
+        assert old is not None
+        if seed != -1:
+            self.digest = self.digest - crc32(old, seed) + crc32(record, seed) & MASK
+        self._note(path, _znode(Znode, (self.zxid, record, children, acl, seed)), len(record) - len(old), 0)
 
     def add(self, path: str, record: bytes, *, acl: tuple[ACL, ...] | None, session: int) -> None:
         """The transaction at hand creates a znode, an ephemeral of `session` if that is not 0; the parent changes by a
         `put`."""
-        self._note(path, _NOTHING, _znode(Znode, (self.zxid, record, 0, acl)))
+        raw = path.encode()
+        seed = seed_of(path, crc32(raw))
+        if seed != -1:
+            self.digest = self.digest + crc32(record, seed) & MASK
+        self._note(path, _znode(Znode, (self.zxid, record, 0, acl, seed)), len(record) + len(raw), 1)
         if session:
             mine = self._ephemerals.setdefault(session, {})
             self._created.append((self.zxid, session, path, mine.get(path)))
@@ -206,34 +251,23 @@ class Outstanding:
         at = len(old) - STAT_SIZE
         czxid, mzxid, _, ctime, mtime, version, cversion, aversion, owner = read_stat(old, at)
         stat = make_stat(czxid, mzxid, self.zxid, ctime, mtime, version, cversion, aversion, owner)
-        self.put(parent_path, parent, old[:at] + stat, children=parent.children - 1, acl=parent.acl)
-        self._note(path, self.look(path), _znode(Znode, (self.zxid, None, 0, None)))
+        children = self.child_count(parent_path, parent) - 1
+        self.put(parent_path, parent, old[:at] + stat, children, parent.acl)
+        znode, record = self.existing(path)
+        seed = znode.seed
+        if seed != -1:
+            self.digest = self.digest - crc32(record, seed) & MASK
+        self._note(path, _znode(Znode, (self.zxid, None, 0, None, seed)), -len(record) - len(path.encode()), -1)
 
-    def _note(self, path: str, before: Znode, after: Znode) -> None:
-        old, new = before.record, after.record
-        raw = path.encode()
-        size = 0
-        change = 0
-        if old is not None:
-            size -= len(old) + len(raw)
-        if new is not None:
-            size += len(new) + len(raw)
-        if not path.startswith(UNCOUNTED):
-            crc = crc32(raw) if path != "/" else 0
-            if old is not None:
-                change -= crc32(old, crc)
-            if new is not None:
-                change += crc32(new, crc)
-            self.digest = self.digest + change & MASK
-        count = (new is not None) - (old is not None)
+    def _note(self, path: str, after: Znode, size: int, count: int) -> None:
         quotas: tuple[tuple[str, int, int], ...] = ()
         if self._state.quotas.usages:
-            quotas = self._quotas_of(path, count, size - count * (len(raw) + STAT_SIZE))
-        known = self._znodes.get(path)
-        self._znodes[path] = after
+            quotas = self._quotas_of(path, count, size - count * (len(path.encode()) + STAT_SIZE))
+        znodes = self._znodes
+        self._changes.append(_znode(_Change, (self.zxid, path, znodes.get(path), size, count, quotas)))
+        znodes[path] = after
         self._size += size
         self._count += count
-        self._changes.append(_znode(_Change, (self.zxid, path, known, size, count, quotas)))
 
     def _quotas_of(self, path: str, count: int, size: int) -> tuple[tuple[str, int, int], ...]:
         quotas = tuple((root, count, size) for root in self._state.quotas.roots_of(path))
@@ -246,6 +280,11 @@ class Outstanding:
             used = Usage(used.znodes + sign * count, used.bytes + sign * size)
             if used != (0, 0):
                 self._used[root] = used
+
+    def remember(self, client: int, number: int) -> None:
+        """The transaction at hand is request `number` of `client`."""
+        self._once[client, number] = self.zxid
+        self._once_touched.append((self.zxid, client, number))
 
     def begin_session(self, session: int) -> None:
         """The transaction at hand begins `session`."""
@@ -300,6 +339,10 @@ class Outstanding:
             zxid, session = self._sessions_touched.popleft()
             if self._sessions[session][0] == zxid:
                 del self._sessions[session]
+
+        while self._once_touched and self._once_touched[0][0] <= applied:
+            _, client, number = self._once_touched.popleft()
+            self._once.pop((client, number), None)
 
     def _forget_ephemeral(self, zxid: Zxid, session: int, path: str) -> None:
         mine = self._ephemerals.get(session, {})

@@ -2,7 +2,8 @@
 
 A request says what somebody wants; a transaction says what will be. To turn the one into the other the leader needs the
 state that the transaction will meet, which is the committed tree plus everything proposed and not yet applied
-(`outstanding.py`). How each request is checked and becomes a transaction stands in `preparing.py`.
+(`outstanding.py`). How each request is checked and becomes a transaction stands in `preparing.py` and, for those made
+of others, in `preparing_more.py`.
 
 A request that fails becomes a transaction too, one that says so: failures have their place in the order, and the
 answer of a failing request cannot overtake the answers before it. What a client sent never raises here.
@@ -19,7 +20,8 @@ from zkcore.jute.codec import codec_of
 from zkcore.jute.records import ErrorTxn, Id, TxnHeader
 from zkcore.tree.digest import pack_digest
 from zkcore.tree.outstanding import MAX_DATA, Guard, Outstanding
-from zkcore.tree.preparing import MAX_SEQUENCE, PREPARE
+from zkcore.tree.preparing import MAX_SEQUENCE
+from zkcore.tree.preparing_more import PREPARE_ALL
 from zkcore.tree.request import Request
 from zkcore.tree.tree import Tree
 from zkcore.zxid import Zxid
@@ -60,7 +62,7 @@ class Preparer:
         outstanding = self._outstanding
         outstanding.begin(zxid, now_ms, ids)
         try:
-            prepare = PREPARE.get(type(request))
+            prepare = PREPARE_ALL.get(type(request))
             if prepare is None:
                 raise UnimplementedError
             kind, body = prepare(outstanding, session, request)

@@ -160,7 +160,7 @@ def _come(
     cversion = min(cversion + 1, MAX_SEQUENCE)
     zxid, now = out.zxid, out.now_ms
     stat = make_stat(czxid, mzxid, zxid, ctime, mtime, version, cversion, aversion, parent_owner)
-    out.put(parent_path, parent, old[:at] + stat, children=parent.children + 1, acl=parent.acl)
+    out.put(parent_path, parent, old[:at] + stat, out.child_count(parent_path, parent) + 1, parent.acl)
     record = (data or b"") + make_stat(zxid, zxid, zxid, now, now, 0, 0, 0, owner)
     out.add(path, record, acl=None if acl == OPEN_ACL else acl, session=session_of(owner))
     return path, acl, cversion
@@ -179,7 +179,7 @@ def _delete(out: Outstanding, session: int, request: Delete) -> Prepared:
     znode, record = out.existing(path)
     if request.version != -1 and request.version != persisted_of(record).version:
         raise BadVersionError(path=path)
-    if znode.children:
+    if out.child_count(path, znode):
         raise NotEmptyError(path=path)
     out.remove(path)
     return DeleteTxn.TYPE, _pack_delete(path)
@@ -190,7 +190,7 @@ def _clean_up(out: Outstanding, session: int, request: CleanUp) -> Prepared:
         raise UnimplementedError  # the leader's own
     path = request.path
     znode, record = out.existing(path)
-    if znode.children:
+    if out.child_count(path, znode):
         raise NotEmptyError(path=path)
     if not is_mark(owner_of(record)) or persisted_of(record).mzxid != request.mzxid:
         raise BadVersionError(path=path)
@@ -204,25 +204,28 @@ def _clean_up(out: Outstanding, session: int, request: CleanUp) -> Prepared:
 def _set_data(out: Outstanding, session: int, request: SetData) -> Prepared:
     path, data, expected = request.path, request.data, request.version
     out.check_session(session)
+    written = data or b""
+    if len(written) > MAX_DATA:
+        _check_size(data)
     znode = out.look(path)
     old = znode.record
     if old is None:
         validate(path)  # ZooKeeper validates first; what exists is valid, so the answer is the same
-        _check_size(data)
         raise NoNodeError(path=path)
-    _check_size(data)
     if znode.acl is not None:
         out.demand(znode.acl, _WRITE, path=path)
-    size = len(data or b"") - len(old) + STAT_SIZE
-    out.check_quotas(path, count=0, size=size)
-    czxid, _, pzxid, ctime, _, version, cversion, aversion, owner = read_stat(old, len(old) - STAT_SIZE)
+    at = len(old) - STAT_SIZE
+    size = len(written) - at
+    if size:
+        out.check_quotas(path, count=0, size=size)
+    czxid, _, pzxid, ctime, _, version, cversion, aversion, owner = read_stat(old, at)
     if expected != version and expected != -1:
         raise BadVersionError(path=path)
     if size > 0:
         out.check_guard(count=0, size=size)
     version = version + 1 if version != 0x7FFFFFFF else int32(version + 1)
     stat = make_stat(czxid, out.zxid, pzxid, ctime, out.now_ms, version, cversion, aversion, owner)
-    out.put(path, znode, (data or b"") + stat, children=znode.children, acl=znode.acl)
+    out.put(path, znode, written + stat, znode.children, znode.acl)
     return SetDataTxn.TYPE, _pack_set_data(path, data, version)
 
 
@@ -239,7 +242,7 @@ def _set_acl(out: Outstanding, session: int, request: SetACL) -> Prepared:
         raise BadVersionError(path=path)
     aversion = int32(aversion + 1)
     stat = make_stat(czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, owner)
-    out.put(path, znode, old[:at] + stat, children=znode.children, acl=None if acl == OPEN_ACL else acl)
+    out.put(path, znode, old[:at] + stat, znode.children, None if acl == OPEN_ACL else acl)
     return SetACLTxn.TYPE, _pack_set_acl(path, acl, aversion)
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from zkcore.errors import BY_CODE, NoAuthError, NoNodeError, RequestError
-from zkcore.jute.records import Id, Stat
+from zkcore.errors import BY_CODE, MultiError, NoNodeError, RequestError, ZkcoreError
+from zkcore.jute.records import DeleteTxn, Id, Stat
 from zkcore.tree.acl import Access, Caller, Permission
-from zkcore.tree.applied import Applied
-from zkcore.tree.paths import validate
+from zkcore.tree.applied import Applied, Outcome
+from zkcore.tree.extensions import CreateIfAbsent, CreateWithParents, DeleteIfPresent, DeleteTree, ListChildren
+from zkcore.tree.listing import list_children
+from zkcore.tree.multi import Multi, MultiRead, Once
+from zkcore.tree.permitted import readable
 from zkcore.tree.reads import (
     Children,
     Exists,
@@ -24,9 +27,9 @@ from zkcore.tree.reads import (
     GetEphemerals,
     NodeACL,
     NodeData,
-    Sync,
     WhoAmI,
 )
+from zkcore.tree.request import Request
 from zkcore.tree.state import State
 from zkcore.tree.writes import Create, CreateContainer, Created, CreateTTL, SetACL, SetData
 from zkcore.tree.znode import STAT_SIZE, ZnodeStat
@@ -36,35 +39,32 @@ __all__ = ["READS", "RESULTS", "Read", "Result", "error_of"]
 Read = Callable[[State, Access, Any, Caller], object]
 Result = Callable[[State, Any, Applied], object]
 
-_READ = int(Permission.READ)
-
-
 # --- requests that read ----------------------------------------------------------------------------------------------
 
 
 def _get_data(state: State, access: Access, request: GetData, caller: Caller) -> NodeData:
     path = request.path
-    record = _readable(state, access, path, caller)
+    record = readable(state, access, path, caller)
     return NodeData(record[:-STAT_SIZE], ZnodeStat(record, state.families.count(path)))
 
 
 def _exists(state: State, access: Access, request: Exists, caller: Caller) -> Stat | None:
     path = request.path
-    if state.find(path) is None:
-        validate(path)
+    try:
+        return ZnodeStat(readable(state, access, path, caller), state.families.count(path))
+    except NoNodeError:
         return None
-    return ZnodeStat(_readable(state, access, path, caller), state.families.count(path))
 
 
 def _get_acl(state: State, access: Access, request: GetACL, caller: Caller) -> NodeACL:
     path = request.path
-    _readable(state, access, path, caller, permission=Permission.READ | Permission.ADMIN)
+    readable(state, access, path, caller, Permission.READ | Permission.ADMIN)
     return NodeACL(access.shown(state.acl_of(path), caller.ids), state.stat(path))
 
 
 def _get_children(state: State, access: Access, request: GetChildren, caller: Caller) -> tuple[str, ...]:
     path = request.path
-    _readable(state, access, path, caller)
+    readable(state, access, path, caller)
     start = 1 if path == "/" else len(path) + 1
     return tuple([child[start:] for child in state.families.of(path)])
 
@@ -76,7 +76,7 @@ def _get_children2(state: State, access: Access, request: GetChildren2, caller: 
 
 def _get_all_children_number(state: State, access: Access, request: GetAllChildrenNumber, caller: Caller) -> int:
     path = request.path
-    _readable(state, access, path, caller)
+    readable(state, access, path, caller)
     return len(state) - 1 if path == "/" else sum(1 for _ in state.below(path)) - 1
 
 
@@ -89,23 +89,14 @@ def _who_am_i(state: State, access: Access, request: WhoAmI, caller: Caller) -> 
     return caller.ids
 
 
-def _sync(state: State, access: Access, request: Sync, caller: Caller) -> str:
-    return request.path
-
-
-def _readable(
-    state: State, access: Access, path: str, caller: Caller, *, permission: int = _READ
-) -> bytes:
-    """The record of a znode that `caller` may look at. Raises NoNodeError before NoAuthError."""
-    record = state.find(path)
-    if record is None:
-        # ZooKeeper's clients refuse a malformed path before they send it; here the tree does, where it costs nothing.
-        validate(path)
-        raise NoNodeError(path=path)
-    acl = state.acl_of(path)
-    if acl is not None and not access.allows(acl, permission, caller.ids):
-        raise NoAuthError(path=path)
-    return record
+def _multi_read(state: State, access: Access, request: MultiRead, caller: Caller) -> tuple[object, ...]:
+    answers: list[object] = []
+    for operation in request.operations:
+        try:
+            answers.append(READS[type(operation)](state, access, operation, caller))
+        except RequestError as error:
+            answers.append(error)
+    return tuple(answers)
 
 
 READS: dict[type[Any], Read] = {
@@ -117,7 +108,8 @@ READS: dict[type[Any], Read] = {
     GetAllChildrenNumber: _get_all_children_number,
     GetEphemerals: _get_ephemerals,
     WhoAmI: _who_am_i,
-    Sync: _sync,
+    MultiRead: _multi_read,
+    ListChildren: list_children,
 }
 """By the class of a request that reads: its answer."""
 
@@ -133,18 +125,66 @@ def _changed(state: State, request: object, applied: Applied) -> Stat:
     return state.stat(applied.path)
 
 
+def _was_deleted(state: State, request: object, applied: Applied) -> bool:
+    return bool(applied.changes)
+
+
+def _from_outcomes(state: State, request: Request[Any], applied: Applied) -> object:
+    return _answer(request, applied.outcomes)
+
+
 RESULTS: dict[type[Any], Result] = {
     Create: _created,
     CreateContainer: _created,
     CreateTTL: _created,
+    CreateIfAbsent: _created,
     SetData: _changed,
     SetACL: _changed,
+    DeleteIfPresent: _was_deleted,
+    CreateWithParents: _from_outcomes,
+    DeleteTree: _from_outcomes,
+    Multi: _from_outcomes,
+    Once: _from_outcomes,
 }
 """By the class of a request that wrote: its answer, where it is not None. The transaction is the last one applied."""
 
 
-def error_of(code: int, path: str | None) -> Exception:
-    """The exception for ZooKeeper's error `code`."""
+def _answer(request: Request[Any], outcomes: tuple[Outcome, ...]) -> object:
+    """The answer to a request that came to these outcomes."""
+    if isinstance(request, Once):
+        return _answer(request.request, outcomes)
+    if isinstance(request, Multi):
+        parts = zip(request.operations, outcomes, strict=True)
+        return tuple([_answer(operation, (outcome,)) for operation, outcome in parts])
+    if isinstance(request, DeleteTree):
+        return len(outcomes)
+    last = outcomes[-1]
+    if isinstance(request, _CREATES):
+        return Created(last.path, last.stat) if last.stat is not None else None
+    if isinstance(request, DeleteIfPresent):
+        return last.type == DeleteTxn.TYPE
+    return last.stat if isinstance(request, SetData | SetACL) else None
+
+
+_CREATES = (Create, CreateContainer, CreateTTL, CreateIfAbsent, CreateWithParents)
+
+
+def error_of(request: Request[Any], applied: Applied) -> Exception:
+    """The exception for the error with which a request failed."""
+    inner = request.request if isinstance(request, Once) else request
+    failed = [number for number, outcome in enumerate(applied.outcomes) if outcome.error]
+    if not failed or not isinstance(inner, Multi):
+        return _error(applied.error, getattr(inner, "path", None))
+    number = failed[0]
+    path: str = getattr(inner.operations[number], "path", "")
+    error = _error(applied.error, path)
+    if not isinstance(error, RequestError):
+        return error  # a session that has ended is no matter of an operation
+    codes = tuple(outcome.error for outcome in applied.outcomes)
+    return MultiError(number, error, codes=codes, path=path)
+
+
+def _error(code: int, path: str | None) -> ZkcoreError:
     kind = BY_CODE.get(code)
     if kind is None:
         return RequestError(f"the request failed with ZooKeeper's error {code}", path=path)

@@ -15,7 +15,7 @@ from zkcore.tree.request import Request, check_types
 
 __all__ = [
     "Children", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren", "GetChildren2", "GetData", "GetEphemerals",
-    "NodeACL", "NodeData", "Sync", "WhoAmI",
+    "NodeACL", "NodeData", "WhoAmI",
 ]  # fmt: skip
 
 
@@ -113,21 +113,6 @@ class GetChildren2(Request[Children]):
 
     path: UString
     watch: Boolean = False
-
-    def __attrs_post_init__(self) -> None:
-        check_types(self.path)
-
-
-@record
-@frozen
-class Sync(Request[str]):
-    """Answered with the path, whatever it is. What it is for is when the answer comes: after everything that was
-    committed when it was asked. That is the replica's to see to; the tree has nothing to say."""
-
-    opcode: ClassVar[int] = 9
-    writes: ClassVar[bool] = False
-
-    path: UString
 
     def __attrs_post_init__(self) -> None:
         check_types(self.path)

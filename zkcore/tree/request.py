@@ -25,7 +25,7 @@ class Request(Generic[T]):
     __slots__ = ()
 
     opcode: ClassVar[int]
-    """ZooKeeper's number of the request; from 500 on, where ZooKeeper has none, ours."""
+    """ZooKeeper's number of the request; where it has none, ours: that of the nearest and 1000, or 1100."""
     writes: ClassVar[bool]
     """Whether it becomes a transaction."""
 

@@ -9,6 +9,22 @@ from __future__ import annotations
 
 from zkcore.errors import UnimplementedError
 from zkcore.jute.codec import decode, encode
+from zkcore.tree.extensions import (
+    CheckAbsent,
+    CheckStat,
+    Child,
+    ChildPage,
+    Condition,
+    CreateIfAbsent,
+    CreateWithParents,
+    DeleteIfPresent,
+    DeleteTree,
+    Kind,
+    ListChildren,
+    Relation,
+    StatField,
+)
+from zkcore.tree.multi import Multi, MultiRead, Once, decode_several, encode_several
 from zkcore.tree.reads import (
     Children,
     Exists,
@@ -20,7 +36,6 @@ from zkcore.tree.reads import (
     GetEphemerals,
     NodeACL,
     NodeData,
-    Sync,
     WhoAmI,
 )
 from zkcore.tree.request import Request, T
@@ -38,14 +53,17 @@ from zkcore.tree.writes import (
 )
 
 __all__ = [
-    "Check", "Children", "CloseSession", "Create", "CreateContainer", "CreateSession", "CreateTTL", "Created", "Delete",
-    "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren", "GetChildren2", "GetData", "GetEphemerals", "NodeACL",
-    "NodeData", "Request", "SetACL", "SetData", "Sync", "T", "WhoAmI", "decode_request", "encode_request",
+    "Check", "CheckAbsent", "CheckStat", "Child", "ChildPage", "Children", "CloseSession", "Condition", "Create",
+    "CreateContainer", "CreateIfAbsent", "CreateSession", "CreateTTL", "CreateWithParents", "Created", "Delete",
+    "DeleteIfPresent", "DeleteTree", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren", "GetChildren2",
+    "GetData", "GetEphemerals", "Kind", "ListChildren", "Multi", "MultiRead", "NodeACL", "NodeData", "Once", "Relation",
+    "Request", "SetACL", "SetData", "StatField", "T", "WhoAmI", "decode_request", "encode_request",
 ]  # fmt: skip
 
 _RECORDS: tuple[type[Request[object]], ...] = (
     Create, CreateContainer, CreateTTL, Delete, SetData, SetACL, Check, CreateSession, CloseSession, Exists, GetData,
-    GetACL, GetChildren, GetChildren2, Sync, GetEphemerals, GetAllChildrenNumber, WhoAmI,
+    GetACL, GetChildren, GetChildren2, GetEphemerals, GetAllChildrenNumber, WhoAmI, CheckAbsent, CheckStat,
+    CreateIfAbsent, CreateWithParents, DeleteIfPresent, DeleteTree, ListChildren,
 )  # fmt: skip
 _BY_OPCODE = {kind.opcode: kind for kind in _RECORDS}
 # ZooKeeper's older create has the same body; only its answer lacks the Stat, and that is the server's to leave out.
@@ -54,6 +72,8 @@ _BY_OPCODE[1] = Create
 
 def encode_request(request: Request[object]) -> tuple[int, bytes]:
     """The opcode and the body of `request`. Raises BadArgumentsError where a number does not fit its field."""
+    if isinstance(request, Multi | MultiRead | Once):
+        return request.opcode, encode_several(request)
     return request.opcode, encode(request)
 
 
@@ -62,5 +82,8 @@ def decode_request(opcode: int, data: bytes) -> Request[object]:
     FrameTooLargeError for a body that does not decode."""
     kind = _BY_OPCODE.get(opcode)
     if kind is None:
+        several = decode_several(opcode, data, _BY_OPCODE)
+        if several is not None:
+            return several
         raise UnimplementedError(f"requests of opcode {opcode} are not implemented")
     return decode(kind, data)

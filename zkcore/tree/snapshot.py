@@ -4,6 +4,8 @@ A snapshot is a sequence of blocks: an int length, the CRC-32 of the body, and t
 
     H   "zkcs", int version, long zxid, long digest of the tree: first, once
     S   (long session, int timeout)*: the sessions by id
+    C   (long client, long floor, vector of (long number, buffer outcome))*: what is remembered of requests, by client
+    O   (long session)*: those that ended last, in that order
     A   (vector of ACL)*: each ACL in use but the open one, sorted by their bytes
     P   (ustring path, int number of an ACL)*: who has them; the shards in order, each sorted by path
     Z   (ustring path, buffer data, 60 bytes of persisted Stat)*: znodes, in the same order
@@ -28,9 +30,10 @@ from zlib import crc32
 from attrs import frozen
 
 from zkcore.errors import ProtocolError, StorageCorruptError
-from zkcore.jute.codec import Int, UString, codec_of, record
+from zkcore.jute.codec import Buffer, Int, Long, UString, codec_of, encode, record
 from zkcore.jute.records import ACL
 from zkcore.tree.acl import Access
+from zkcore.tree.once import Memory, Remembered
 from zkcore.tree.state import Frozen, Loaded
 from zkcore.tree.tree import Tree
 from zkcore.tree.znode import STAT_SIZE
@@ -43,6 +46,7 @@ _BLOCK = Struct(">II")
 _HEADER = Struct(">4siqQ")
 _SESSION = Struct(">qi")
 _PREFIX = Struct(">4si")
+_SESSION_ID = Struct(">q")
 _END = Struct(">qqI")
 _LENGTH = Struct(">i")
 _MAGIC = b"zkcs"
@@ -57,6 +61,25 @@ class _Entries:
     """An ACL by itself."""
 
     acl: tuple[ACL, ...]
+
+
+@record
+@frozen
+class _Numbered:
+    """The outcome of one request."""
+
+    number: Long
+    outcome: Buffer
+
+
+@record
+@frozen
+class _Client:
+    """What is remembered of a client."""
+
+    client: Long
+    floor: Long
+    outcomes: tuple[_Numbered, ...]
 
 
 @record
@@ -98,6 +121,8 @@ def _bodies(state: Frozen) -> Iterator[bytes]:
     for start in range(0, len(sessions), _BLOCK_BYTES // _SESSION.size):
         some = sessions[start : start + _BLOCK_BYTES // _SESSION.size]
         yield b"S" + b"".join([_SESSION.pack(session, timeout) for session, timeout in some])
+    yield from _cut(b"C", (_pack_client(client, *state.clients[client]) for client in sorted(state.clients)))
+    yield from _cut(b"O", (_SESSION_ID.pack(session) for session in state.ended))
     numbers = {acl: number for number, (_, acl) in enumerate(_acls_of(state))}
     yield from _cut(b"A", (entries for entries, _ in _acls_of(state)))
     yield from _cut(
@@ -106,6 +131,10 @@ def _bodies(state: Frozen) -> Iterator[bytes]:
     for shard, nulls in zip(state.shards, state.nulls, strict=True):
         if shard:
             yield from _shard_bodies(shard, nulls)
+
+
+def _pack_client(client: int, floor: int, outcomes: tuple[tuple[int, bytes], ...]) -> bytes:
+    return encode(_Client(client, floor, tuple([_Numbered(*each) for each in outcomes])))
 
 
 def _acls_of(state: Frozen) -> list[tuple[bytes, tuple[ACL, ...]]]:
@@ -164,15 +193,30 @@ def restore(chunks: Iterable[bytes], *, access: Access | None = None) -> Tree:
         while body[:1] == b"S":
             sessions.update(_SESSION.iter_unpack(body[1:]))
             body = reader.block()
+        memory, body = _memory(body, reader)
         acls, body = _protected(body, reader)
-        tree = Tree.rebuild(
-            zxid, sessions, znodes=_znodes(body, reader, acls, sessions=len(sessions)), access=access
-        )
+        znodes = _znodes(body, reader, acls, sessions=len(sessions))
+        tree = Tree.rebuild(zxid, sessions, znodes=znodes, memory=memory, access=access)
     except (struct_error, ValueError, ProtocolError) as error:  # sound checksums over what `dump` never wrote
         raise StorageCorruptError(f"{reader.where} does not decode: {error}") from error
     if tree.digest != digest:
         raise StorageCorruptError("the znodes of a snapshot do not have the digest that its header names")
     return tree
+
+
+def _memory(body: bytes, reader: _Reader) -> tuple[Memory, bytes]:
+    """What is remembered of requests, and the block behind it."""
+    memory = Memory()
+    while body[:1] == b"C":
+        at = 1
+        while at < len(body):
+            client, floor, outcomes, at = codec_of(_Client).unpack(body, at)
+            memory.clients[client] = Remembered(floor, tuple([(each.number, each.outcome) for each in outcomes]))
+        body = reader.block()
+    while body[:1] == b"O":
+        memory.ended.update((session, None) for (session,) in _SESSION_ID.iter_unpack(body[1:]))
+        body = reader.block()
+    return memory, body
 
 
 def _protected(body: bytes, reader: _Reader) -> tuple[dict[str, tuple[ACL, ...]], bytes]:
@@ -277,5 +321,6 @@ class _Reader:
 
 
 _SECTIONS = {
-    b"H": "the header", b"S": "sessions", b"A": "ACLs", b"P": "who has ACLs", b"Z": "znodes", b"E": "the end",
+    b"H": "the header", b"S": "sessions", b"C": "clients", b"O": "ended sessions", b"A": "ACLs", b"P": "who has ACLs",
+    b"Z": "znodes", b"E": "the end",
 }  # fmt: skip

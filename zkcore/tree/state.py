@@ -23,6 +23,7 @@ from sortedcontainers import SortedSet
 from zkcore.jute.records import ACL, READ_ACL
 from zkcore.tree.children import Families
 from zkcore.tree.digest import MASK, UNCOUNTED
+from zkcore.tree.once import Memory, Remembered
 from zkcore.tree.paths import PROTECTED, parent_of
 from zkcore.tree.quota import QUOTA, Quotas, Usage, quota_root, stats_of, stats_path, stats_root
 from zkcore.tree.znode import (
@@ -61,6 +62,8 @@ class Frozen:
     last_zxid: Zxid
     digest: int
     sessions: Mapping[int, int]
+    clients: Mapping[int, Remembered]
+    ended: tuple[int, ...]
     shards: tuple[Mapping[str, bytes], ...]
     nulls: tuple[frozenset[str] | set[str], ...]
     acls: tuple[Mapping[str, tuple[ACL, ...]], ...]
@@ -77,7 +80,7 @@ class _Shared:
 class State:
     """See the module. What is public here is for the rooms of the tree alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Memory | None = None) -> None:
         self.last_zxid: Zxid = 0
         self.sessions: dict[int, int] = {}
         self.digest = 0
@@ -94,6 +97,7 @@ class State:
         self.expiring: SortedSet = SortedSet()
         """Pairs of (when, path) for each znode with a time to live: milliseconds since 1970."""
         self.quotas = Quotas()
+        self.memory = memory if memory is not None else Memory()
         self._shared: dict[tuple[ACL, ...], _Shared] = {}
 
     @classmethod
@@ -163,9 +167,8 @@ class State:
             self._own(path, record, owner)
         self._count(path, 1, len(record) - STAT_SIZE)
 
-    def replace(self, path: str, old: bytes, new: bytes) -> None:
-        """A znode changes; whether its data is null is for `set_null` to say."""
-        crc = crc32(path.encode())
+    def replace(self, path: str, old: bytes, new: bytes, crc: int) -> None:
+        """A znode changes; whether its data is null is for `set_null` to say. `crc` is that of the path."""
         index = crc & 255
         if self.borrowed[index]:
             self._take_back(index)
@@ -315,7 +318,7 @@ class State:
         path = stats_path(root)
         record = self.find(path)
         if record is not None:
-            self.replace(path, record, stats_of(usage) + record[-STAT_SIZE:])
+            self.replace(path, record, stats_of(usage) + record[-STAT_SIZE:], crc32(path.encode()))
             self.set_null(path, null=False)
 
     # --- snapshots
@@ -329,8 +332,9 @@ class State:
     def seen(self) -> Frozen:
         """The state as it is now, to be looked at before the next change."""
         return Frozen(
-            self.last_zxid, self.digest, dict(self.sessions), tuple(self.shards), tuple(self.nulls), tuple(self.acls)
-        )
+            self.last_zxid, self.digest, dict(self.sessions), dict(self.memory.clients), tuple(self.memory.ended),
+            tuple(self.shards), tuple(self.nulls), tuple(self.acls),
+        )  # fmt: skip
 
     def _take_back(self, index: int) -> None:
         self.shards[index] = dict(self.shards[index])

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from zlib import crc32
 
-from zkcore.errors import MalformedFrameError
+from zkcore.errors import MalformedFrameError, OutcomeForgottenError
 from zkcore.jute.codec import codec_of
 from zkcore.jute.records import (
     ACL,
     OPEN_ACL,
+    AgainTxn,
     CheckVersionTxn,
     CloseSessionTxn,
     CreateContainerTxn,
@@ -24,8 +26,11 @@ from zkcore.jute.records import (
     CreateTxn,
     DeleteTxn,
     ErrorTxn,
+    MultiTxn,
+    OnceTxn,
     SetACLTxn,
     SetDataTxn,
+    Txn,
 )
 from zkcore.tree.applied import EventType, Outcome
 from zkcore.tree.paths import parent_of
@@ -88,7 +93,7 @@ def _create_owned(state: State, zxid: Zxid, time: int, values: Values, *, owner:
     if zxid > pzxid:
         pzxid = zxid
     stat = make_stat(czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, parent_owner)
-    state.replace(parent, old, old[:at] + stat)
+    state.replace(parent, old, old[:at] + stat, crc32(parent.encode()))
     return (_NODE_EXISTS, path, (), ()) if existed else (0, path, ((_CREATED, path),), ())
 
 
@@ -101,12 +106,13 @@ def _stored(acl: tuple[ACL, ...]) -> tuple[ACL, ...] | None:
 
 def _set_data(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
     path, data, version, _ = values
-    old = state.find(path)
+    crc = crc32(path.encode())
+    old = state.shards[crc & 255].get(path)
     if old is None:
         return _NO_NODE, path, (), ()
     czxid, _, pzxid, ctime, mtime, _, cversion, aversion, owner = read_stat(old, len(old) - STAT_SIZE)
     new = (data or b"") + make_stat(czxid, zxid, pzxid, ctime, time, version, cversion, aversion, owner)
-    state.replace(path, old, new)
+    state.replace(path, old, new, crc)
     if data is None or len(old) == STAT_SIZE:
         state.set_null(path, null=data is None)
     if owner < 0:
@@ -124,7 +130,7 @@ def _set_acl(state: State, zxid: Zxid, time: int, session: int, values: Values) 
     at = len(old) - STAT_SIZE
     czxid, mzxid, pzxid, ctime, mtime, data_version, cversion, _, owner = read_stat(old, at)
     stat = make_stat(czxid, mzxid, pzxid, ctime, mtime, data_version, cversion, version, owner)
-    state.replace(path, old, old[:at] + stat)
+    state.replace(path, old, old[:at] + stat, crc32(path.encode()))
     state.set_acl(path, _stored(acl))
     return 0, path, (), ()
 
@@ -150,7 +156,7 @@ def _gone(state: State, zxid: Zxid, path: str) -> bool:
         czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, owner = read_stat(old, at)
         if zxid > pzxid:
             stat = make_stat(czxid, mzxid, zxid, ctime, mtime, version, cversion, aversion, owner)
-            state.replace(parent, old, old[:at] + stat)
+            state.replace(parent, old, old[:at] + stat, crc32(parent.encode()))
     return state.remove(path) is not None
 
 
@@ -159,6 +165,7 @@ def _gone(state: State, zxid: Zxid, path: str) -> bool:
 
 def _create_session(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
     state.sessions[session] = values[0]
+    state.memory.on_session_began(session)
     return 0, "", (), ()
 
 
@@ -167,12 +174,53 @@ def _close_session(state: State, zxid: Zxid, time: int, session: int, values: Va
     # The transaction names them; what the session has besides can only come from a replay, and must go too.
     left = sorted(state.ephemerals.get(session, set()).difference(paths))
     gone = tuple([(_DELETED, path) for path in (*paths, *left) if _gone(state, zxid, path)])
-    state.sessions.pop(session, None)
+    if state.sessions.pop(session, None) is not None:
+        state.memory.on_session_ended(session)
     return 0, "", gone, ()
 
 
 def _error(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
     return values[0], "", (), ()
+
+
+# --- transactions in transactions ------------------------------------------------------------------------------------
+
+
+def _multi(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
+    parts: list[tuple[int, Values]] = values[0]
+    failed = [number for number, (kind, _) in enumerate(parts) if kind == ErrorTxn.TYPE]
+    if failed:
+        codes = [code[0] if kind == ErrorTxn.TYPE else 0 for kind, code in parts]
+        return next((code for code in codes if code), 0), "", (), tuple([Outcome(-1, code, "", None) for code in codes])
+    changes: list[tuple[EventType, str]] = []
+    outcomes: list[Outcome] = []
+    for kind, body in parts:
+        error, path, changed, _ = TRANSACTIONS[kind][1](state, zxid, time, session, body)
+        changes += changed
+        outcomes.append(_outcome(state, kind, error, path))
+    return 0, "", tuple(changes), tuple(outcomes)
+
+
+def _outcome(state: State, kind: int, error: int, path: str) -> Outcome:
+    exists = not error and state.find(path) is not None
+    return Outcome(kind, error, path, state.stat(path) if exists else None)
+
+
+def _once(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
+    client, number, (kind, body), _ = values
+    error, path, changes, outcomes = TRANSACTIONS[kind][1](state, zxid, time, session, body)
+    if kind != MultiTxn.TYPE:
+        outcomes = (_outcome(state, kind, error, path),)
+    state.memory.remember(client, number, outcomes)
+    return error, path, changes, outcomes
+
+
+def _again(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
+    client, number, _ = values
+    outcomes = state.memory.recall(client, number)
+    if outcomes is None:
+        return OutcomeForgottenError.code, "", (), ()
+    return 0, "", (), outcomes
 
 
 # --- bodies ----------------------------------------------------------------------------------------------------------
@@ -210,6 +258,25 @@ def _decode_closing(payload: bytes, at: int) -> Values:
     return values
 
 
+def _decode_multi(payload: bytes, at: int) -> Values:
+    txns, at = codec_of(MultiTxn).unpack(payload, at)
+    return [_decode_part(txn, _PARTS) for txn in txns], at
+
+
+def _decode_once(payload: bytes, at: int) -> Values:
+    client, number, txn, at = codec_of(OnceTxn).unpack(payload, at)
+    return client, number, _decode_part(txn, _PARTS | {MultiTxn.TYPE}), at
+
+
+def _decode_part(txn: Txn, kinds: frozenset[int]) -> tuple[int, Values]:
+    if txn.type not in kinds:
+        raise MalformedFrameError(f"a transaction of type {txn.type} cannot stand inside another")
+    values = TRANSACTIONS[txn.type][0](txn.data, 0)
+    if values[-1] != len(txn.data):
+        raise MalformedFrameError(f"{len(txn.data) - values[-1]} bytes are left over inside a transaction")
+    return txn.type, values
+
+
 _decode_create = _of_a_child(codec_of(CreateTxn).unpack)
 _decode_delete = _of_a_child(codec_of(DeleteTxn).unpack)
 
@@ -226,5 +293,13 @@ TRANSACTIONS: dict[int, tuple[Decode, Do]] = {
     CreateSessionTxn.TYPE: (codec_of(CreateSessionTxn).unpack, _create_session),
     CloseSessionTxn.TYPE: (_decode_closing, _close_session),
     ErrorTxn.TYPE: (codec_of(ErrorTxn).unpack, _error),
+    MultiTxn.TYPE: (_decode_multi, _multi),
+    OnceTxn.TYPE: (_decode_once, _once),
+    AgainTxn.TYPE: (codec_of(AgainTxn).unpack, _again),
 }
 """By the type of a transaction: how to read its body, and how to do it."""
+
+_PARTS = frozenset(TRANSACTIONS) - {
+    CreateSessionTxn.TYPE, CloseSessionTxn.TYPE, MultiTxn.TYPE, OnceTxn.TYPE, AgainTxn.TYPE,
+}  # fmt: skip
+"""What can stand inside another."""

@@ -22,6 +22,8 @@ from zkcore.tree import invariants
 from zkcore.tree.acl import ANONYMOUS, Access, Caller
 from zkcore.tree.applied import Applied
 from zkcore.tree.digest import unpack_digest
+from zkcore.tree.once import Memory
+from zkcore.tree.quota import Usage
 from zkcore.tree.reading import READS, RESULTS, error_of
 from zkcore.tree.request import Request
 from zkcore.tree.state import Frozen, Loaded, State
@@ -99,7 +101,7 @@ class Tree:
         """The answer to the write `request`, whose transaction `applied` is the last one applied: a Stat is that of
         the znode as it is now. Raises the exception of the code with which the request failed."""
         if applied.error:
-            raise error_of(applied.error, getattr(request, "path", None))
+            raise error_of(request, applied)
         answer = RESULTS.get(type(request))
         return cast(T, None if answer is None else answer(self.state, request, applied))
 
@@ -107,6 +109,11 @@ class Tree:
         """The answer to a request that reads, asked by `caller`. Raises NoNodeError, NoAuthError, or BadArgumentsError
         for what is no path; ignores `watch` (see `Watches.read`)."""
         return cast(T, READS[type(request)](self.state, self.access, request, caller))
+
+    @property
+    def quotas(self) -> Mapping[str, Usage]:
+        """What there is at and below each znode that has a quota."""
+        return self.state.quotas.usages
 
     def may(self, caller: Caller, permission: int, path: str) -> bool:
         """Whether the ACL of `path` gives `caller` one of the permissions in `permission`; so does a missing znode's,
@@ -148,10 +155,16 @@ class Tree:
 
     @classmethod
     def rebuild(
-        cls, last_zxid: Zxid, sessions: Mapping[int, int], *, znodes: Iterable[Loaded], access: Access | None = None
+        cls,
+        last_zxid: Zxid,
+        sessions: Mapping[int, int],
+        *,
+        znodes: Iterable[Loaded],
+        memory: Memory | None = None,
+        access: Access | None = None,
     ) -> Tree:
         """The tree of a snapshot: all its znodes, in any order."""
-        state = State()
+        state = State(memory)
         state.last_zxid = last_zxid
         state.sessions.update(sessions)
         state.load(znodes)

@@ -1,0 +1,37 @@
+"""The one way to a znode for somebody who reads: it must be there, and its ACL must allow it.
+
+This module must not know which requests there are.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+from zkcore.errors import NoAuthError, NoNodeError
+from zkcore.tree.acl import Access, Caller, Permission
+from zkcore.tree.paths import validate
+from zkcore.tree.state import State
+
+__all__ = ["READ", "readable"]
+
+READ = int(Permission.READ)
+
+
+def readable(state: State, access: Access, path: str, caller: Caller, permission: int = READ) -> bytes:
+    """The record of a znode for which `caller` has one of the permissions in `permission`.
+
+    Raises NoNodeError before NoAuthError, and BadArgumentsError for what is no path.
+    """
+    try:
+        index = crc32(path.encode()) & 255
+    except UnicodeEncodeError:  # half a surrogate pair: the name of nothing
+        index = 0
+    record = state.shards[index].get(path)
+    if record is None:
+        # ZooKeeper's clients refuse a malformed path before they send it; here the tree does, where it costs nothing.
+        validate(path)
+        raise NoNodeError(path=path)
+    acls = state.acls[index]
+    if acls and not access.allows(acls.get(path), permission, caller.ids):
+        raise NoAuthError(path=path)
+    return record
