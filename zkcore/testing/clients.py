@@ -95,6 +95,8 @@ class Reference:
     def catch_up(self) -> list[int]:
         """Apply what was committed since the last time. Returns the sessions that were closed by it."""
         committed = self._oracle.committed
+        if self._count == len(committed):
+            return []
         closed: list[int] = []
         while self._count < len(committed):
             zxid = committed[self._count]

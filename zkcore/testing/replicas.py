@@ -86,8 +86,8 @@ class Replicas:
         self._transfer_share = plan.transfer_share
         rng = random_stream(plan.seed, "clients")
         self._walls = {me: _EPOCH_MS + rng.randrange(-_HOUR_MS, _HOUR_MS) for me in plan.config.members}
-        self._timeout_ms = rng.choice((300, 2000, 10_000))
-        self._clients = [Client(number) for number in range(1, 2 + rng.randrange(6))]
+        self.timeout_ms = rng.choice((300, 2000, 10_000))
+        self.clients = [Client(number) for number in range(1, 2 + rng.randrange(6))]
         self._by_session: dict[int, Client] = {}
         self._writes = self._looks = 0
         self._reference: Reference | None = None
@@ -104,7 +104,7 @@ class Replicas:
         if isinstance(node.survivor, _Machine):
             node.survivor.replica.recover()  # which detaches the clients
             return node.survivor
-        for client in self._clients:
+        for client in self.clients:
             if client.node == node.me:
                 self._leave(client)
         replica = Replica(node.me, self._config, node.disk.storage, limits=self._limits)
@@ -133,9 +133,9 @@ class Replicas:
         assert isinstance(node.machine, _Machine)
         if replica.next_zxid is not None and rng.random() < self._transfer_share:
             self._transfer(node, replica, rng)
-        here = [client for client in self._clients if client.node == node.me]
+        here = [client for client in self.clients if client.node == node.me]
         if not here or rng.random() < 0.1:
-            self._come(node, node.machine, rng)
+            self._draw_newcomer(node, rng)
             return
         client = rng.choice(here)
         if not client.ready:
@@ -152,7 +152,7 @@ class Replicas:
             else:
                 request = self._draw_request(rng)
                 if request.writes:
-                    self._submit(node, client, request, linearizable=True)
+                    self.submit(node, client, request, linearizable=True)
                     client.closing = client.closing or isinstance(request, CloseSession)
                 else:
                     self._read(node, client, request, rng)
@@ -167,17 +167,22 @@ class Replicas:
         except BadArgumentsError:
             node.sightings.see("transfer refused")
 
-    def _come(self, node: Node, machine: _Machine, rng: Random) -> None:
+    def _draw_newcomer(self, node: Node, rng: Random) -> None:
         """A client without a replica comes here, or one that has heard nothing of its own for a while."""
-        coming = [client for client in self._clients if client.node != node.me]
+        coming = [client for client in self.clients if client.node != node.me]
         homeless = [client for client in coming if client.node is None]
         if not coming or (not homeless and rng.random() > 0.1):
             return
-        client = rng.choice(homeless or coming)
+        self.come(node, rng.choice(homeless or coming))
+
+    def come(self, node: Node, client: Client) -> None:
+        """`client` leaves where it is, and tries to be served by `node`."""
+        assert isinstance(node.machine, _Machine)
+        machine = node.machine
         self._leave(client)
         try:
             if client.session is None:
-                client.session = machine.replica.open(self._timeout_ms, machine.now_ms)
+                client.session = machine.replica.open(self.timeout_ms, machine.now_ms)
                 self._by_session[client.session] = client
             else:
                 machine.replica.attach(
@@ -191,22 +196,23 @@ class Replicas:
         """A read of any level."""
         draw = rng.random()
         if draw < 0.4:
-            self._submit(node, client, request)
+            self.submit(node, client, request)
         elif draw < 0.65:
-            self._submit(node, client, request, read=Read.LINEARIZABLE, linearizable=True)
+            self.submit(node, client, request, read=Read.LINEARIZABLE, linearizable=True)
         elif draw < 0.8:
-            self._submit(node, client, Sync(), read=Read.LINEARIZABLE)
-            self._submit(node, client, request, linearizable=True)
+            self.submit(node, client, Sync(), read=Read.LINEARIZABLE)
+            self.submit(node, client, request, linearizable=True)
         elif draw < 0.9:
-            self._submit(node, client, request, read=Read.at_least(self._judge(node).answered))
+            self.submit(node, client, request, read=Read.at_least(self._judge(node).answered))
         else:
             self._read_at_once(node, client, request)
 
-    def _submit(
+    def submit(
         self, node: Node, client: Client, request: Request[Any], *, read: ReadLevel = Read.SESSION,
         linearizable: bool = False,
     ) -> None:  # fmt: skip
-        """`linearizable` requests are those that must fit into one order of all of them."""
+        """`client`, which is served by `node`, asks for something. `linearizable` requests are those that must fit into
+        one order of all of them."""
         assert isinstance(node.machine, _Machine)
         assert client.session is not None
         xid = node.machine.replica.submit(client.session, request, node.machine.now_ms, read=read)
@@ -246,15 +252,16 @@ class Replicas:
     # --- what clients are told
 
     def tell(self, node: Node, event: Event | Answer) -> None:
-        judge = self._judge(node)
-        if isinstance(event, _ANSWERS):
+        if type(event) is Delivered or isinstance(event, Restored):
+            for closed in self._judge(node).catch_up():
+                self._check_lease(node, self._by_session[closed], closed)
+            self._looks += 1
+            if self._looks % 20 == 0:
+                self._check_tree(node)
+        elif isinstance(event, _ANSWERS):
             client = self._by_session.get(event.session)
             if client is not None and client.session == event.session and client.node == node.me:
                 self._answer(node, client, event)  # else nobody listens there any more
-        elif isinstance(event, Delivered | Restored):
-            for closed in judge.catch_up():
-                self._check_lease(node, self._by_session[closed], closed)
-            self._check_tree(node, every=20)
 
     def _answer(self, node: Node, client: Client, event: Answer) -> None:
         judge = self._judge(node)
@@ -277,7 +284,7 @@ class Replicas:
         elif isinstance(event, Detached):
             self._leave(client)
         elif isinstance(event, Touched) and event.alive:
-            client.alive_until = max(client.alive_until, event.token + int(self._timeout_ms * _SLOWEST))
+            client.alive_until = max(client.alive_until, event.token + int(self.timeout_ms * _SLOWEST))
         elif isinstance(event, SessionEnded | Touched):
             self.history.ended(node.now, client.number)
             client.end()
@@ -295,24 +302,21 @@ class Replicas:
     # --- the end
 
     def idle(self) -> bool:
-        return all(client.ready and not client.waiting for client in self._clients if client.node is not None)
+        return all(client.ready and not client.waiting for client in self.clients if client.node is not None)
 
     def check(self, nodes: Iterable[Node]) -> None:
         """All trees are the reference's, and whole."""
         for node in nodes:
             _replica(node).tree.check()
-            self._check_tree(node, every=1)
+            self._check_tree(node)
         self._judge(node).check_end()
         found = check(self.history.operations(), Register(), max_steps=_MOST_STEPS)
         self.verdict = found.verdict
         if found.verdict is Verdict.BROKEN:
             node.oracle.fail("linearizable", found.why)
 
-    def _check_tree(self, node: Node, *, every: int) -> None:
-        """Where it is as far as the reference's, the tree of `node` is equal to it; look at one in `every`."""
+    def _check_tree(self, node: Node) -> None:
+        """Where it is as far as the reference's, the tree of `node` is equal to it."""
         tree, reference = _replica(node).tree, self._judge(node).tree
-        self._looks += 1
-        if self._looks % every or tree.last_zxid != reference.last_zxid:
-            return
-        if tree.freeze() != reference.freeze():
+        if tree.last_zxid == reference.last_zxid and tree.freeze() != reference.freeze():
             node.oracle.fail("X14", f"the tree of node {node.me} is not what the committed transactions make")
