@@ -28,7 +28,7 @@ from zlib import crc32
 
 from zkcore.testing.conversations import Conversations
 from zkcore.testing.durable import Durable, Violation
-from zkcore.zab.messages import Commit, HandOff, Message, NewLeader, PeerId, Proposal, Role, UpToDate
+from zkcore.zab.messages import Commit, Damage, HandOff, Message, NewLeader, PeerId, Proposal, Role, UpToDate
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import (
     Append,
@@ -164,6 +164,9 @@ class Oracle:
             self.fail("N1", f"node {node} saves {write} over {durable.accepted}, {durable.current}")
         if write.current > durable.current:
             durable.syncing = False
+            zxid = self.committed_before(write.current)
+            if not durable.holds(zxid):
+                self.fail("X11", f"node {node} saves {write} without {format_zxid(zxid)}, which is committed")
         durable.accepted, durable.current = write.accepted, write.current
 
     def _repaired(self, node: PeerId, durable: Durable) -> None:
@@ -171,6 +174,11 @@ class Oracle:
         zxid = self.committed_before(durable.current)
         if not durable.keeps(zxid):
             self.fail("X9", f"node {node} counts as repaired without {format_zxid(zxid)}, which is committed")
+        if durable.damage is Damage.EPOCHS and self.config.can_lead(node):
+            epoch = durable.current
+            away = [v for v in self.config.voters if self.config.can_lead(v) and self.durable[v].current < epoch]
+            if away:
+                self.fail("X13", f"node {node} counts again in epoch {epoch}, which {away} have not accepted")
         durable.damage = None
         durable.before = None
 

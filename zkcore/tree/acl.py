@@ -90,7 +90,7 @@ def digest_id(user: str, password: str) -> Id:
     """The id that ZooKeeper's digest scheme gives to a user and password.
 
     >>> print(digest_id("super", "pw"))
-    digest:super:gNWvSXz8wbaXS5mhGVT72gEOWw4=
+    digest:super:0bX78nEegDzJM3ju0iLBEJdWzjg=
     """
     # SHA-1 is what ZooKeeper's own ids are made with; scrypt_id is there for who need not match those.
     made = sha1(f"{user}:{password}".encode(), usedforsecurity=False).digest()
