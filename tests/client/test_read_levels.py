@@ -141,6 +141,22 @@ def test_a_zxid_that_nobody_can_have_seen_is_refused() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("level", ["LINEARIZABLE", "linearizable", True, None, 0])
+@pytest.mark.parametrize("suspended", [False, True])
+def test_what_is_no_level_is_refused_and_not_taken_for_a_weaker_one(level: Any, suspended: bool) -> None:
+    async def main() -> None:
+        async with local_cluster(3) as cluster:
+            zk = await cluster.client().start()
+            if suspended:
+                for me in list(cluster.nodes):
+                    cluster.kill(me)
+            with pytest.raises(BadArgumentsError):
+                await zk.exists("/", read=level)
+            zk.abandon()
+
+    run(main)
+
+
 # --- when the replica is lost
 
 

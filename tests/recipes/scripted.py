@@ -15,7 +15,13 @@ from typing import Any, TypeVar
 from zkcore.client.client import Client
 from zkcore.client.port import Port, SessionState, Signal, Watcher
 from zkcore.client.watcher import WatcherTable
-from zkcore.errors import ConnectionLostError, OperationTimeoutError, SessionExpiredError, ZkcoreError
+from zkcore.errors import (
+    ConnectionLostError,
+    OperationTimeoutError,
+    SessionExpiredError,
+    ThrottledError,
+    ZkcoreError,
+)
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.tree.prepare import Preparer
 from zkcore.tree.requests import CloseSession, CreateSession, GetChildren, Request
@@ -192,6 +198,7 @@ Script = Callable[[Run, Point], str | None]
 
 - lost before, lost after: the answer is lost, before or after the request was carried out;
 - stuck before, stuck after: the same, and nobody says so;
+- throttled: the request is refused for now, and not carried out;
 - interrupted before, interrupted after: the coroutine is cancelled;
 - expired: the session ends.
 """
@@ -323,6 +330,9 @@ class World:
             return
         error: BaseException | None = None
         result: Any = None
+        if action == "throttled":
+            run.throw(ThrottledError())
+            return
         if action not in ("lost before", "stuck before"):
             self.asked.append((port.session.id, op))
             try:

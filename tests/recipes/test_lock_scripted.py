@@ -15,6 +15,7 @@ from zkcore.errors import (
     LeaseLostError,
     LockNotHeldError,
     SessionExpiredError,
+    ThrottledError,
 )
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
@@ -312,7 +313,7 @@ class Fault:
 
 ACTIONS = ["lost before", "lost after", "interrupted before", "interrupted after", "expired"]
 
-ACCEPTED = (Interrupted, SessionExpiredError)
+ACCEPTED = (Interrupted, SessionExpiredError, ThrottledError)
 """What may come of an attempt, beside a result."""
 
 
@@ -450,6 +451,28 @@ def test_answers_lost_twice_in_a_row(first: str, gap: int) -> None:
         assert len(contenders(world, client)) == 1
         world.run(lock.release())
         check_free_for_others(world)
+
+
+def test_a_release_that_finds_no_room_is_tried_again() -> None:
+    world = World()
+    lock = Lock(world.client(), PATH)
+    world.run(lock.acquire())
+    run, hit = attempt(world, lock.release(), "throttled", 0)
+    assert hit
+    assert run.error is None
+    check_free_for_others(world)
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_an_attempt_that_finds_no_room_leaves_no_contender(at: int) -> None:
+    """Whether it was refused or gave up: what cleans up behind it may find no room, too."""
+    world = World()
+    holder, other = Lock(world.client(), PATH), Lock(world.client(), PATH)
+    world.run(holder.acquire())
+    run, _ = attempt(world, other.acquire(timeout=0), "throttled", at)
+    assert run.result is False or isinstance(run.error, ThrottledError)
+    world.run(holder.release())
+    check_free_for_others(world)
 
 
 def test_a_contender_whose_creation_was_not_answered_is_found_and_not_made_twice() -> None:

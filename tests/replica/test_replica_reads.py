@@ -9,7 +9,7 @@ from virtual import Ensemble
 
 from zkcore.errors import BadArgumentsError, NoNodeError
 from zkcore.replica.answers import Detached, Replied, WatchFired
-from zkcore.replica.forward import AskIndex, Forwarded, Index, Submit, unpack
+from zkcore.replica.forward import AskIndex, Forwarded, Index, Refused, Submit, pack, unpack
 from zkcore.replica.levels import AtLeast, Read, ReadLevel, Sync
 from zkcore.replica.reading import Gated, Questions
 from zkcore.tree.requests import Create, Exists, GetChildren, GetData, SetData
@@ -176,6 +176,13 @@ def test_what_is_no_zxid_is_refused_where_it_is_given(nonsense: Any) -> None:
         Read.at_least(nonsense)
 
 
+def test_what_is_no_level_is_refused_and_nothing_has_happened() -> None:
+    scene = Scene()
+    with pytest.raises(BadArgumentsError):
+        scene.world.submit(scene.me, scene.session, GetData("/a"), read="LINEARIZABLE")  # type: ignore[arg-type]
+    assert scene.world.replicas[scene.me].can_read(scene.session)
+
+
 # --- order
 
 
@@ -330,6 +337,16 @@ def test_a_session_that_leaves_takes_its_reads_and_the_writes_behind_them_along(
     assert scene.waiting(Submit) == []
     world.pass_ms(1000)
     assert world.ask(scene.me, scene.session, GetData("/a"), read=Read.LINEARIZABLE).data == b"0"
+
+
+def test_a_leader_that_refuses_a_read_is_not_listened_to_and_holds_nobody_up() -> None:
+    scene = Scene()
+    (xid,) = scene.world.submit(scene.me, scene.session, GetData("/a"), read=Read.LINEARIZABLE)
+    scene.world.submit(scene.me, scene.session, SetData("/a", b"1"))
+    nonsense = Forward(pack(Refused(scene.session, xid, -101)))
+    scene.world.replicas[scene.me].receive(scene.leader, nonsense, scene.world.now)
+    scene.world.pass_ms(1000)
+    assert [one.error for one in scene.answers()] == [None, None]
 
 
 def test_a_question_from_a_link_that_is_gone_is_not_answered_on_the_next() -> None:

@@ -12,7 +12,19 @@ from virtual import Ensemble
 
 from zkcore.errors import ConnectionLostError, StorageCorruptError, StorageFailedError
 from zkcore.replica.answers import Attached, Detached
-from zkcore.replica.forward import Claim, Claimed, Forwarded, Refused, Submit, Touch, TouchReply, pack
+from zkcore.replica.forward import (
+    AskIndex,
+    Claim,
+    Claimed,
+    Forwarded,
+    Index,
+    Refused,
+    Submit,
+    Touch,
+    TouchReply,
+    pack,
+)
+from zkcore.replica.levels import Read
 from zkcore.replica.replica import Replica
 from zkcore.storage.storage import MemoryStorage
 from zkcore.tree.requests import Create, Exists, GetData, SetData, encode_request
@@ -179,7 +191,7 @@ BODIES = st.one_of(st.binary(max_size=40), st.sampled_from([encode_request(Creat
 def forwards(draw: st.DrawFn, session: int) -> bytes:
     """What a peer may send: nonsense, the messages of the protocol with any values, and these with a byte changed."""
     sessions = st.one_of(st.just(session), NUMBERS)
-    kind = draw(st.sampled_from(["noise", Submit, Claim, Claimed, Refused, Touch, TouchReply]))
+    kind = draw(st.sampled_from(["noise", Submit, Claim, Claimed, Refused, Touch, TouchReply, AskIndex, Index]))
     if kind == "noise":
         return bytes(draw(st.binary(max_size=30)))
     makers: dict[Any, Callable[[], Forwarded]] = {
@@ -189,6 +201,8 @@ def forwards(draw: st.DrawFn, session: int) -> bytes:
         Refused: lambda: Refused(draw(sessions), draw(XIDS), draw(st.sampled_from([-118, -6, -112, -101, 0, 77]))),
         Touch: lambda: Touch(draw(sessions), draw(NUMBERS)),
         TouchReply: lambda: TouchReply(draw(sessions), draw(NUMBERS), draw(st.booleans())),
+        AskIndex: lambda: AskIndex(draw(NUMBERS)),
+        Index: lambda: Index(draw(NUMBERS), draw(NUMBERS), draw(NUMBERS)),
     }
     data = bytearray(pack(makers[kind]()))
     if draw(st.booleans()):
@@ -212,6 +226,8 @@ def test_whatever_a_member_sends_no_replica_raises_and_the_ensemble_goes_on(data
             world.settle()
             if world.replicas[one].can_read(session):
                 world.submit(one, session, SetData("/a", b"1"))
+                world.submit(one, session, GetData("/a"), read=Read.LINEARIZABLE)
+                world.submit(one, session, SetData("/a", b"2"))
     settled(world)
     assert len(world.trees()) == 1
     assert world.ask(two, world.open(two), Create("/b", b"")).path == "/b"

@@ -44,6 +44,7 @@ class Ensemble:
         self.cuts: set[frozenset[int]] = set()
         self.reports: dict[int, deque[tuple[str, int]]] = {me: deque() for me in self.config.members}
         self.acting: set[int] = set()
+        self.paused: set[int] = set()  # these do nothing and hear nothing, and no time passes for them
         for me in self.config.members:
             self.start(me)
 
@@ -107,7 +108,7 @@ class Ensemble:
 
     def act(self, me: int) -> None:
         """Do what the replica says until it says nothing more, and tell it of its links in between."""
-        if me in self.acting:
+        if me in self.acting or me in self.paused:
             return
         self.acting.add(me)
         self._drain(me)
@@ -146,7 +147,7 @@ class Ensemble:
     def deliver_one(self) -> bool:
         """Deliver the next message; False where none is on its way."""
         for (sender, to), messages in sorted(self.flying.items()):
-            if messages and (sender, to) not in self.held:
+            if messages and (sender, to) not in self.held and to not in self.paused:
                 self.replicas[to].receive(sender, messages.popleft(), self.now)
                 self.act(to)
                 return True
@@ -168,11 +169,15 @@ class Ensemble:
     def pass_ms(self, milliseconds: int) -> None:
         """Let time pass, a tick at a time."""
         for _ in range(milliseconds // self.limits.tick_ms):
-            self.now += self.limits.tick_ms
-            for me in list(self.replicas):
+            self._tick()
+            self.settle()
+
+    def _tick(self) -> None:
+        self.now += self.limits.tick_ms
+        for me in list(self.replicas):
+            if me not in self.paused:
                 self.replicas[me].tick(1, self.now)
                 self.act(me)
-            self.settle()
 
     def step_until(self, condition: Callable[[], bool]) -> None:
         """Go on message by message, and tick by tick where there is none, until something is true."""
@@ -180,10 +185,7 @@ class Ensemble:
             if condition():
                 return
             if not self.deliver_one():
-                self.now += self.limits.tick_ms
-                for me in list(self.replicas):
-                    self.replicas[me].tick(1, self.now)
-                    self.act(me)
+                self._tick()
         raise AssertionError("it did not come about")
 
     def elect(self) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from zkcore.errors import BadVersionError, ConnectionLostError, NodeExistsError, NoNodeError, ZkcoreError
+from zkcore.replica.levels import Read, ReadLevel, Sync
 from zkcore.testing.checkers import Oracle, Violation
 from zkcore.testing.clients import Client, Reference
 from zkcore.tree.applied import EventType, WatchEvent
@@ -49,9 +50,16 @@ class Ensemble:
         self.commit(0, CreateSession(10_000))
 
     def commit(self, xid: int, request: Request[object], session: int = 77) -> Zxid:
+        return self.save(self.propose(xid, request, session))
+
+    def propose(self, xid: int, request: Request[object], session: int = 77) -> bytes:
+        payload = self.preparer.prepare(self.next, 0, session, xid, request)
+        self.oracle.bear(1, self.next, (payload,))
+        return payload
+
+    def save(self, payload: bytes) -> Zxid:
         zxid = self.next
         self.next += 1
-        payload = self.preparer.prepare(zxid, 0, session, xid, request)
         self.oracle.wrote(1, Append(zxid, (payload,)))
         self.oracle.commit(1, zxid)
         return zxid
@@ -74,9 +82,18 @@ class Ensemble:
         self.answer(1, create)
         return zxid
 
-    def read(self, xid: int, request: Request[object], result: object, error: ZkcoreError | None = None) -> None:
-        self.reference.submitted(self.client, xid, request)
+    def read(
+        self, xid: int, request: Request[object], result: object, error: ZkcoreError | None = None,
+        *, read: ReadLevel = Read.SESSION,
+    ) -> None:  # fmt: skip
+        self.reference.submitted(self.client, xid, request, read=read)
         self.reference.replied(self.client, xid, result, error)
+
+    def others_set(self, path: str, data: bytes) -> Zxid:
+        """A write of nobody who is watched here."""
+        zxid = self.commit(0, SetData(path, data))
+        self.reference.catch_up()
+        return zxid
 
     def node(self, path: str) -> NodeData:
         return self.reference.tree.read(GetData(path))
@@ -149,7 +166,7 @@ def orders_a_write_before_one_already_answered(e: Ensemble) -> None:
     other.session = 78
     e.reference.submitted(other, 9, Create("/a"))
     zxid, applied = e.reference._applied[78, 9]
-    assert zxid == first < e.reference._answered
+    assert zxid == first < e.reference.answered
     e.reference.replied(other, 9, e.reference.tree.result(Create("/a"), applied), None)
 
 
@@ -205,6 +222,76 @@ def finds_what_it_deleted(e: Ensemble) -> None:
 
 def reads_with_an_absurd_error(e: Ensemble) -> None:
     e.read(1, GetData("/a"), None, BadVersionError())
+
+
+def sees_what_it_asks_for_later(e: Ensemble) -> None:
+    e.set_up()
+    e.reference.submitted(e.client, 2, GetData("/a"))
+    e.write(3, SetData("/a", b"2"))
+    e.reference.replied(e.client, 2, e.node("/a"), None)
+
+
+def finds_missing_what_it_deletes_later(e: Ensemble) -> None:
+    e.set_up()
+    e.reference.submitted(e.client, 2, GetData("/a"))
+    e.write(3, Delete("/a"))
+    e.reference.replied(e.client, 2, None, NoNodeError(path="/a"))
+
+
+def reads_at_once_and_goes_back(e: Ensemble) -> None:
+    e.set_up()
+    old = e.node("/a")
+    e.write(2, SetData("/a", b"2"))
+    e.answer(2, SetData("/a", b"2"))
+    e.reference.read_at_once(e.client, GetData("/a"), old, None)
+
+
+def reads_linearizably_what_was_replaced(e: Ensemble) -> None:
+    e.set_up()
+    old = e.node("/a")
+    e.others_set("/a", b"2")
+    e.read(2, GetData("/a"), old, read=Read.LINEARIZABLE)
+
+
+def finds_linearizably_nothing_of_what_is_there(e: Ensemble) -> None:
+    e.commit(0, Create("/a"))
+    e.read(1, Exists("/a"), None, read=Read.LINEARIZABLE)
+
+
+def reads_less_than_it_asks_for(e: Ensemble) -> None:
+    e.set_up()
+    old = e.node("/a")
+    zxid = e.others_set("/a", b"2")
+    e.others_set("/a", b"3")
+    e.read(2, GetData("/a"), old, read=Read.at_least(zxid))
+
+
+def reads_after_a_sync_what_was_replaced_before(e: Ensemble) -> None:
+    e.set_up()
+    old = e.node("/a")
+    zxid = e.others_set("/a", b"2")
+    e.read(2, Sync(), zxid, read=Read.LINEARIZABLE)
+    e.read(3, GetData("/a"), old)
+
+
+def syncs_to_less_than_was_committed(e: Ensemble) -> None:
+    e.read(1, Sync(), e.set_up() - 1, read=Read.LINEARIZABLE)
+
+
+def syncs_to_less_than_was_proposed(e: Ensemble) -> None:
+    committed = e.set_up()
+    payload = e.propose(0, SetData("/a", b"2"))
+    e.reference.submitted(e.client, 2, Sync(), read=Read.LINEARIZABLE)
+    e.save(payload)
+    e.reference.replied(e.client, 2, committed, None)
+
+
+def syncs_to_what_is_not_committed(e: Ensemble) -> None:
+    e.read(1, Sync(), e.set_up() + 1, read=Read.LINEARIZABLE)
+
+
+def fails_to_sync(e: Ensemble) -> None:
+    e.read(1, Sync(), None, NoNodeError(), read=Read.LINEARIZABLE)
 
 
 def sees_a_change_before_its_watch(e: Ensemble) -> None:
@@ -263,6 +350,17 @@ BROKEN: list[tuple[str, Callable[[Ensemble], None]]] = [
     ("X17", finds_nothing_by_exists),
     ("X17", finds_what_it_deleted),
     ("X17", reads_with_an_absurd_error),
+    ("X17", sees_what_it_asks_for_later),
+    ("X17", finds_missing_what_it_deletes_later),
+    ("X17", reads_at_once_and_goes_back),
+    ("X17", reads_linearizably_what_was_replaced),
+    ("X17", finds_linearizably_nothing_of_what_is_there),
+    ("X17", reads_less_than_it_asks_for),
+    ("X17", reads_after_a_sync_what_was_replaced_before),
+    ("X17", syncs_to_less_than_was_committed),
+    ("X17", syncs_to_less_than_was_proposed),
+    ("X17", syncs_to_what_is_not_committed),
+    ("X17", fails_to_sync),
     ("X18", sees_a_change_before_its_watch),
     ("X18", sees_a_creation_before_its_watch),
     ("X18", a_watch_goes_off_twice),
@@ -279,6 +377,27 @@ def test_a_wrong_answer_is_found(invariant: str, breaking: Callable[[Ensemble], 
     assert found.value.invariant == invariant
 
 
+def test_right_answers_to_reads_of_every_level_pass() -> None:
+    e = Ensemble()
+    e.set_up()
+    old = e.node("/a")
+    second = e.others_set("/a", b"2")
+    new = e.node("/a")
+    e.reference.submitted(e.client, 2, GetData("/a"), read=Read.LINEARIZABLE)
+    third = e.others_set("/a", b"3")
+    e.reference.replied(e.client, 2, new, None)  # what was committed when it was asked; it may be newer, too
+    e.read(3, GetData("/a"), new, read=Read.at_least(second))
+    e.reference.submitted(e.client, 4, GetData("/a"), read=Read.LINEARIZABLE)
+    assert e.others_set("/a", b"4") > third
+    e.reference.replied(e.client, 4, e.node("/a"), None)
+    payload = e.propose(0, Delete("/a"))
+    e.reference.submitted(e.client, 5, Sync(), read=Read.LINEARIZABLE)
+    e.reference.replied(e.client, 5, e.save(payload), None)
+    e.read(6, GetData("/a"), None, NoNodeError(path="/a"))
+    with pytest.raises(Violation):
+        e.read(7, GetData("/a"), old)
+
+
 def test_right_answers_pass() -> None:
     e = Ensemble()
     e.set_up()
@@ -292,8 +411,13 @@ def test_right_answers_pass() -> None:
     e.answer(4, Delete("/a"))
     e.read(5, GetData("/a"), None, NoNodeError(path="/a"))
     e.read(6, Exists("/a"), None)
+    e.reference.submitted(e.client, 7, GetData("/a"))
+    e.write(8, Create("/a", b"4"))
+    e.reference.replied(e.client, 7, None, NoNodeError(path="/a"))
+    e.answer(8, Create("/a", b"4"))
+    e.reference.read_at_once(e.client, GetData("/a"), e.node("/a"), None)
     e.client.leave()
     e.reference.attached(e.client, e.next - 1)
-    e.commit(7, CloseSession())
+    e.commit(9, CloseSession())
     assert e.reference.catch_up() == [77]
     e.reference.check_end()

@@ -1,92 +1,71 @@
-"""Every planted bug is found, within seeds known to find it; and by the state it leads to, not only by the rule it
-breaks.
+"""Every planted bug is found; and by the state it leads to, not only by the rule it breaks.
 
-The seeds are those that found the bug when this was written, out of all from 0 on. A change of the core may move them:
-`python -m zkcore sim run --seeds 2000 --mutant NAME` finds the new ones, and must.
+A bug is looked for from a seed on that found it when this was written. A change of the core or of the simulator moves
+such seeds, so it may take a few more to find it; where it takes too many, `python -m zkcore sim mutants --mutant NAME`
+says whether it is still found at all, and by which seeds. What is too rare to be looked for here has a golden script.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from zkcore.cli.sim import PROGRAMS
 from zkcore.testing.checkers import Violation
-from zkcore.testing.faults import Plan
-from zkcore.testing.load import BarePeers, Program
-from zkcore.testing.mutants import MUTANTS, planted
-from zkcore.testing.replicas import Replicas
+from zkcore.testing.mutants import MUTANTS, patched, planted
+from zkcore.testing.scenario import Scenario
 from zkcore.testing.world import simulate
 from zkcore.zab import election
 from zkcore.zab.learner import Learner
 from zkcore.zab.messages import Vote
 
-EARLY = tuple(range(10))
+SCRIPTS = Path(__file__).parent.parent / "scenarios"
 
-KNOWN: dict[str, tuple[int, ...]] = {
-    "ack-before-durable": EARLY,
-    "newleader-acked-early": EARLY,
-    "epoch-not-durable": EARLY,
-    "commit-without-quorum": EARLY,
-    "deliver-before-durable": (4, 9, 10, 12, 14),
-    "trunc-skipped": (4, 8, 10, 11, 14),
-    "current-epoch-before-history": (299, 793),
-    "duplicate-proposal-accepted": EARLY,
-    "stale-leader-serves": (4, 6, 8, 9, 14),
-    "recency-unchecked": (6, 9, 10, 16, 21),
-    "promise-given-again": (1, 4, 5, 11, 16),
-    "established-alone": EARLY,
-    "forward-when-acked": EARLY,
-    "read-unconfirmed": (9, 14, 20, 23, 30),
-}
+SEEN = {
+    "ack-before-durable": 2, "answers-whoever-waits": 10, "attached-at-once": 2, "closed-link-heard": 5,
+    "commit-beyond-sent": 17, "commit-without-quorum": 2, "committed-when-saved": 1, "compacted-too-far": 8,
+    "compacted-under-a-reader": 38, "damaged-promises": 7, "deliver-before-durable": 4,
+    "duplicate-proposal-accepted": 2, "ephemerals-left": 2, "epoch-not-durable": 2, "established-alone": 4,
+    "every-answer-counts": 23, "forgetful-counted-at-once": 17, "forward-when-acked": 1, "forwarded-twice": 2,
+    "handover-keeps-the-epoch": 7, "handover-to-anybody": 21, "handover-too-early": 7,
+    "interrupted-sync-carried-on": 22, "laggard-skipped": 0, "lost-learner-kept": 0, "moved-accepted": 2,
+    "newleader-acked-early": 2, "newleader-first": 0, "observers-fed-at-once": 6, "observers-promise": 6,
+    "own-epoch-not-durable": 2, "own-record-counts-at-once": 27, "prepared-blindly": 2, "promise-before-durable": 2,
+    "promise-given-again": 10, "read-joins-a-round": 2, "read-unconfirmed": 0, "reads-forgotten": 35,
+    "reads-overtake": 2, "recency-by-zxid": 38, "recency-unchecked": 1, "restored-untold": 1, "sessions-kept": 16,
+    "stale-leader-serves": 0, "sync-acks-counted": 7, "timeouts-run-on": 1, "trunc-skipped": 0, "trunc-too-far": 0,
+    "uptodate-uncommitted": 8, "watches-lost": 3, "weights-ignored": 5, "window-ignored": 1, "writes-dropped": 16,
+}  # fmt: skip
+"""A seed for each bug. They are cheap ones: the bug shows early in their lives."""
 
-WITH_CLIENTS: dict[str, tuple[int, ...]] = {
-    "watches-lost": (2, 7, 9, 10, 12),
-    "attached-at-once": (0, 2, 4, 6, 7),
-    "moved-accepted": (4, 5, 7, 10, 12),
-    "timeouts-run-on": (1, 2, 4, 5, 7),
-    "read-unconfirmed": (126, 251, 363, 395),
-}
-"""These are looked for in replicas with clients on them, the others in the core alone."""
+WITHIN = 40
+"""So many seeds are tried from there on."""
 
-WITHOUT_N6: dict[str, tuple[int, ...]] = {
-    "ack-before-durable": (0, 6, 10, 14, 17),
-    "newleader-acked-early": (3, 14, 17, 25, 28),
-    "epoch-not-durable": (1, 4, 5, 8, 9),
-    "deliver-before-durable": (4, 9, 10, 12, 14),
-    "trunc-skipped": (4, 8, 10, 11, 14),
-}
+WITHOUT_N6 = {
+    "ack-before-durable": 0, "epoch-not-durable": 1, "newleader-acked-early": 2, "own-epoch-not-durable": 25,
+    "promise-before-durable": 7,
+}  # fmt: skip
+"""Seeds that show what comes of a promise that was not durable."""
 
 
-def first_violation(
-    name: str,
-    seeds: tuple[int, ...],
-    *,
-    without: frozenset[str] = frozenset(),
-    make_program: Callable[[Plan], Program] = BarePeers,
-) -> Violation | None:
+def first_violation(name: str, seed: int, *, without: frozenset[str] = frozenset()) -> Violation | None:
     with planted(name):
-        for seed in seeds:
-            violation = simulate(seed, without=without, make_program=make_program).violation
-            if violation is not None:
-                return violation
+        for each in range(seed, seed + WITHIN):
+            report = simulate(each, without=without, make_program=PROGRAMS[MUTANTS[name].drive])
+            if report.violation is not None:
+                return report.violation
     return None
 
 
-def test_every_planted_bug_has_seeds() -> None:
-    assert KNOWN.keys() | WITH_CLIENTS.keys() == MUTANTS.keys()
+def test_every_planted_bug_has_a_seed_or_a_script() -> None:
+    guarded = {Scenario(path.read_text(encoding="utf-8")).notes["guard"] for path in SCRIPTS.glob("*.txt")}
+    assert MUTANTS.keys() <= SEEN.keys() | guarded
 
 
-@pytest.mark.parametrize("name", sorted(KNOWN))
+@pytest.mark.parametrize("name", sorted(SEEN))
 def test_a_planted_bug_is_found(name: str) -> None:
-    assert first_violation(name, KNOWN[name]) is not None
-
-
-@pytest.mark.parametrize("name", sorted(WITH_CLIENTS))
-def test_a_planted_bug_is_found_by_what_clients_are_told(name: str) -> None:
-    violation = first_violation(name, WITH_CLIENTS[name], make_program=Replicas)
-    assert violation is not None
-    assert violation.invariant in ("X17", "X18")
+    assert first_violation(name, SEEN[name]) is not None
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_N6))
@@ -114,3 +93,8 @@ def test_what_was_planted_is_gone_afterwards() -> None:
     with planted("ack-before-durable"):
         assert Learner.flush is not flush
     assert Learner.flush is flush
+
+
+def test_a_bug_in_what_is_not_there_cannot_be_planted() -> None:
+    with pytest.raises(KeyError), patched(((Learner, "no_such_function", lambda real: real),)):
+        pass

@@ -32,7 +32,7 @@ from zkcore.errors import (
     ZkcoreError,
 )
 from zkcore.replica.host import Host
-from zkcore.replica.levels import AtLeast, Read, ReadLevel
+from zkcore.replica.levels import AtLeast, Read, ReadLevel, check_level
 from zkcore.replica.replica import MAX_TIMEOUT_MS
 from zkcore.replica.serving import following_xid
 from zkcore.tree.applied import WatchEvent
@@ -183,6 +183,7 @@ class EmbeddedPort:
         elif self._opening is not None or self.session.state is not SessionState.SUSPENDED:
             raise self._refusal()
         else:
+            check_level(read)
             if len(self._waiting) >= self._most_requests:
                 self._check_throttled(op)
             waiting = (self._loop.create_future(), op, watch, read)
@@ -199,6 +200,7 @@ class EmbeddedPort:
         """Whether a read of another level than SESSION may be answered at once."""
         if isinstance(read, AtLeast):
             return not self._unanswered and read.zxid <= host.replica.tree.last_zxid
+        check_level(read)
         return read is Read.LOCAL
 
     def _check_throttled(self, op: Request[Any]) -> None:

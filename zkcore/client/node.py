@@ -273,10 +273,12 @@ class LocalCluster:
     async def stop_node(self, me: PeerId) -> None:
         """Stop a node as one does that is not needed for a while: a leader hands over first."""
         node = self._node(me)
-        await node.stop()
-        if self._nodes.get(me) is node:
-            del self._nodes[me]
-            self.network.detach(me)
+        try:
+            await node.stop()
+        finally:
+            if self._nodes.get(me) is node:
+                del self._nodes[me]
+                self.network.detach(me)
 
     async def transfer(self, target: PeerId | None = None) -> PeerId:
         """Have the leader hand over. See `Node.transfer`; raises NotLeadingError where nobody leads."""

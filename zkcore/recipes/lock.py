@@ -23,6 +23,7 @@ from zkcore.errors import (
     OutcomeUnknownError,
     SessionError,
     SessionExpiredError,
+    ThrottledError,
 )
 from zkcore.recipes.lease import Lease
 from zkcore.tree.applied import WatchEvent
@@ -37,6 +38,9 @@ _MARK = "-lock-"
 
 _GRACE_SECONDS = 0.1
 """A request of an `acquire` with a timeout gets at least this long: not to wait is not the same as not to ask."""
+
+_PAUSE_SECONDS = 0.1
+"""About so long later what found no room is asked for again."""
 
 _ENTERED: ContextVar[tuple[tuple[object, Lease], ...]] = ContextVar("zkcore_locks_entered", default=())
 """Which lease which `with` of this task or thread holds: another may have the lock by the time this one ends."""
@@ -254,6 +258,8 @@ class Lock:
                 return
             except OutcomeUnknownError:
                 continue
+            except ThrottledError:
+                await _pause(port)
             except (NoNodeError, SessionError):
                 return  # there is no lock, or the end of the session has deleted the contender
 
@@ -280,6 +286,10 @@ class _Patience:
         return self._deadline is not None and self._port.now() >= self._deadline
 
 
+async def _pause(port: Port) -> None:
+    await port.wait(timeout=_PAUSE_SECONDS * (0.5 + port.rng.random()))
+
+
 async def _delete(port: Port, path: str) -> None:
     while True:
         try:
@@ -287,5 +297,7 @@ async def _delete(port: Port, path: str) -> None:
             return
         except OutcomeUnknownError:
             continue  # deleting twice does no harm: the name is never used again
+        except ThrottledError:
+            await _pause(port)  # a contender left behind would hold up the others for as long as the session lives
         except (NoNodeError, SessionError):
             return

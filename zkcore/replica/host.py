@@ -164,8 +164,8 @@ class Host:
         self._queue((_DETACH, session))
 
     def submit(self, session: int, request: Request[Any], read: ReadLevel = Read.SESSION) -> None:
-        """A request. Dropped where the session is no longer served here: its client was told. One that has more under
-        way than `Replica.submit` takes is detached."""
+        """A request. Dropped where the session is no longer served here: its client was told. A client whose request
+        `Replica.submit` does not take is detached."""
         self._queue((_SUBMIT, session, request, read))
 
     def touch(self, session: int, token: int) -> None:
@@ -225,7 +225,7 @@ class Host:
                     replica.submit(item[1], item[2], now, read=item[3])
                 except SessionClosedError:
                     pass  # detached since: its client was told, and has given up this request
-                except ThrottledError as error:
+                except (ThrottledError, BadArgumentsError) as error:
                     replica.detach(item[1])
                     self._take(item[1]).on_detached(str(error))
             else:

@@ -22,7 +22,7 @@ from zkcore.errors import BadArgumentsError
 from zkcore.tree.requests import Request
 from zkcore.zxid import Zxid
 
-__all__ = ["AtLeast", "Read", "ReadLevel", "Sync"]
+__all__ = ["AtLeast", "Read", "ReadLevel", "Sync", "check_level"]
 
 
 class Read(StrEnum):
@@ -31,7 +31,8 @@ class Read(StrEnum):
 
     LOCAL = "LOCAL"
     """What the replica has applied by now, at once. It waits for nothing, not even for requests of this session that
-    are still under way; those that were answered it shows."""
+    are still under way; those that were answered it shows. Only while the session is suspended does it wait like any
+    other."""
     SESSION = "SESSION"
     """After everything that the session asked for before: it sees its own writes, also those not yet answered. What
     others wrote it sees when this replica has applied it. That is what ZooKeeper gives."""
@@ -61,6 +62,14 @@ class AtLeast:
 
 
 ReadLevel: TypeAlias = Read | AtLeast
+
+
+def check_level(read: object) -> None:
+    """Raises BadArgumentsError for what is no level: taken for one it could pass for a weaker than was meant."""
+    if not isinstance(read, Read | AtLeast):
+        raise BadArgumentsError(
+            f"{read!r} is no level of reading; give Read.LOCAL, SESSION or LINEARIZABLE, or Read.at_least(zxid)"
+        )
 
 
 @frozen

@@ -51,7 +51,7 @@ from zkcore.replica.forward import (
     unpack,
 )
 from zkcore.replica.leading import ALWAYS_TAKEN, Leading
-from zkcore.replica.levels import AtLeast, Read, ReadLevel
+from zkcore.replica.levels import AtLeast, Read, ReadLevel, check_level
 from zkcore.replica.reading import Questions
 from zkcore.replica.serving import MAX_XID, Connection, Serving
 from zkcore.storage.storage import Storage
@@ -269,7 +269,8 @@ class Replica:
         (a number beyond its field), with ThrottledError one too many for the leader.
 
         Raises SessionClosedError where the session is not served here, or not attached yet, and ThrottledError where
-        it has `Limits.outstanding_proposals` requests under way. Its end alone it may ask for even then.
+        it has `Limits.outstanding_proposals` requests under way, its end alone excepted; BadArgumentsError for what is
+        no level.
         """
         self._begin_input(now)
         connection = self._serving.get(session)
@@ -285,6 +286,7 @@ class Replica:
     def _needs_leader(self, read: ReadLevel) -> bool:
         if isinstance(read, AtLeast):
             return read.zxid > self.tree.last_zxid
+        check_level(read)
         return read is Read.LINEARIZABLE
 
     def can_read(self, session: int) -> bool:
@@ -530,7 +532,6 @@ class Replica:
         if snapshot.zxid <= self.tree.last_zxid:
             return
         self._serving.tree = restore(self._pieces(snapshot))
-        self._serving.catch_up()
 
     def _pieces(self, snapshot: SnapshotRef) -> Iterator[bytes]:
         offset = 0

@@ -211,9 +211,9 @@ class Serving:
                 self._answer_reads(connection)
 
     def refuse(self, connection: Connection, xid: int, error: ZkcoreError) -> None:
-        """Request `xid` will get no transaction: answer it with `error` when its turn comes."""
-        for index, (other, _) in enumerate(connection.unanswered):
-            if other == xid:
+        """The write `xid` will get no transaction: answer it with `error` when its turn comes."""
+        for index, (other, request) in enumerate(connection.unanswered):
+            if other == xid and request.writes:
                 connection.unanswered[index] = xid, _Refusal(error)
                 self._answer_reads(connection)
                 return

@@ -141,6 +141,8 @@ def _draw_limits(rng: Random, *, must_pass: float) -> Limits:
         read_bytes=rng.choice((1, 60, 600)) if small else 1 << 20,
         tail_bytes=rng.choice((1, 100, 1000)) if small else 1 << 20,
         window_bytes=rng.choice((1, 100, 1000)) + int(20 * must_pass) if small else 1 << 20,
+        outstanding_proposals=rng.choice((1, 10)) if rng.random() < 0.2 else 10_000,
+        outstanding_bytes=rng.choice((40, 400)) if rng.random() < 0.1 else 1 << 20,
         retained_records=rng.choice((1, 3, 20, 1000)),
         transfer_ticks=rng.choice((5, 20, 100)),
         snapshot_chunk_bytes=rng.choice((40, 400, 4096)),

@@ -27,7 +27,7 @@ __all__ = ["MOST_AT_ONCE", "MOST_OPERATIONS", "Entry", "History", "ZnodeHistory"
 MOST_OPERATIONS = 300
 """A key is closed when it has so many."""
 
-MOST_AT_ONCE = 8
+MOST_AT_ONCE = 12
 """And when more than so many are under way, those of unknown outcome included."""
 
 
@@ -179,6 +179,7 @@ class ZnodeHistory(History):
 
     def attached(self, now: int, client: int) -> None:
         """The session is served again. What was under way before has happened, or never will."""
+        self.left(client)
         mine = self._sessions.get(client)
         if mine is not None:
             for entry in mine.lost:
@@ -186,11 +187,15 @@ class ZnodeHistory(History):
             mine.lost.clear()
 
     def ended(self, now: int, client: int) -> None:
-        """The client is told that its session is over: its ephemerals are gone."""
+        """The client is told that its session is over: nothing will come of its requests, and its ephemerals are gone,
+        by now if not before."""
+        self.attached(now, client)
         mine = self._sessions.pop(client, None)
         if mine is not None:
-            for entry in mine.ends.values():
-                self.returned(now, entry, None)
+            for path, before in mine.ends.items():
+                by_now = self.invoke(now, client, path, before.call, counts=False)
+                if by_now is not None:
+                    self.returned(now, by_now, None)
 
 
 def _call_of(request: Request[Any], session: int) -> Any:

@@ -1,8 +1,9 @@
 """Replicas with clients on them: the program that puts everything but sockets and threads under simulation.
 
-A few clients open sessions, write and read a handful of paths, set watches, move from replica to replica, fall silent
-and close. What they are told is judged by the Reference (clients.py). Wall clocks are wrong by up to an hour, since
-nothing may depend on them.
+A few clients open sessions, write and read a handful of paths, with reads of every level, set watches, move from
+replica to replica, fall silent and close. What they are told is judged by the Reference (clients.py), at once and by
+zxids; and at the end, by times alone, by a search for an order in which it can have happened (linearizability.py). Wall
+clocks are wrong by up to an hour, since nothing may depend on them.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from zkcore.errors import SessionClosedError, ZkcoreError
+from zkcore.errors import BadArgumentsError, SessionClosedError, ThrottledError, ZkcoreError
 from zkcore.replica.answers import Answer, Attached, Detached, Replied, SessionEnded, Touched, WatchFired
+from zkcore.replica.levels import Read, ReadLevel, Sync
 from zkcore.replica.replica import Replica
 from zkcore.testing.clients import Client, Reference
 from zkcore.testing.histories import ZnodeHistory
@@ -34,8 +36,8 @@ __all__ = ["Replicas"]
 
 _ANSWERS = (Attached, Detached, Replied, SessionEnded, Touched, WatchFired)
 
-_LEAVES = ("/a/x", "/a/y", "/b/x")
-_PATHS = ("/a", "/b", *_LEAVES)
+_LEAVES = ("/a/x", "/b/x", "/c")
+_PATHS = ("/a", "/b", *_LEAVES, "/c", "/c")
 _MOST_STEPS = 20_000
 _EPOCH_MS = 1_600_000_000_000
 _HOUR_MS = 3_600_000
@@ -81,14 +83,17 @@ class Replicas:
     def __init__(self, plan: Plan) -> None:
         self._config = plan.config
         self._limits = plan.limits
+        self._transfer_share = plan.transfer_share
         rng = random_stream(plan.seed, "clients")
         self._walls = {me: _EPOCH_MS + rng.randrange(-_HOUR_MS, _HOUR_MS) for me in plan.config.members}
-        self._timeout_ms = rng.choice((300, 2000, 10_000))
-        self._clients = [Client(number) for number in range(1, 2 + rng.randrange(6))]
+        self.timeout_ms = rng.choice((300, 2000, 10_000))
+        self.clients = [Client(number) for number in range(1, 2 + rng.randrange(6))]
         self._by_session: dict[int, Client] = {}
         self._writes = self._looks = 0
         self._reference: Reference | None = None
         self.history = ZnodeHistory(_LEAVES)
+        self.verdict: Verdict | None = None
+        """What the search for an order came to, at the end."""
 
     def _judge(self, node: Node) -> Reference:
         if self._reference is None:
@@ -99,7 +104,7 @@ class Replicas:
         if isinstance(node.survivor, _Machine):
             node.survivor.replica.recover()  # which detaches the clients
             return node.survivor
-        for client in self._clients:
+        for client in self.clients:
             if client.node == node.me:
                 self._leave(client)
         replica = Replica(node.me, self._config, node.disk.storage, limits=self._limits)
@@ -121,14 +126,16 @@ class Replicas:
     # --- what clients do
 
     def step(self, node: Node, rng: Random) -> None:
-        """One act of one client."""
+        """One act of one client; now and then the leader hands over."""
         replica = _replica(node)
         if not replica.serving:
             return
         assert isinstance(node.machine, _Machine)
-        here = [client for client in self._clients if client.node == node.me]
+        if replica.next_zxid is not None and rng.random() < self._transfer_share:
+            self._transfer(node, replica, rng)
+        here = [client for client in self.clients if client.node == node.me]
         if not here or rng.random() < 0.1:
-            self._come(node, node.machine, rng)
+            self._draw_newcomer(node, rng)
             return
         client = rng.choice(here)
         if not client.ready:
@@ -144,25 +151,38 @@ class Replicas:
                 replica.touch(client.session, node.now, node.machine.now_ms)
             else:
                 request = self._draw_request(rng)
-                xid = replica.submit(client.session, request, node.machine.now_ms)
-                client.closing = client.closing or isinstance(request, CloseSession)
-                self._judge(node).submitted(client, xid, request)
                 if request.writes:
-                    self.history.asked(node.now, client.number, client.session, xid=xid, request=request)
+                    self.submit(node, client, request, linearizable=True)
+                    client.closing = client.closing or isinstance(request, CloseSession)
+                else:
+                    self._read(node, client, request, rng)
         except SessionClosedError:
             pass  # it was detached by what was fed just before; the client is about to be told
+        except ThrottledError:
+            node.sightings.see("throttled")
 
-    def _come(self, node: Node, machine: _Machine, rng: Random) -> None:
+    def _transfer(self, node: Node, replica: Replica, rng: Random) -> None:
+        try:
+            replica.transfer(rng.choice(self._config.members) if rng.random() < 0.5 else None)
+        except BadArgumentsError:
+            node.sightings.see("transfer refused")
+
+    def _draw_newcomer(self, node: Node, rng: Random) -> None:
         """A client without a replica comes here, or one that has heard nothing of its own for a while."""
-        coming = [client for client in self._clients if client.node != node.me]
+        coming = [client for client in self.clients if client.node != node.me]
         homeless = [client for client in coming if client.node is None]
         if not coming or (not homeless and rng.random() > 0.1):
             return
-        client = rng.choice(homeless or coming)
+        self.come(node, rng.choice(homeless or coming))
+
+    def come(self, node: Node, client: Client) -> None:
+        """`client` leaves where it is, and tries to be served by `node`."""
+        assert isinstance(node.machine, _Machine)
+        machine = node.machine
         self._leave(client)
         try:
             if client.session is None:
-                client.session = machine.replica.open(self._timeout_ms, machine.now_ms)
+                client.session = machine.replica.open(self.timeout_ms, machine.now_ms)
                 self._by_session[client.session] = client
             else:
                 machine.replica.attach(
@@ -171,6 +191,43 @@ class Replicas:
         except ZkcoreError:
             return  # no leader, or not as far as the client: it tries again some time
         client.node = node.me
+
+    def _read(self, node: Node, client: Client, request: Request[Any], rng: Random) -> None:
+        """A read of any level."""
+        draw = rng.random()
+        if draw < 0.4:
+            self.submit(node, client, request)
+        elif draw < 0.65:
+            self.submit(node, client, request, read=Read.LINEARIZABLE, linearizable=True)
+        elif draw < 0.8:
+            self.submit(node, client, Sync(), read=Read.LINEARIZABLE)
+            self.submit(node, client, request, linearizable=True)
+        elif draw < 0.9:
+            self.submit(node, client, request, read=Read.at_least(self._judge(node).answered))
+        else:
+            self._read_at_once(node, client, request)
+
+    def submit(
+        self, node: Node, client: Client, request: Request[Any], *, read: ReadLevel = Read.SESSION,
+        linearizable: bool = False,
+    ) -> None:  # fmt: skip
+        """`client`, which is served by `node`, asks for something. `linearizable` requests are those that must fit into
+        one order of all of them."""
+        assert isinstance(node.machine, _Machine)
+        assert client.session is not None
+        xid = node.machine.replica.submit(client.session, request, node.machine.now_ms, read=read)
+        self._judge(node).submitted(client, xid, request, read=read)
+        if linearizable:
+            self.history.asked(node.now, client.number, client.session, xid=xid, request=request)
+
+    def _read_at_once(self, node: Node, client: Client, request: Request[Any]) -> None:
+        assert client.session is not None
+        result, failed = None, None
+        try:
+            result = _replica(node).read(client.session, request)
+        except ZkcoreError as error:
+            failed = error
+        self._judge(node).read_at_once(client, request, result, failed)
 
     def _draw_request(self, rng: Random) -> Request[Any]:
         path = rng.choice(_PATHS)
@@ -195,21 +252,24 @@ class Replicas:
     # --- what clients are told
 
     def tell(self, node: Node, event: Event | Answer) -> None:
-        judge = self._judge(node)
-        if isinstance(event, _ANSWERS):
+        if type(event) is Delivered or isinstance(event, Restored):
+            for closed in self._judge(node).catch_up():
+                self._check_lease(node, self._by_session[closed], closed)
+            self._looks += 1
+            if self._looks % 20 == 0:
+                self._check_tree(node)
+        elif isinstance(event, _ANSWERS):
             client = self._by_session.get(event.session)
             if client is not None and client.session == event.session and client.node == node.me:
                 self._answer(node, client, event)  # else nobody listens there any more
-        elif isinstance(event, Delivered | Restored):
-            for closed in judge.catch_up():
-                self._check_lease(node, self._by_session[closed], closed)
-            self._check_tree(node, every=20)
 
     def _answer(self, node: Node, client: Client, event: Answer) -> None:
         judge = self._judge(node)
         if isinstance(event, Replied):
             if event.xid == 0:
                 client.ready = event.error is None
+                if event.error is not None:
+                    client.end()  # there was no room for a session; it tries again some time
             else:
                 judge.replied(client, event.xid, event.result, event.error)
                 self.history.answered(
@@ -224,7 +284,7 @@ class Replicas:
         elif isinstance(event, Detached):
             self._leave(client)
         elif isinstance(event, Touched) and event.alive:
-            client.alive_until = max(client.alive_until, event.token + int(self._timeout_ms * _SLOWEST))
+            client.alive_until = max(client.alive_until, event.token + int(self.timeout_ms * _SLOWEST))
         elif isinstance(event, SessionEnded | Touched):
             self.history.ended(node.now, client.number)
             client.end()
@@ -242,23 +302,21 @@ class Replicas:
     # --- the end
 
     def idle(self) -> bool:
-        return all(client.ready and not client.waiting for client in self._clients if client.node is not None)
+        return all(client.ready and not client.waiting for client in self.clients if client.node is not None)
 
     def check(self, nodes: Iterable[Node]) -> None:
         """All trees are the reference's, and whole."""
         for node in nodes:
             _replica(node).tree.check()
-            self._check_tree(node, every=1)
+            self._check_tree(node)
         self._judge(node).check_end()
         found = check(self.history.operations(), Register(), max_steps=_MOST_STEPS)
+        self.verdict = found.verdict
         if found.verdict is Verdict.BROKEN:
-            node.oracle.fail("X17", found.why)
+            node.oracle.fail("linearizable", found.why)
 
-    def _check_tree(self, node: Node, *, every: int) -> None:
-        """Where it is as far as the reference's, the tree of `node` is equal to it; look at one in `every`."""
+    def _check_tree(self, node: Node) -> None:
+        """Where it is as far as the reference's, the tree of `node` is equal to it."""
         tree, reference = _replica(node).tree, self._judge(node).tree
-        self._looks += 1
-        if self._looks % every or tree.last_zxid != reference.last_zxid:
-            return
-        if tree.freeze() != reference.freeze():
+        if tree.last_zxid == reference.last_zxid and tree.freeze() != reference.freeze():
             node.oracle.fail("X14", f"the tree of node {node.me} is not what the committed transactions make")
