@@ -105,6 +105,13 @@ def answers_out_of_order(e: Ensemble) -> None:
     e.answer(2, Create("/b"))
 
 
+def answers_reads_out_of_order(e: Ensemble) -> None:
+    for xid in (1, 2):
+        e.reference.submitted(e.client, xid, Exists("/a"))
+    for xid in (2, 1):
+        e.reference.replied(e.client, xid, None, None)
+
+
 def answers_for_a_connection_before(e: Ensemble) -> None:
     e.write(1, Create("/a"))
     e.client.leave()
@@ -278,6 +285,12 @@ def syncs_to_less_than_was_committed(e: Ensemble) -> None:
     e.read(1, Sync(), e.set_up() - 1, read=Read.LINEARIZABLE)
 
 
+def syncs_to_less_than_was_committed_when_a_former_leader_proposes(e: Ensemble) -> None:
+    committed = e.commit(0, Create("/a"))
+    e.oracle.born[make_zxid(0, 9)] = b"too late"
+    e.read(1, Sync(), committed - 1, read=Read.LINEARIZABLE)
+
+
 def syncs_to_less_than_was_proposed(e: Ensemble) -> None:
     committed = e.set_up()
     payload = e.propose(0, SetData("/a", b"2"))
@@ -288,6 +301,33 @@ def syncs_to_less_than_was_proposed(e: Ensemble) -> None:
 
 def syncs_to_what_is_not_committed(e: Ensemble) -> None:
     e.read(1, Sync(), e.set_up() + 1, read=Read.LINEARIZABLE)
+
+
+def syncs_to_less_than_it_wrote_before(e: Ensemble) -> None:
+    committed = e.set_up()
+    e.reference.submitted(e.client, 2, SetData("/a", b"2"))
+    e.reference.submitted(e.client, 3, Sync(), read=Read.LINEARIZABLE)
+    e.commit(2, SetData("/a", b"2"))
+    e.reference.catch_up()
+    e.answer(2, SetData("/a", b"2"))
+    e.reference.replied(e.client, 3, committed, None)
+
+
+def goes_back_behind_a_linearizable_read(e: Ensemble) -> None:
+    e.set_up()
+    old = e.node("/a")
+    e.commit(0, Create("/b"))
+    e.others_set("/a", b"2")
+    e.read(2, Exists("/b"), e.node("/b").stat, read=Read.LINEARIZABLE)
+    e.read(3, GetData("/a"), old)
+
+
+def goes_back_behind_a_linearizable_read_of_nothing(e: Ensemble) -> None:
+    e.set_up()
+    old = e.node("/a")
+    e.others_set("/a", b"2")
+    e.read(2, Exists("/b"), None, read=Read.LINEARIZABLE)
+    e.read(3, GetData("/a"), old)
 
 
 def fails_to_sync(e: Ensemble) -> None:
@@ -332,6 +372,7 @@ def applies_an_old_request_after_the_session_moved(e: Ensemble) -> None:
 
 BROKEN: list[tuple[str, Callable[[Ensemble], None]]] = [
     ("X17", answers_out_of_order),
+    ("X17", answers_reads_out_of_order),
     ("X18", answers_for_a_connection_before),
     ("X17", confirms_what_is_not_committed),
     ("X17", leaves_the_outcome_open_in_an_answer),
@@ -358,8 +399,12 @@ BROKEN: list[tuple[str, Callable[[Ensemble], None]]] = [
     ("X17", reads_less_than_it_asks_for),
     ("X17", reads_after_a_sync_what_was_replaced_before),
     ("X17", syncs_to_less_than_was_committed),
+    ("X17", syncs_to_less_than_was_committed_when_a_former_leader_proposes),
     ("X17", syncs_to_less_than_was_proposed),
     ("X17", syncs_to_what_is_not_committed),
+    ("X17", syncs_to_less_than_it_wrote_before),
+    ("X17", goes_back_behind_a_linearizable_read),
+    ("X17", goes_back_behind_a_linearizable_read_of_nothing),
     ("X17", fails_to_sync),
     ("X18", sees_a_change_before_its_watch),
     ("X18", sees_a_creation_before_its_watch),
@@ -420,4 +465,5 @@ def test_right_answers_pass() -> None:
     e.reference.attached(e.client, e.next - 1)
     e.commit(9, CloseSession())
     assert e.reference.catch_up() == [77]
+    e.commit(6, Delete("/a"))  # asked for on the connection before: it comes too late for anything
     e.reference.check_end()

@@ -452,3 +452,13 @@ def test_nothing_that_a_client_sends_raises_and_every_transaction_applies(sent: 
     while alone.outstanding:
         alone.commit_quietly()
     alone.tree.check()
+
+
+def test_a_session_that_has_ended_can_begin_anew_while_changes_made_since_are_outstanding() -> None:
+    alone = Alone(1, 2)
+    alone.propose(CloseSession(), session=2)
+    alone.propose(Create("/a"))
+    alone.commit()
+    alone.propose(CreateSession(4000), session=2)
+    assert outcomes(alone)[1] is None
+    assert 2 in alone.tree.sessions

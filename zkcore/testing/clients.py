@@ -127,7 +127,7 @@ class Reference:
             least = read.zxid
         elif read is Read.LINEARIZABLE:
             least = oracle.committed[-1] if oracle.committed else 0
-            proposed = next(reversed(oracle.born), 0)
+            proposed = max(least, next(reversed(oracle.born), 0))
         client.next_xid = xid + 1
         client.waiting.append(_Asked(xid, request, self.answered, least, proposed))
 
@@ -186,7 +186,7 @@ class Reference:
         """Everything is applied that was committed when it was asked for, and what was proposed and came to be."""
         committed = self._oracle.committed
         came = bisect_right(committed, asked.proposed)
-        least = max(asked.least, client.seen, committed[came - 1] if came else 0)
+        least = max(client.seen, committed[came - 1] if came else 0)
         if error is not None or not isinstance(result, int) or not least <= result <= self.tree.last_zxid:
             wanted = format_zxid(least)
             self._oracle.fail("X17", f"client {client.number} has synced to {error or result}, and not to {wanted}")

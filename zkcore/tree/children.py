@@ -47,14 +47,14 @@ class Families:
         family = self._shards[hash(parent) & 255].get(parent, ())
         if isinstance(family, tuple):
             return islice(family, bisect_right(family, path), None)
-        return cast(Iterator[str], family.islice(family.bisect_right(path)))
+        return cast(Iterator[str], family.irange(path, inclusive=(False, True)))
 
     def since(self, parent: str, path: str) -> Iterator[str]:
         """The children of `parent` from `path` on, in order."""
         family = self._shards[hash(parent) & 255].get(parent, ())
         if isinstance(family, tuple):
             return islice(family, bisect_left(family, path), None)
-        return cast(Iterator[str], family.islice(family.bisect_left(path)))
+        return cast(Iterator[str], family.irange(path))
 
     def add(self, parent: str, path: str) -> None:
         """`path`, which is not there yet, is a child of `parent`."""

@@ -48,10 +48,8 @@ def pack_digest(digest: int) -> bytes:
 
 
 def unpack_digest(payload: bytes, at: int) -> int | None:
-    """The digest behind a transaction that ends at `at`; None where there is none, or one of another definition.
+    """The digest behind a transaction that ends at `at`, None where it is one of another definition.
     Raises MalformedFrameError for anything else that is left over."""
-    if at == len(payload):
-        return None
     if at + _SIZE != len(payload):
         raise MalformedFrameError(f"{len(payload) - at} bytes are left over after a transaction")
     version, digest = _unpack_from(payload, at)

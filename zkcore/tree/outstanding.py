@@ -23,7 +23,7 @@ from zkcore.errors import (
     SessionExpiredError,
 )
 from zkcore.jute.records import ACL, Id
-from zkcore.tree.digest import MASK, seed_of
+from zkcore.tree.digest import MASK, UNCOUNTED, seed_of
 from zkcore.tree.paths import parent_of
 from zkcore.tree.quota import Usage, limits_of, limits_path
 from zkcore.tree.tree import Tree
@@ -60,16 +60,10 @@ class Znode(NamedTuple):
 _znode = tuple.__new__  # a named tuple made without the call that names its fields: half the time
 
 
-class _Change(NamedTuple):
-    """What was noted of one znode: to be forgotten when `zxid` is applied, or taken back before. `size` and
-    `znodes` are what it adds to the tree, `quotas` what it adds to those above it: znodes, and bytes of data."""
-
-    zxid: Zxid
-    path: str
-    before: Znode | None
-    size: int
-    znodes: int
-    quotas: tuple[tuple[str, int, int], ...]
+_Change = tuple[Zxid, str, Znode, Znode | None, int, int, tuple[tuple[str, int, int], ...]]
+"""What was noted of one znode, to be forgotten when the transaction is applied, or taken back before: its zxid, the
+path, how it leaves the znode and how that was noted before, what it adds to the bytes and to the number of znodes, and
+what to the quotas above: znodes, and bytes of data."""
 
 
 class Outstanding:
@@ -84,6 +78,7 @@ class Outstanding:
         """What the digest of the tree will be."""
         self._digest_before = self.digest
         self._state = tree.state
+        self._applied: Zxid = -1  # up to where everything is forgotten
         self._guard = guard
         self._znodes: dict[str, Znode] = {}
         self._changes: deque[_Change] = deque()
@@ -106,7 +101,8 @@ class Outstanding:
 
     def begin(self, zxid: Zxid, now_ms: int, ids: tuple[Id, ...]) -> None:
         """The next request: the zxid it gets, the wall clock in milliseconds, and by which ids the caller is known."""
-        self.forget_applied()
+        if self._state.last_zxid != self._applied:
+            self.forget_applied()
         self.zxid = zxid
         self.now_ms = now_ms
         self.ids = ids
@@ -129,7 +125,8 @@ class Outstanding:
         index = crc & 255
         acls = state.acls[index]
         acl = acls.get(path) if acls else None
-        return _znode(Znode, (0, state.shards[index].get(path), None, acl, seed_of(path, crc)))
+        seed = -1 if path.startswith(UNCOUNTED) else crc if path != "/" else 0
+        return _znode(Znode, (0, state.shards[index].get(path), None, acl, seed))
 
     def existing(self, path: str) -> tuple[Znode, bytes]:
         """A znode, and its record. Raises NoNodeError."""
@@ -229,7 +226,14 @@ class Outstanding:
         assert old is not None
         if seed != -1:
             self.digest = self.digest - crc32(old, seed) + crc32(record, seed) & MASK
-        self._note(path, _znode(Znode, (self.zxid, record, children, acl, seed)), len(record) - len(old), 0)
+        after = _znode(Znode, (self.zxid, record, children, acl, seed))
+        size = len(record) - len(old)
+        if self._state.quotas.usages or size:
+            self._note(path, after, size, 0)
+        else:
+            znodes = self._znodes
+            self._changes.append((self.zxid, path, after, znodes.get(path), 0, 0, ()))
+            znodes[path] = after
 
     def add(self, path: str, record: bytes, *, acl: tuple[ACL, ...] | None, session: int) -> None:
         """The transaction at hand creates a znode, an ephemeral of `session` if that is not 0; the parent changes by a
@@ -264,7 +268,7 @@ class Outstanding:
         if self._state.quotas.usages:
             quotas = self._quotas_of(path, count, size - count * (len(path.encode()) + STAT_SIZE))
         znodes = self._znodes
-        self._changes.append(_znode(_Change, (self.zxid, path, znodes.get(path), size, count, quotas)))
+        self._changes.append((self.zxid, path, after, znodes.get(path), size, count, quotas))
         znodes[path] = after
         self._size += size
         self._count += count
@@ -300,38 +304,39 @@ class Outstanding:
 
     def take_back(self) -> None:
         """Undo what the transaction at hand has changed so far, but for sessions."""
-        while self._changes and self._changes[-1].zxid == self.zxid:
-            change = self._changes.pop()
-            self._size -= change.size
-            self._count -= change.znodes
-            self._use(change.quotas, -1)
-            if change.before is None:
-                del self._znodes[change.path]
-            else:
-                self._znodes[change.path] = change.before
-        while self._created and self._created[-1][0] == self.zxid:
-            zxid, session, path, before = self._created.pop()
+        while self._changes and self._changes[-1][0] == self.zxid:
+            _, path, _, before, size, count, quotas = self._changes.pop()
+            self._size -= size
+            self._count -= count
+            self._use(quotas, -1)
             if before is None:
+                del self._znodes[path]
+            else:
+                self._znodes[path] = before
+        while self._created and self._created[-1][0] == self.zxid:
+            zxid, session, path, earlier = self._created.pop()
+            if earlier is None:
                 self._forget_ephemeral(zxid, session, path)
             else:
-                self._ephemerals[session][path] = before
+                self._ephemerals[session][path] = earlier
         self.digest = self._digest_before
 
     # --- forgetting
 
     def forget_applied(self) -> None:
         """Forget what the tree has got to."""
-        applied = self._state.last_zxid
+        applied = self._applied = self._state.last_zxid
         changes = self._changes
+        znodes = self._znodes
         while changes and changes[0][0] <= applied:
-            zxid, path, _, size, count, quotas = changes.popleft()
-            self._size -= size
-            self._count -= count
+            zxid, path, after, _, size, count, quotas = changes.popleft()
+            if size or count:
+                self._size -= size
+                self._count -= count
             if quotas:
                 self._use(quotas, -1)
-            znode = self._znodes.get(path)
-            if znode is not None and znode.zxid == zxid:
-                del self._znodes[path]
+            if znodes.get(path) is after:
+                del znodes[path]
         while self._created and self._created[0][0] <= applied:
             zxid, session, path, _ = self._created.popleft()
             self._forget_ephemeral(zxid, session, path)

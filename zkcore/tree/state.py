@@ -173,11 +173,14 @@ class State:
         if self.borrowed[index]:
             self._take_back(index)
         self.shards[index][path] = new
-        self.bytes += len(new) - len(old)
-        if not path.startswith(UNCOUNTED):
-            if path == "/":
-                crc = 0
-            self.digest = self.digest - crc32(old, crc) + crc32(new, crc) & MASK
+        size = len(new) - len(old)
+        if size:
+            self.bytes += size
+        if path == "/":
+            crc = 0
+        elif path.startswith(UNCOUNTED):
+            return
+        self.digest = self.digest - crc32(old, crc) + crc32(new, crc) & MASK
 
     def set_null(self, path: str, *, null: bool) -> None:
         """Say whether the data of a znode, which reads as b"", is null. After a `replace`."""

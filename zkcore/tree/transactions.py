@@ -110,10 +110,11 @@ def _set_data(state: State, zxid: Zxid, time: int, session: int, values: Values)
     old = state.shards[crc & 255].get(path)
     if old is None:
         return _NO_NODE, path, (), ()
-    czxid, _, pzxid, ctime, mtime, _, cversion, aversion, owner = read_stat(old, len(old) - STAT_SIZE)
+    at = len(old) - STAT_SIZE
+    czxid, _, pzxid, ctime, mtime, _, cversion, aversion, owner = read_stat(old, at)
     new = (data or b"") + make_stat(czxid, zxid, pzxid, ctime, time, version, cversion, aversion, owner)
     state.replace(path, old, new, crc)
-    if data is None or len(old) == STAT_SIZE:
+    if data is None or not at:
         state.set_null(path, null=data is None)
     if owner < 0:
         state.renew(path, owner, before=mtime, after=time)
