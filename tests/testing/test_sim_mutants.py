@@ -2,45 +2,47 @@
 
 A bug is looked for from a seed on that found it when this was written. A change of the core or of the simulator moves
 such seeds, so it may take a few more to find it; where it takes too many, `python -m zkcore sim mutants --mutant NAME`
-says whether it is still found at all, and by which seeds. What is too rare to be looked for here has a golden script.
+says whether it is still found at all, and how soon.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from zkcore.cli.sim import PROGRAMS
 from zkcore.testing.checkers import Violation
 from zkcore.testing.mutants import MUTANTS, patched, planted
-from zkcore.testing.scenario import Scenario
 from zkcore.testing.world import simulate
 from zkcore.zab import election
 from zkcore.zab.learner import Learner
 from zkcore.zab.messages import Vote
 
-SCRIPTS = Path(__file__).parent.parent / "scenarios"
-
 SEEN = {
-    "ack-before-durable": 2, "answers-whoever-waits": 10, "attached-at-once": 2, "closed-link-heard": 5,
+    "ack-before-durable": 2, "answers-whoever-waits": 0, "attached-at-once": 2, "closed-link-heard": 5,
     "commit-beyond-sent": 17, "commit-without-quorum": 2, "committed-when-saved": 1, "compacted-too-far": 8,
-    "compacted-under-a-reader": 38, "damaged-promises": 7, "deliver-before-durable": 4,
-    "duplicate-proposal-accepted": 2, "ephemerals-left": 2, "epoch-not-durable": 2, "established-alone": 4,
-    "every-answer-counts": 23, "forgetful-counted-at-once": 17, "forward-when-acked": 1, "forwarded-twice": 2,
-    "handover-keeps-the-epoch": 7, "handover-to-anybody": 21, "handover-too-early": 7,
-    "interrupted-sync-carried-on": 22, "laggard-skipped": 0, "lost-learner-kept": 0, "moved-accepted": 2,
-    "newleader-acked-early": 2, "newleader-first": 0, "observers-fed-at-once": 6, "observers-promise": 6,
-    "own-epoch-not-durable": 2, "own-record-counts-at-once": 27, "prepared-blindly": 2, "promise-before-durable": 2,
-    "promise-given-again": 10, "read-joins-a-round": 2, "read-unconfirmed": 0, "reads-forgotten": 35,
-    "reads-overtake": 2, "recency-by-zxid": 38, "recency-unchecked": 1, "restored-untold": 1, "sessions-kept": 16,
-    "stale-leader-serves": 0, "sync-acks-counted": 7, "timeouts-run-on": 1, "trunc-skipped": 0, "trunc-too-far": 0,
-    "uptodate-uncommitted": 8, "watches-lost": 3, "weights-ignored": 5, "window-ignored": 1, "writes-dropped": 16,
+    "compacted-under-a-reader": 38, "current-epoch-before-history": 7, "current-epoch-from-the-start": 0,
+    "damaged-leads": 25, "damaged-promises": 7, "deliver-before-durable": 4, "duplicate-proposal-accepted": 2,
+    "ephemerals-left": 2, "epoch-not-durable": 2, "established-alone": 4, "every-answer-counts": 23,
+    "forgetful-counted-at-once": 13, "forgetful-counted-early": 13, "forgetful-mends-itself": 13,
+    "forward-when-acked": 1, "forwarded-twice": 2, "handover-keeps-the-epoch": 7, "handover-to-anybody": 21,
+    "handover-too-early": 7, "index-not-waited-for": 4, "interrupted-sync-carried-on": 22, "laggard-skipped": 0,
+    "lost-learner-kept": 0, "moved-accepted": 0, "newleader-acked-early": 2, "newleader-first": 0,
+    "observers-counted": 59, "observers-fed-at-once": 6, "observers-promise": 6, "own-epoch-not-durable": 2,
+    "own-record-counts-at-once": 27, "prepared-blindly": 1, "promise-before-durable": 2, "promise-given-again": 10,
+    "question-joined": 25, "read-counts-old-pings": 88, "read-joins-a-round": 2, "read-level-ignored": 2,
+    "read-unconfirmed": 0, "reads-forgotten": 35, "reads-overtake": 2, "recency-by-zxid": 38, "recency-unchecked": 4,
+    "restored-untold": 1, "sessions-kept": 0, "sessions-not-restored": 4, "stale-leader-serves": 0,
+    "sync-acks-counted": 29, "timeouts-run-on": 2, "touch-unconfirmed": 37, "trunc-skipped": 0, "trunc-too-far": 0,
+    "uptodate-uncommitted": 8, "watches-last": 24, "watches-lost": 1, "weights-ignored": 5, "window-ignored": 1,
+    "writes-dropped": 16,
 }  # fmt: skip
 """A seed for each bug. They are cheap ones: the bug shows early in their lives."""
 
-WITHIN = 40
-"""So many seeds are tried from there on."""
+WITHIN = 150
+"""So many seeds are tried from there on, in case that seed has become another world."""
+
+RARE = {"ended-session-alive", "snapshots-mixed"}
+"""It takes hundreds of seeds to find these: `sim mutants` looks for them."""
 
 WITHOUT_N6 = {
     "ack-before-durable": 0, "epoch-not-durable": 1, "newleader-acked-early": 2, "own-epoch-not-durable": 25,
@@ -58,9 +60,9 @@ def first_violation(name: str, seed: int, *, without: frozenset[str] = frozenset
     return None
 
 
-def test_every_planted_bug_has_a_seed_or_a_script() -> None:
-    guarded = {Scenario(path.read_text(encoding="utf-8")).notes["guard"] for path in SCRIPTS.glob("*.txt")}
-    assert MUTANTS.keys() <= SEEN.keys() | guarded
+def test_every_planted_bug_is_looked_for() -> None:
+    assert MUTANTS.keys() == SEEN.keys() | RARE
+    assert len(MUTANTS) >= 34
 
 
 @pytest.mark.parametrize("name", sorted(SEEN))

@@ -15,7 +15,6 @@ from zkcore.zab.leader import Leader, Phase
 from zkcore.zab.learner import Learner
 from zkcore.zab.learner_view import LearnerView, Stage
 from zkcore.zab.messages import Ack, Commit, HandOff, NewLeader, PeerId, SyncAck, UpToDate
-from zkcore.zab.outstanding import Outstanding
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.reads import ReadRounds
 from zkcore.zab.ready import ReadReady
@@ -156,20 +155,6 @@ def _questions_forgotten(real: Real) -> Real:
     return drop
 
 
-# --- throttling -------------------------------------------------------------------------------------------------------
-
-
-def _never_full(_: Real) -> Any:
-    return property(lambda self: False)
-
-
-def _full_for_ever(_: Real) -> Real:
-    def on_committed(self: Outstanding, zxid: Zxid) -> None:
-        pass
-
-    return on_committed
-
-
 # --- handing over -----------------------------------------------------------------------------------------------------
 
 
@@ -271,14 +256,6 @@ COMMITS: dict[str, Mutant] = {
     "reads-forgotten": Mutant(
         "reads under way are not answered when the leadership ends",
         ((ReadRounds, "drop", _questions_forgotten),),
-    ),
-    "never-full": Mutant(
-        "a leader takes proposals however many are outstanding",
-        ((Outstanding, "is_full", _never_full),),
-    ),
-    "full-for-ever": Mutant(
-        "a leader that was full takes no proposals any more",
-        ((Outstanding, "on_committed", _full_for_ever),),
     ),
     "handover-too-early": Mutant(
         "a leader names its successor before everything is committed, or the successor has it",

@@ -9,9 +9,7 @@ from zkcore.zab import election
 from zkcore.zab.leader import Leader
 from zkcore.zab.learner import Learner
 from zkcore.zab.messages import AckEpoch, LeaderInfo, PeerId, Vote
-from zkcore.zab.peer import Peer
 from zkcore.zab.state import Outbox, State
-from zkcore.zxid import epoch_of
 
 __all__ = ["EPOCHS"]
 
@@ -90,16 +88,6 @@ def _recency_by_zxid(real: Real) -> Real:
     return on_ack_epoch
 
 
-def _epoch_of_the_log(_: Real) -> Real:
-    def undo_interrupted_sync(self: Peer) -> None:
-        state = self._state
-        epoch = epoch_of(state.history.last)
-        if epoch > state.current_epoch:
-            state.save_epochs(accepted=max(state.accepted_epoch, epoch), current=epoch)
-
-    return undo_interrupted_sync
-
-
 # --- when a leader must go, and what it leaves behind -----------------------------------------------------------------
 
 
@@ -123,13 +111,6 @@ def _writes_dropped(real: Real) -> Real:
     def drop_messages(self: Outbox) -> None:
         real(self)
         self._ready.writes.clear()
-
-    return drop_messages
-
-
-def _messages_kept(_: Real) -> Real:
-    def drop_messages(self: Outbox) -> None:
-        pass
 
     return drop_messages
 
@@ -170,10 +151,6 @@ EPOCHS: dict[str, Mutant] = {
         "histories are compared by their last zxid, whatever epoch was current",
         ((election, "_rank", _elect_by_zxid), (Leader, "_on_ack_epoch", _recency_by_zxid)),
     ),
-    "epoch-of-the-log": Mutant(
-        "a log that goes beyond the current epoch makes that epoch current, though its history is not whole",
-        ((Peer, "_undo_interrupted_sync", _epoch_of_the_log),),
-    ),
     "stale-leader-serves": Mutant(
         "a leader does not step down when no quorum is heard",
         ((Leader, "tick", _no_quorum_check),),
@@ -185,10 +162,6 @@ EPOCHS: dict[str, Mutant] = {
     "writes-dropped": Mutant(
         "what a role was writing is dropped when it ends, and memory keeps it",
         ((Outbox, "drop_messages", _writes_dropped),),
-    ),
-    "messages-kept": Mutant(
-        "what a role wanted to say is sent after its end",
-        ((Outbox, "drop_messages", _messages_kept),),
     ),
     "closed-link-heard": Mutant(
         "messages of a conversation are heard after its end",

@@ -12,7 +12,7 @@ from zkcore.zab.feeding import Feeding
 from zkcore.zab.history import History
 from zkcore.zab.learner import Learner
 from zkcore.zab.learner_view import LearnerView, Stage
-from zkcore.zab.messages import Ack, Diff, LeaderInfo, NewLeader, PeerId, Proposal, Snap, Trunc
+from zkcore.zab.messages import Ack, Diff, NewLeader, PeerId, Proposal, Snap, Trunc
 from zkcore.zab.peer import Peer
 from zkcore.zab.ready import Append, Event, Restored, SaveEpochs, SnapshotRef, Truncate, Write
 from zkcore.zab.state import Outbox, State
@@ -141,16 +141,6 @@ def _what_does_not_fit_is_skipped(real: Real) -> Real:
 # --- snapshots and compaction -----------------------------------------------------------------------------------------
 
 
-def _pieces_of_anybody(real: Real) -> Real:
-    def on_leader_info(self: Learner, sender: PeerId, message: LeaderInfo) -> object:
-        partial = self._state.partial
-        if partial is not None:
-            self._state.partial = (sender, *partial[1:])
-        return real(self, sender, message)
-
-    return on_leader_info
-
-
 def _pieces_of_any_snapshot(real: Real) -> Real:
     def begin_snapshot(self: Feeding, peer: PeerId, learner: LearnerView, ref: SnapshotRef) -> None:
         if learner.partial is not None:
@@ -241,10 +231,6 @@ STREAMS: dict[str, Mutant] = {
     "laggard-skipped": Mutant(
         "a follower never gets what did not fit into its window",
         ((Feeding, "_send_records", _what_does_not_fit_is_skipped),),
-    ),
-    "snapshot-pieces-mixed": Mutant(
-        "one leader's snapshot is continued with the pieces of another's",
-        ((Learner, "_on_leader_info", _pieces_of_anybody),),
     ),
     "snapshots-mixed": Mutant(
         "a snapshot is continued with the pieces of a later one",
