@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import NamedTuple
 
-from zkcore.cli import scenario
+from zkcore.cli import mutants, scenario
 from zkcore.cli.totals import Totals
 from zkcore.testing.faults import Plan
 from zkcore.testing.load import BarePeers, Program
@@ -64,6 +64,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     hashes.add_argument("--every", type=int, default=1, metavar="N", help="only seeds that N divides")
     hashes.set_defaults(run=_hashes)
 
+    mutants.add_to(actions, PROGRAMS)
     scenario.add_to(actions, PROGRAMS)
 
     for parser in (run, hashes):

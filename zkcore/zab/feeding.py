@@ -36,6 +36,8 @@ class Feeding:
         self._budget = limits.snapshot_bytes_per_tick
         self._awaiting_piece: deque[tuple[PeerId, LearnerView]] = deque()
         self._fresh: dict[Zxid, Proposal] = {}  # the same message for all who are fed the same records
+        self._fed: tuple[Zxid, Zxid] = (0, 0)  # how far the log went, and was committed, when all were fed last
+        self._again = False  # somebody has come since, or has room again
 
     # --- synchronisation begins
 
@@ -65,6 +67,7 @@ class Feeding:
         learner.stage = Stage.CATCHING_UP
         learner.sent = learner.acked = point
         learner.target = max(self._end(learner), point)
+        self._again = True
 
     # --- snapshots
 
@@ -127,12 +130,21 @@ class Feeding:
 
     # --- the stream
 
-    def feed(self) -> None:
-        """Send everybody what there is room for. Called once for each batch."""
+    def on_room(self, learner: LearnerView) -> None:
+        """The learner has acknowledged something."""
+        if learner.sent < self._state.history.last:
+            self._again = True
+
+    def feed(self) -> bool:
+        """Send everybody what there is room for; whether there was anything to look at. Called once for each batch."""
         if self._awaiting_piece:
             self._send_pieces()
         state = self._state
-        last, committed = state.history.last, state.committed
+        last, committed = fed = state.history.last, state.committed
+        if fed == self._fed and not self._again:
+            return False
+        self._fed = fed
+        self._again = False
         for peer, learner in self._learners.items():
             if learner.stage is not Stage.ACTIVE and learner.stage not in FED:
                 continue
@@ -146,6 +158,7 @@ class Feeding:
                 learner.synced_to = learner.sent
                 learner.stage = Stage.WAIT_ACK
         self._fresh.clear()
+        return True
 
     def _send_records(self, peer: PeerId, learner: LearnerView, end: Zxid) -> None:
         out, fresh = self._state.out, self._fresh

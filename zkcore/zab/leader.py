@@ -220,9 +220,10 @@ class Leader:
 
     def flush(self) -> None:
         """Send what this batch has brought: proposals first, then what of them is committed, then the hand-over."""
-        self._feeding.feed()
+        fed = self._feeding.feed()
         if self.established:
-            self._feeding.send_commits()
+            if fed:
+                self._feeding.send_commits()
             if self._hand_over is not None:
                 self._hand_over.try_announce(self._epoch)
             elif self._is_epoch_full:
@@ -366,6 +367,7 @@ class Leader:
         if not learner.acked < message.zxid <= learner.sent:
             return f"SYNCACK {format_zxid(message.zxid)}, not after {format_zxid(learner.acked)} or never sent"
         learner.on_acked(message.zxid)
+        self._feeding.on_room(learner)
         return None
 
     def _on_ack(self, sender: PeerId, message: Ack) -> Complaint:
@@ -375,12 +377,14 @@ class Leader:
             if not new or epoch_of(message.zxid) != self._epoch:
                 return f"ACK {format_zxid(message.zxid)}, not after {format_zxid(learner.acked)} or never proposed"
             learner.on_acked(message.zxid)
+            self._feeding.on_room(learner)
             self._advance()
             return None
         if learner is None or learner.stage is not Stage.WAIT_ACK or message.zxid != make_zxid(self._epoch, 0):
             return "ACK out of turn"
         learner.stage = Stage.ACTIVE
         learner.on_acked(max(learner.acked, learner.synced_to))
+        self._feeding.on_room(learner)
         if learner.counts:
             self._heard[sender] = 0
             self._acked_new_leader.add(sender)
