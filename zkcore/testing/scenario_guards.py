@@ -54,18 +54,6 @@ def _sent_as_if_shared(known_below: Callable[[Feeding], Zxid]) -> Callable[[Real
     return mutate
 
 
-def _newleader_first(real: Real) -> Real:
-    def feed(self: Feeding) -> None:
-        for peer, learner in self._learners.items():
-            if learner.stage is Stage.CATCHING_UP:
-                self._state.out.send(peer, NewLeader(self._state.current_epoch))
-                learner.synced_to = learner.sent
-                learner.stage = Stage.WAIT_ACK
-        real(self)
-
-    return feed
-
-
 def _hole(real: Real) -> Real:
     def begin_history(self: Feeding, learner: LearnerView, point: Zxid) -> None:
         real(self, learner, point)
@@ -276,10 +264,6 @@ GUARDS: dict[str, tuple[str, tuple[Patch, ...]]] = {
     "phantom-outranks": (
         "a leader takes (epoch, 0) for its last zxid, and what a learner has below it for its own (ZOOKEEPER-2832)",
         ((Feeding, "begin", _sent_as_if_shared(lambda feeding: make_zxid(feeding._state.current_epoch, 0))),),
-    ),
-    "newleader-first": (
-        "NEWLEADER is sent before the history that it stands for (ZOOKEEPER-3104)",
-        ((Feeding, "feed", _newleader_first),),
     ),
     "hole-sent": (
         "a leader skips a record, and a follower does not mind the gap (ZOOKEEPER-4925)",

@@ -72,13 +72,14 @@ def _everybody_has_a_voice(_: Real) -> Any:
 
 
 def _observers_fed_at_once(real: Real) -> Real:
-    def feed(self: Feeding) -> None:
+    def feed(self: Feeding) -> bool:
         observers = [learner for learner in self._learners.values() if learner.observes]
         for learner in observers:
             learner.observes = False
-        real(self)
+        fed: bool = real(self)
         for learner in observers:
             learner.observes = True
+        return fed
 
     return feed
 

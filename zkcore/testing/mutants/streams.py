@@ -69,12 +69,13 @@ def _propose_twice(real: Real) -> Real:
     def has_room(self: Feeding, peer: PeerId) -> bool:
         return 2 * self._learners[peer].unacked_bytes < self._window
 
-    def feed(self: Feeding) -> None:
+    def feed(self: Feeding) -> bool:
         before = {peer: learner.sent for peer, learner in self._learners.items()}
-        real(self)
+        fed: bool = real(self)
         for peer, message in list(self._state.out._ready.early):
             if isinstance(message, Proposal) and message.first > before[peer] and has_room(self, peer):
                 self._state.out.early(peer, message)
+        return fed
 
     return feed
 
@@ -88,23 +89,23 @@ def _repeated_accepted(_: Real) -> Real:
 
 
 def _skip_until_acked(real: Real) -> Real:
-    def feed(self: Feeding) -> None:
+    def feed(self: Feeding) -> bool:
         for learner in self._learners.values():
             if learner.stage is Stage.WAIT_ACK:
                 learner.sent = self._state.history.last
-        real(self)
+        return bool(real(self))
 
     return feed
 
 
 def _newleader_first(real: Real) -> Real:
-    def feed(self: Feeding) -> None:
+    def feed(self: Feeding) -> bool:
         for peer, learner in self._learners.items():
             if learner.stage is Stage.CATCHING_UP:
                 self._state.out.send(peer, NewLeader(self._state.current_epoch))
                 learner.synced_to = learner.sent
                 learner.stage = Stage.WAIT_ACK
-        real(self)
+        return bool(real(self))
 
     return feed
 
