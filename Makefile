@@ -40,9 +40,9 @@ check: venv
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 
-# What simulates and what parses a command line is left out: it is there to test the rest.
+# What simulates and what parses a command line is left out, and so are the tests of those: they take minutes when traced.
 cov: venv
-	$(RUN) -m coverage run -m pytest -q
+	$(RUN) -m coverage run -m pytest -q --ignore=tests/testing --ignore=tests/cli
 	$(RUN) -m coverage report --omit='zkcore/testing/*,zkcore/cli/*,zkcore/__main__.py' --fail-under=94
 
 SEEDS ?= 300
