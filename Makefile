@@ -40,7 +40,7 @@ check: venv
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 
-# What simulates and what parses a command line is left out, and so are the tests of those: they take minutes when traced.
+# What simulates and what parses a command line is left out, and so are the tests of those: traced, they take minutes.
 cov: venv
 	$(RUN) -m coverage run -m pytest -q --ignore=tests/testing --ignore=tests/cli
 	$(RUN) -m coverage report --omit='zkcore/testing/*,zkcore/cli/*,zkcore/__main__.py' --fail-under=94
