@@ -222,13 +222,7 @@ def record(plan: Plan, *, without: frozenset[str] = frozenset(), leave_out: froz
     recorder = _Recorder(world)
     assert isinstance(world.program, _Recorded)
     world.program.recorder = recorder
-    violation: Violation | None = None
-    try:
-        world.run()
-    except Violation as error:
-        violation = error
-    except Exception as error:
-        violation = Violation("raised", f"{type(error).__name__}: {error}")
+    violation = world.verdict()
     recorder.end()
     steps = (*_opening(plan), *recorder.steps)
     return Recording(steps, violation, tuple(world.faults.came_about), world.loads)

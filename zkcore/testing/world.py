@@ -161,6 +161,18 @@ class World:
 
     # --- the phases
 
+    def verdict(self) -> Violation | None:
+        """Run, and give back the violation that ended it, if any. An exception out of the core is one, too."""
+        try:
+            self.run()
+        except Violation as violation:
+            return violation
+        except Exception as error:
+            raised = Violation("raised", f"{type(error).__name__}: {error}")
+            raised.__cause__ = error
+            return raised
+        return None
+
     def run(self) -> None:
         """All phases. Raises Violation."""
         for node in self.nodes.values():
@@ -290,19 +302,11 @@ def simulate(
     make_program: Callable[[Plan], Program] = BarePeers,
     leave_out: frozenset[str] = frozenset(),
 ) -> Report:
-    """Run the world of `seed` to its end, or to its first violation. An exception out of the core is one, too. The
-    arguments are those of World."""
+    """Run the world of `seed` to its end, or to its first violation. The arguments are those of World."""
     world = World(
         seed, plan=plan, keep_trace=keep_trace, without=without, make_program=make_program, leave_out=leave_out
     )
-    violation: Violation | None = None
-    try:
-        world.run()
-    except Violation as error:
-        violation = error
-    except Exception as error:
-        violation = Violation("raised", f"{type(error).__name__}: {error}")
-        violation.__cause__ = error
+    violation = world.verdict()
     return Report(
         seed=seed,
         voters=len(world.plan.voters),
