@@ -14,6 +14,7 @@ import zkcore.sync
 from zkcore import errors
 
 EXPORTED = [
+    "Guard",
     "ACL",
     "Id",
     "Access",
@@ -92,6 +93,7 @@ EXPORTED = [
 ]
 
 EXPORTED_BLOCKING = [
+    "Guard",
     "ACL",
     "Id",
     "Access",

@@ -73,6 +73,7 @@ from zkcore.storage.storage import MemoryStorage, Storage
 from zkcore.transport.transport import Inbox, LocalNetwork, Transport
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
+from zkcore.tree.prepare import Guard
 from zkcore.tree.requests import NodeACL, NodeData
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Role
@@ -95,6 +96,7 @@ __all__ = [
     "EnsembleConfig",
     "EventType",
     "FrameTooLargeError",
+    "Guard",
     "Id",
     "Inbox",
     "InvalidACLError",

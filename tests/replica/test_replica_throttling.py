@@ -11,6 +11,7 @@ from zkcore.errors import BadArgumentsError, NotLeadingError, ThrottledError, Zk
 from zkcore.replica.answers import Attached, Detached, SessionEnded
 from zkcore.replica.leading import Leading
 from zkcore.replica.levels import Read
+from zkcore.replica.rules import Rules
 from zkcore.tree.requests import (
     CloseSession,
     Create,
@@ -184,7 +185,7 @@ def test_a_leader_that_has_not_delivered_the_past_keeps_so_many_requests_and_no_
 def leading(limits: Limits, *requests: Request[Any]) -> Leading:
     """A leader with one session, 7, and requests of it that have arrived."""
     tree = Tree()
-    made = Leading(tree, limits)
+    made = Leading(tree, limits, Rules())
     made.arrive(1, 7, 0, CreateSession(1000))
     (payload,), _ = made.prepare(1, 0, last=0)
     tree.apply(1, payload)

@@ -161,8 +161,7 @@ class Replica:
     def ticks_until_due(self) -> int:
         """How many ticks may pass before `tick` must be called; at least 1."""
         due = self.peer.ticks_until_due
-        sessions = self._leading.ticks_until_due if self._leading is not None else None
-        return due if sessions is None else min(due, max(sessions, 1))
+        return due if self._leading is None else min(due, max(self._leading.ticks_until_due, 1))
 
     def status(self) -> PeerStatus:
         """See `Peer.status`."""
@@ -180,7 +179,7 @@ class Replica:
         self._begin_input(now)
         self.peer.tick(ticks)
         if self._leading is not None:
-            self._leading.tick(ticks)
+            self._leading.tick(ticks, now)
 
     def receive(self, sender: PeerId, message: Message, now: int) -> None:
         """See `Peer.receive`."""
@@ -297,7 +296,8 @@ class Replica:
 
         A read is answered as fresh as `read` says, or fresher: Read.LOCAL has no meaning in an order, call `read` for
         it. What cannot be carried out is answered, too: with BadArgumentsError a request that cannot be written down
-        (a number beyond its field), with ThrottledError one too many for the leader.
+        (a number beyond its field), with UnimplementedError one that is no client's, with ThrottledError one too many
+        for the leader.
 
         Raises SessionClosedError where the session is not served here, or not attached yet, and ThrottledError where
         it has `Limits.outstanding_proposals` requests under way, its end alone excepted; BadArgumentsError for what is
@@ -399,7 +399,7 @@ class Replica:
                 self._to_leader(Submit(connection.session, xid, opcode, body, connection.caller.ids))
             else:
                 leading.arrive(self.me, connection.session, xid, request, connection.caller.ids)
-        except (BadArgumentsError, ThrottledError) as error:
+        except (BadArgumentsError, ThrottledError, UnimplementedError) as error:
             self._serving.refuse(connection, xid, error)
 
     def _to_leader(self, message: Forwarded) -> None:
@@ -578,7 +578,7 @@ class Replica:
             return
         self._leader = event.leader
         if event.role is Role.LEADING:
-            self._leading = Leading(self.tree, self.limits)
+            self._leading = Leading(self.tree, self.limits, self.rules)
             for origin, refused in self._arrivals.establish(self._leading):
                 self._answer_origin(origin, refused)
 

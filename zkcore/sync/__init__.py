@@ -56,6 +56,7 @@ from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
+from zkcore.tree.prepare import Guard
 from zkcore.tree.requests import NodeACL, NodeData
 from zkcore.zab.limits import Limits
 
@@ -71,6 +72,7 @@ __all__ = [
     "DigestScheme",
     "EventType",
     "FrameTooLargeError",
+    "Guard",
     "Id",
     "InvalidACLError",
     "InvariantViolation",
