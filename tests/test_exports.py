@@ -14,6 +14,8 @@ import zkcore.sync
 from zkcore import errors
 
 EXPORTED = [
+    "Timeouts",
+    "LiveSession",
     "Guard",
     "ACL",
     "Id",
@@ -93,6 +95,8 @@ EXPORTED = [
 ]
 
 EXPORTED_BLOCKING = [
+    "Timeouts",
+    "LiveSession",
     "Guard",
     "ACL",
     "Id",

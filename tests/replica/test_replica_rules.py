@@ -179,8 +179,10 @@ def test_much_is_cleaned_up_in_portions_and_no_more_at_a_time_than_the_rules_say
     world.run(lambda: not holds(world, "/n000"))
     left = len(world.replicas[leader].tree)
     assert left == 4 + 100, "a portion in the first tick"
+    do(world, session, SetData("/n120", b"in use again"))
     world.pass_ms(500)
-    assert len(world.replicas[leader].tree) == 4 + 50, "and the rest the next time"
+    assert holds(world, "/n120"), "it was found, and is not due any more"
+    assert len(world.replicas[leader].tree) == 4 + 51, "and the rest the next time"
     world.pass_ms(1000)
     assert len(world.replicas[leader].tree) == 4
 
@@ -196,6 +198,7 @@ def test_what_is_to_be_cleaned_up_waits_while_too_much_is_outstanding() -> None:
         replica.tick(10, world.now)
         world.act(leader)
     assert replica.peer.is_full
+    assert any(line.endswith("to be proposed: 4") for line in replica.explain()), "there is room for no more"
     assert len(replica.tree) == 24
     world.release((one, leader), (two, leader))
     world.pass_ms(2500)

@@ -8,8 +8,9 @@ each a full new timeout: anything shorter could end a session whose holder still
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hmac import compare_digest
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from zkcore.errors import SessionMovedError, ThrottledError
 from zkcore.jute.records import Id
@@ -17,7 +18,7 @@ from zkcore.replica.forward import Claim, Claimed, FromLeader, Refused
 from zkcore.replica.rules import Rules
 from zkcore.tree import cleaning
 from zkcore.tree.prepare import Preparer
-from zkcore.tree.requests import CloseSession, Create, Request, SetData
+from zkcore.tree.requests import CloseSession, Create, CreateSession, Request, SetData
 from zkcore.tree.sessions import SessionTracker
 from zkcore.tree.tree import Tree
 from zkcore.tree.writes import CleanUp
@@ -25,7 +26,7 @@ from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
 from zkcore.zxid import MAX_COUNTER, Zxid, counter_of
 
-__all__ = ["ALWAYS_TAKEN", "Leading"]
+__all__ = ["ALWAYS_TAKEN", "Leading", "LiveSession"]
 
 ALWAYS_TAKEN = (Claim, CloseSession)
 """What finds room however much waits: a session may always move, and always end."""
@@ -41,6 +42,14 @@ _Arrived: TypeAlias = tuple[PeerId | None, int, int, Request[Any] | Claim, tuple
 """A request: the replica it came from, None for the leader's own; session and number; what is asked; and the ids by
 which the client is known. A Claim stands among them, since their order matters. A plain tuple: one is made for every
 write."""
+
+
+class LiveSession(NamedTuple):
+    """A session as the leader sees it, in milliseconds: its timeout, and for how long nothing was heard of it."""
+
+    session: int
+    timeout_ms: int
+    silent_ms: int
 
 
 def _size(request: Request[Any] | Claim) -> int:
@@ -61,6 +70,7 @@ class Leading:
         self._preparer = Preparer(tree, guard=rules.guard)
         self._tracker = SessionTracker()
         self._owners: dict[int, PeerId] = {}  # of the sessions that were claimed; the others have had one place only
+        self._coming_keys: dict[int, bytes] = {}  # to the sessions whose creation is proposed and not applied
         self.arrived: list[_Arrived] = []
         """What waits to be proposed."""
         self._bytes = 0  # of what has arrived
@@ -74,6 +84,7 @@ class Leading:
 
     def on_session_created(self, session: int, timeout_ms: int) -> None:
         """The session is part of the replicated state: from now on it can expire."""
+        self._coming_keys.pop(session, None)
         self._tracker.add(session, -(-timeout_ms // self._limits.tick_ms))
 
     def on_session_closed(self, session: int) -> None:
@@ -87,6 +98,27 @@ class Leading:
             return False
         # One that is known but not watched over has expired; one that is not known yet begins with a full timeout.
         return self._tracker.touch(session) or session not in self._tree.sessions
+
+    def _claim(self, origin: PeerId, session: int, claim: Claim) -> bool:
+        """`origin` wants to serve the session. Whether it does: where the session lives, and the key is right."""
+        key = self._coming_keys.get(session) or self._tree.session_keys.get(session, b"")
+        if not key or not compare_digest(key, claim.key) or not self.touch(session):
+            return False
+        self._owners[session] = origin
+        return True
+
+    def sessions(self) -> list[LiveSession]:
+        """All that are watched over, by id."""
+        tick_ms = self._limits.tick_ms
+        return [
+            LiveSession(session, self._tree.sessions[session], silent * tick_ms)
+            for session, _, silent in self._tracker.sessions()
+            if session in self._tree.sessions
+        ]
+
+    def kill(self, session: int) -> bool:
+        """Have the session expire with the next tick, whatever is heard of it. Whether there is one."""
+        return self._tracker.expire(session)
 
     def tick(self, ticks: int, now_ms: int) -> None:
         """Let time pass. Sessions that were silent for their whole timeout are closed, in a transaction like any; and
@@ -122,9 +154,10 @@ class Leading:
     def arrive(
         self, origin: PeerId, session: int, xid: int, request: Request[Any] | Claim, ids: tuple[Id, ...] = ()
     ) -> None:
-        """A request for the next batch; as good a sign of life as a touch. Raises ThrottledError where too much waits
-        already (see ALWAYS_TAKEN)."""
-        self._tracker.touch(session)
+        """A request for the next batch; as good a sign of life as a touch, but for a Claim, which anybody can make.
+        Raises ThrottledError where too much waits already (see ALWAYS_TAKEN)."""
+        if type(request) is not Claim:
+            self._tracker.touch(session)
         limits = self._limits
         full = len(self.arrived) >= limits.outstanding_proposals or self._bytes >= limits.outstanding_bytes
         if full and not isinstance(request, ALWAYS_TAKEN):
@@ -155,14 +188,14 @@ class Leading:
             done += 1
             if isinstance(request, Claim):
                 assert origin is not None
-                alive = self.touch(session)
-                if alive:
-                    self._owners[session] = origin
+                alive = self._claim(origin, session, request)
                 answers.append((origin, Claimed(session, request.nonce, alive, zxid - 1 if payloads else last)))
             elif origin is not None and self._owners.get(session, origin) != origin:
                 answers.append((origin, Refused(session, xid, _MOVED)))
             else:
                 payload = self._preparer.prepare(zxid, now_ms, session, xid, request, ids)
+                if type(request) is CreateSession and self._preparer.is_live(session):
+                    self._coming_keys[session] = request.key
                 payloads.append(payload)
                 size += len(payload)
                 zxid += 1

@@ -75,7 +75,7 @@ def encode_request(request: Request[object]) -> tuple[int, bytes]:
     UnimplementedError for what is no request of a client."""
     if isinstance(request, Multi | MultiRead | Once):
         return request.opcode, encode_several(request)
-    if _BY_OPCODE.get(request.opcode) is not type(request):
+    if request.writes and _BY_OPCODE.get(request.opcode) is not type(request):
         raise UnimplementedError(f"{type(request).__name__} cannot be asked for by a client")
     return request.opcode, encode(request)
 
