@@ -27,7 +27,6 @@ from typing import Any, cast
 
 from zkcore.errors import (
     BY_CODE,
-    AuthFailedError,
     BadArgumentsError,
     ConnectionLostError,
     NotLeadingError,
@@ -39,6 +38,7 @@ from zkcore.errors import (
     UnimplementedError,
 )
 from zkcore.jute.records import Id
+from zkcore.replica.admission import check_attaching, check_opening
 from zkcore.replica.answers import Answer, Touched
 from zkcore.replica.arriving import Arrivals
 from zkcore.replica.forward import (
@@ -58,12 +58,12 @@ from zkcore.replica.forward import (
 from zkcore.replica.leading import Leading, LiveSession
 from zkcore.replica.levels import AtLeast, Read, ReadLevel, check_level
 from zkcore.replica.reading import Questions
-from zkcore.replica.rules import MAX_TIMEOUT_MS, Rules, add_ids, are_bounded
-from zkcore.replica.serving import MAX_XID, Connection, Serving
+from zkcore.replica.rules import Rules, add_ids, are_bounded
+from zkcore.replica.serving import Connection, Serving
 from zkcore.storage.storage import Storage
 from zkcore.tree.acl import Caller
 from zkcore.tree.requests import CloseSession, CreateSession, Request, T, decode_request, encode_request
-from zkcore.tree.sessions import PASSWORD_SIZE, SessionIds, key_of, opens
+from zkcore.tree.sessions import SessionIds, key_of
 from zkcore.tree.snapshot import dump, restore
 from zkcore.tree.tree import Tree
 from zkcore.zab.limits import Limits
@@ -80,7 +80,7 @@ from zkcore.zab.ready import (
     RoleChanged,
     SnapshotRef,
 )
-from zkcore.zxid import Zxid, format_zxid
+from zkcore.zxid import Zxid
 
 __all__ = ["Replica"]
 
@@ -228,10 +228,7 @@ class Replica:
         Raises ConnectionLostError where this replica has no leader, BadArgumentsError for a timeout or password that is
         none and for too many ids."""
         self._begin_input(now)
-        if not 0 < timeout_ms <= MAX_TIMEOUT_MS:
-            raise BadArgumentsError(f"a session timeout of {timeout_ms} ms; it must be between 1 and {MAX_TIMEOUT_MS}")
-        if len(password) != PASSWORD_SIZE:
-            raise BadArgumentsError(f"a password of {len(password)} bytes; give a session {PASSWORD_SIZE} random ones")
+        check_opening(timeout_ms, password)
         known = add_ids((), ids)
         self._check_serving()
         session = self._ids.next(now)
@@ -253,18 +250,9 @@ class Replica:
         `next_xid` that is none, and for too many ids.
         """
         self._begin_input(now)
-        if not 0 < next_xid <= MAX_XID:
-            raise BadArgumentsError(f"the number of a request is between 1 and {MAX_XID}, not {next_xid}")
         known = add_ids((), ids)
         self._check_serving()
-        if self.tree.last_zxid < last_zxid:
-            raise ConnectionLostError(
-                f"replica {self.me} has applied {format_zxid(self.tree.last_zxid)} and the session has seen "
-                f"{format_zxid(last_zxid)}; try another replica, or this one a little later"
-            )
-        wrong = session in self.tree.sessions and not opens(self.tree.session_keys.get(session, b""), session, password)
-        if wrong or len(password) != PASSWORD_SIZE:
-            raise AuthFailedError(f"the password is not that of session {session:#x}")
+        check_attaching(self.tree, session, password=password, last_zxid=last_zxid, next_xid=next_xid)
         if len(self._serving.attaching) >= self._most_requests:
             raise ThrottledError("too many sessions are being attached here; try again a little later")
         self._claims += 1
