@@ -32,7 +32,7 @@ def host() -> Any:
 def begin(host: Any) -> tuple[int, int]:
     """An established leader, and a session there that wrote once."""
     leader: int = host.leader()
-    session: int = host.replicas[leader].open(10_000, host.now)
+    session: int = host.replicas[leader].open(10_000, host.now, password=bytes(16))
     host.answer(session, 0)
     host.ask(leader, session, Create("/word", b"one"))
     return leader, session
@@ -138,7 +138,7 @@ def test_links_that_come_and_go_lose_nothing_that_was_answered(host: Any, pause:
             for _ in range(pause):
                 host.step()
         leader = host.leader()
-        session = host.replicas[leader].open(10_000, host.now)
+        session = host.replicas[leader].open(10_000, host.now, password=bytes(16))
         host.answer(session, 0)
         host.ask(leader, session, SetData("/word", b"%d" % number, version=number))
     host.run_until(lambda: words(host) == [b"5"] * 3)
