@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from zlib import crc32
 
 import pytest
 from alone import Alone
-from sortedcontainers import SortedList
 
 from zkcore.errors import InvariantViolation
 from zkcore.tree.requests import Create
@@ -63,14 +63,12 @@ def unlisted(tree: Tree) -> None:
     change(tree, "/", cversion=9)
 
 
-def unsorted(tree: Tree) -> None:
-    for number in range(100):
-        add(tree, f"/a/n{number:02}")
-        tree.state.families.add("/a", f"/a/n{number:02}")
-    change(tree, "/a", cversion=200)
-    family = tree.state.families.of("/a")
-    assert isinstance(family, SortedList)
-    family._lists[0].reverse()
+def large_family(tree: Tree) -> Any:
+    for number in range(200):
+        add(tree, f"/a/n{number:03}")
+        tree.state.families.add("/a", f"/a/n{number:03}")
+    change(tree, "/a", cversion=300)
+    return tree.state.families.of("/a")
 
 
 DAMAGE: list[tuple[str, Callable[[Tree], object]]] = [
@@ -88,7 +86,9 @@ DAMAGE: list[tuple[str, Callable[[Tree], object]]] = [
     ("the lists of children", unlisted),
     ("the lists of children", lambda tree: shard(tree, "/a/b").pop("/a/b")),
     ("the lists of children", lambda tree: tree.state.families.add("/a/b", "/a/b/c")),
-    ("the lists of children", unsorted),
+    ("the lists of children", lambda tree: large_family(tree)._runs.reverse()),
+    ("the runs of the children of /a", lambda tree: large_family(tree)._lasts.pop()),
+    ("the runs of the children of /a", lambda tree: setattr(large_family(tree), "_count", 1)),
     ("the sets of ephemerals", lambda tree: change(tree, "/a/e", owner=0)),
     ("the sets of ephemerals", lambda tree: tree.state.ephemerals.pop(2)),
     ("the sets of ephemerals", lambda tree: tree.state.ephemerals.update({1: set()})),
