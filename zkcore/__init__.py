@@ -63,15 +63,17 @@ from zkcore.errors import (
     VersionMismatchError,
     ZkcoreError,
 )
-from zkcore.jute.records import Stat
+from zkcore.jute.records import ACL, Id, Stat
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
 from zkcore.replica.levels import Read
 from zkcore.replica.replica import Replica
+from zkcore.replica.rules import Rules
 from zkcore.storage.storage import MemoryStorage, Storage
 from zkcore.transport.transport import Inbox, LocalNetwork, Transport
+from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
-from zkcore.tree.requests import NodeData
+from zkcore.tree.requests import NodeACL, NodeData
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Role
 from zkcore.zab.peer import PeerStatus
@@ -80,16 +82,20 @@ from zkcore.zab.quorum import EnsembleConfig
 __version__ = "0.1.0"
 
 __all__ = [
+    "ACL",
+    "Access",
     "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
     "Client",
     "ConfigurationError",
     "ConnectionLostError",
+    "DigestScheme",
     "EmbeddedClient",
     "EnsembleConfig",
     "EventType",
     "FrameTooLargeError",
+    "Id",
     "Inbox",
     "InvalidACLError",
     "InvariantViolation",
@@ -109,6 +115,7 @@ __all__ = [
     "NoNodeError",
     "NoWatcherError",
     "Node",
+    "NodeACL",
     "NodeData",
     "NodeExistsError",
     "NotEmptyError",
@@ -117,6 +124,7 @@ __all__ = [
     "OutcomeForgottenError",
     "OutcomeUnknownError",
     "PeerStatus",
+    "Permission",
     "Port",
     "ProtocolError",
     "QuotaExceededError",
@@ -125,6 +133,7 @@ __all__ = [
     "Replica",
     "RequestError",
     "Role",
+    "Rules",
     "SessionClosedError",
     "SessionError",
     "SessionExpiredError",
@@ -145,5 +154,7 @@ __all__ = [
     "VersionMismatchError",
     "WatchEvent",
     "ZkcoreError",
+    "digest_id",
     "local_cluster",
+    "scrypt_id",
 ]

@@ -48,24 +48,30 @@ from zkcore.errors import (
     VersionMismatchError,
     ZkcoreError,
 )
-from zkcore.jute.records import Stat
+from zkcore.jute.records import ACL, Id, Stat
 from zkcore.replica.levels import Read
+from zkcore.replica.rules import Rules
 from zkcore.sync.client import Client, LocalCluster, local_cluster
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
+from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
-from zkcore.tree.requests import NodeData
+from zkcore.tree.requests import NodeACL, NodeData
 from zkcore.zab.limits import Limits
 
 __all__ = [
+    "ACL",
+    "Access",
     "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
     "Client",
     "ConfigurationError",
     "ConnectionLostError",
+    "DigestScheme",
     "EventType",
     "FrameTooLargeError",
+    "Id",
     "InvalidACLError",
     "InvariantViolation",
     "Lease",
@@ -81,6 +87,7 @@ __all__ = [
     "NoChildrenForEphemeralsError",
     "NoNodeError",
     "NoWatcherError",
+    "NodeACL",
     "NodeData",
     "NodeExistsError",
     "NotEmptyError",
@@ -88,11 +95,13 @@ __all__ = [
     "OperationTimeoutError",
     "OutcomeForgottenError",
     "OutcomeUnknownError",
+    "Permission",
     "ProtocolError",
     "QuotaExceededError",
     "Read",
     "RecipeError",
     "RequestError",
+    "Rules",
     "SessionClosedError",
     "SessionError",
     "SessionExpiredError",
@@ -111,5 +120,7 @@ __all__ = [
     "VersionMismatchError",
     "WatchEvent",
     "ZkcoreError",
+    "digest_id",
     "local_cluster",
+    "scrypt_id",
 ]
