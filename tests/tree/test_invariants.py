@@ -24,7 +24,14 @@ def lived_in() -> Tree:
 
 
 def shard(tree: Tree, path: str) -> dict[str, bytes]:
-    return tree.state.shards[crc32(path.encode()) & 255]
+    return own_shard(tree, crc32(path.encode()) & 255)
+
+
+def own_shard(tree: Tree, index: int) -> dict[str, bytes]:
+    """A shard as it can be written to: one that is empty may be several at once."""
+    if tree.state.borrowed[index]:
+        tree.state._take_back(index)
+    return tree.state.shards[index]
 
 
 def change(tree: Tree, path: str, **fields: int) -> None:
@@ -38,7 +45,7 @@ def add(tree: Tree, path: str, **fields: int) -> None:
 
 
 def in_the_wrong_shard(tree: Tree) -> None:
-    tree.state.shards[crc32(b"/a/b") + 1 & 255]["/a/b"] = shard(tree, "/a/b").pop("/a/b")
+    own_shard(tree, crc32(b"/a/b") + 1 & 255)["/a/b"] = shard(tree, "/a/b").pop("/a/b")
 
 
 def no_path(tree: Tree) -> None:
