@@ -17,12 +17,16 @@ from zlib import crc32
 from zkcore.errors import MalformedFrameError
 from zkcore.jute.records import TxnDigest
 
-__all__ = ["MASK", "UNCOUNTED", "digest_of", "pack_digest", "seed_of", "unpack_digest"]
+__all__ = ["MASK", "ROOT", "UNCOUNTED", "digest_of", "pack_digest", "seed_of", "unpack_digest"]
 
 MASK = (1 << 64) - 1
 
+ROOT = "/"
+
 UNCOUNTED = "/zookeeper/"
 """What begins with this is in no digest."""
+
+# A path that sorts between the two, as most do, counts under its own CRC: who counts every transaction asks that first.
 
 _DIGEST = Struct(">iQ")
 _SIZE = _DIGEST.size
@@ -33,7 +37,7 @@ def seed_of(path: str, crc: int) -> int:
     """With what the CRC of a record begins; -1 where the znode is in no digest. `crc` is that of the path."""
     if path.startswith(UNCOUNTED):
         return -1
-    return crc if path != "/" else 0
+    return crc if path != ROOT else 0
 
 
 def digest_of(path: str, record: bytes) -> int:

@@ -22,7 +22,7 @@ from sortedcontainers import SortedSet
 
 from zkcore.jute.records import ACL, READ_ACL
 from zkcore.tree.children import Families
-from zkcore.tree.digest import MASK, UNCOUNTED
+from zkcore.tree.digest import MASK, ROOT, UNCOUNTED, seed_of
 from zkcore.tree.once import Memory, Remembered
 from zkcore.tree.paths import PROTECTED, parent_of
 from zkcore.tree.quota import QUOTA, Quotas, Usage, quota_root, stats_of, stats_path, stats_root
@@ -182,11 +182,9 @@ class State:
         size = len(new) - len(old)
         if size:
             self.bytes += size
-        if path == "/":
-            crc = 0
-        elif path.startswith(UNCOUNTED):
-            return
-        self.digest = self.digest - crc32(old, crc) + crc32(new, crc) & MASK
+        seed = crc if ROOT < path < UNCOUNTED else seed_of(path, crc)
+        if seed != -1:
+            self.digest = self.digest - crc32(old, seed) + crc32(new, seed) & MASK
 
     def set_null(self, path: str, *, null: bool) -> None:
         """Say whether the data of a znode, which reads as b"", is null. After a `replace`."""
