@@ -28,6 +28,7 @@ UNCOUNTED = "/zookeeper/"
 
 # A path that sorts between the two, as most do, counts under its own CRC: who counts every transaction asks that first.
 
+_VERSION = TxnDigest.VERSION
 _DIGEST = Struct(">iQ")
 _SIZE = _DIGEST.size
 _pack, _unpack_from = _DIGEST.pack, _DIGEST.unpack_from
@@ -48,13 +49,16 @@ def digest_of(path: str, record: bytes) -> int:
 
 def pack_digest(digest: int) -> bytes:
     """What stands behind a transaction that makes the digest of the tree `digest`."""
-    return _pack(TxnDigest.VERSION, digest)
+    return _pack(_VERSION, digest)
 
 
 def unpack_digest(payload: bytes, at: int) -> int | None:
-    """The digest behind a transaction that ends at `at`, None where it is one of another definition.
+    """The digest behind a transaction that ends at `at`; None where there is none, or one of another definition.
     Raises MalformedFrameError for anything else that is left over."""
-    if at + _SIZE != len(payload):
-        raise MalformedFrameError(f"{len(payload) - at} bytes are left over after a transaction")
-    version, digest = _unpack_from(payload, at)
-    return digest if version == TxnDigest.VERSION else None
+    left = len(payload) - at
+    if left == _SIZE:
+        version, digest = _unpack_from(payload, at)
+        return digest if version == _VERSION else None
+    if left:
+        raise MalformedFrameError(f"{left} bytes are left over after a transaction")
+    return None

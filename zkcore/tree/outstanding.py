@@ -228,7 +228,7 @@ class Outstanding:
             self.digest = self.digest - crc32(old, seed) + crc32(record, seed) & MASK
         after = _znode(Znode, (self.zxid, record, children, acl, seed))
         size = len(record) - len(old)
-        if self._state.quotas.usages or size:
+        if size or self._state.quotas.usages:
             self._note(path, after, size, 0)
         else:
             znodes = self._znodes
