@@ -253,18 +253,21 @@ def _znodes(
     """The znodes from the block `body` on; exhausting this proves that the snapshot is whole."""
     count = 0
     while body[:1] == b"Z":
-        at = 1
-        while at < len(body):
+        at, end = 1, len(body)
+        while at < end:
             (length,) = _LENGTH.unpack_from(body, at)
-            path = _part(body, at + 4, length).decode()
-            at += 4 + length
+            start = at + 4
+            at = start + length
+            if not start <= at <= end:
+                raise _overrun(length, end - start)
+            path = body[start:at].decode()
             (length,) = _LENGTH.unpack_from(body, at)
-            if length < -1:
-                raise StorageCorruptError(f"a length of {length}")
             null = length == -1
-            size = STAT_SIZE if null else length + STAT_SIZE
-            yield _loaded(Loaded, (path, _part(body, at + 4, size), null, acls.get(path) if acls else None))
-            at += 4 + size
+            start = at + 4
+            at = start + STAT_SIZE if null else start + STAT_SIZE + length
+            if length < -1 or at > end:
+                raise _overrun(length, end - start)
+            yield _loaded(Loaded, (path, body[start:at], null, acls.get(path) if acls else None))
             count += 1
         body = reader.block()
     if body != b"E" + _END.pack(sessions, count, reader.before):
@@ -272,10 +275,8 @@ def _znodes(
     reader.expect_end()
 
 
-def _part(body: bytes, at: int, length: int) -> bytes:
-    if not 0 <= length <= len(body) - at:
-        raise StorageCorruptError(f"a length of {length} in a block that has {len(body) - at} bytes left")
-    return body[at : at + length]
+def _overrun(length: int, left: int) -> StorageCorruptError:
+    return StorageCorruptError(f"a length of {length} in a block that has {left} bytes left")
 
 
 class _Reader:

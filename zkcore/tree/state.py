@@ -28,6 +28,7 @@ from zkcore.tree.paths import PROTECTED, parent_of
 from zkcore.tree.quota import QUOTA, Quotas, Usage, quota_root, stats_of, stats_path, stats_root
 from zkcore.tree.znode import (
     CONTAINER_OWNER,
+    NO_OWNER,
     STAT_SIZE,
     Persisted,
     ZnodeStat,
@@ -353,6 +354,7 @@ class State:
         """Put the znodes of a snapshot, in any order, into a state that has none."""
         paths: list[str] = []
         containers: list[tuple[str, bytes]] = []
+        size = digest = 0
         for path, record, null, acl in znodes:
             raw = path.encode()
             crc = crc32(raw)
@@ -364,19 +366,21 @@ class State:
                 self.nulls[index].add(path)
             if acl is not None:
                 self._keep_acl(index, path, acl)
-            self.bytes += len(raw) + len(record)
-            if path == "/":
-                self.digest += crc32(record)
+            size += len(raw) + len(record)
+            seed = crc if ROOT < path < UNCOUNTED else seed_of(path, crc)
+            if seed != -1:
+                digest += crc32(record, seed)
+            if path != ROOT:
+                paths.append(path)
+            if record.endswith(NO_OWNER):
                 continue
-            paths.append(path)
-            if not path.startswith(UNCOUNTED):
-                self.digest += crc32(record, crc)
             owner = owner_of(record)
             if owner == CONTAINER_OWNER:
                 containers.append((path, record))
-            elif owner:
+            else:
                 self._own(path, record, owner)
-        self.digest &= MASK
+        self.bytes = size
+        self.digest = digest & MASK
         self.families.fill(paths)
         self._find_empty(containers)
         for path in self.below(QUOTA):
