@@ -23,6 +23,7 @@ This module must not know where snapshots are kept.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from struct import Struct
 from struct import error as struct_error
@@ -109,12 +110,14 @@ def dump(tree: Tree) -> Iterator[bytes]:
 
 def _blocks(state: Frozen) -> Iterator[bytes]:
     running = 0
-    for body in _bodies(state):
+    sessions, znodes = len(state.sessions), sum(map(len, state.shards))
+    bodies = _bodies(state)
+    del state  # see below
+    for body in bodies:
         block = _BLOCK.pack(len(body), crc32(body)) + body
         running = crc32(block, running)
         yield block
-    znodes = sum(map(len, state.shards))
-    body = b"E" + _END.pack(len(state.sessions), znodes, running)
+    body = b"E" + _END.pack(sessions, znodes, running)
     yield _BLOCK.pack(len(body), crc32(body)) + body
 
 
@@ -133,9 +136,12 @@ def _bodies(state: Frozen) -> Iterator[bytes]:
     yield from _cut(
         b"P", (_pack_protected(path, numbers[acls[path]]) for acls in state.acls if acls for path in sorted(acls))
     )
-    for shard, nulls in zip(state.shards, state.nulls, strict=True):
-        if shard:
-            yield from _shard_bodies(shard, nulls)
+    # Each shard is let go as soon as it is written: what the tree has changed meanwhile dies here, and a whole tree
+    # that dies at once would hold up the writes.
+    left = deque(zip(state.shards, state.nulls, strict=True))
+    del state
+    while left:
+        yield from _shard_bodies(*left.popleft())
 
 
 def _pack_client(client: int, floor: int, outcomes: tuple[tuple[int, bytes], ...]) -> bytes:
