@@ -87,8 +87,7 @@ class Tree:
             raise MalformedFrameError(f"no transaction has the type {kind}")
         decode, do = transaction
         values = decode(payload, at)
-        end = values[-1]
-        digest = unpack_digest(payload, end) if end != len(payload) else None
+        digest = unpack_digest(payload, values[-1])
         error, path, changes, outcomes = do(state, zxid, time, session, values)
         if zxid > state.last_zxid:
             state.last_zxid = zxid
