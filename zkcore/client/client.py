@@ -6,7 +6,7 @@ This module must not know what kind of Port it has, nor any clock or event loop.
 from __future__ import annotations
 
 from zkcore.client.port import Port, SessionState, Watcher
-from zkcore.errors import BadArgumentsError, NodeExistsError
+from zkcore.errors import BadArgumentsError, NodeExistsError, NoNodeError
 from zkcore.jute.records import Stat
 from zkcore.replica.levels import Read, ReadLevel, Sync
 from zkcore.tree.paths import parent_of, validate
@@ -88,8 +88,12 @@ class Client:
         return (await self.port.request(Create(path, value, mode=_MODES[ephemeral, sequence]))).path
 
     async def get(self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION) -> NodeData:
-        """The data of a znode and its Stat. Raises NoNodeError."""
-        return await self.port.request(GetData(path, watch is not None), watch=watch, read=read)
+        """The data of a znode and its Stat. Raises NoNodeError, BadArgumentsError."""
+        try:
+            return await self.port.request(GetData(path, watch is not None), watch=watch, read=read)
+        except NoNodeError:
+            validate(path)  # what is there has a path: only what is not need be looked at
+            raise
 
     async def set(self, path: str, value: bytes, *, version: int = -1) -> Stat:
         """Replace the data of a znode; the new Stat. With a `version` only if it is still the one the znode has.
@@ -117,8 +121,12 @@ class Client:
     async def get_children(
         self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION
     ) -> list[str]:
-        """The names of the children, in order. Raises NoNodeError."""
-        return list(await self.port.request(GetChildren(path, watch is not None), watch=watch, read=read))
+        """The names of the children, in order. Raises NoNodeError, BadArgumentsError."""
+        try:
+            return list(await self.port.request(GetChildren(path, watch is not None), watch=watch, read=read))
+        except NoNodeError:
+            validate(path)
+            raise
 
     async def sync(self) -> Zxid:
         """Wait until this client's replica has applied everything that was proposed before; up to which zxid it has.

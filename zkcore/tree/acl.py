@@ -288,7 +288,14 @@ class Access:
         return tuple([self._redacted(entry) for entry in acl])
 
     def _redacted(self, entry: ACL) -> ACL:
-        scheme = self._schemes.get(entry.id.scheme)
-        if scheme is None or not scheme.secret:
+        if not self._is_secret(entry.id):
             return entry
-        return ACL(entry.perms, Id(entry.id.scheme, entry.id.id.partition(":")[0] + ":x"))
+        return ACL(entry.perms, Id(entry.id.scheme, self.user_of(entry.id) + ":x"))
+
+    def user_of(self, id: Id) -> str:
+        """The name in an id, without what proves it."""
+        return id.id.partition(":")[0] if self._is_secret(id) else id.id
+
+    def _is_secret(self, id: Id) -> bool:
+        scheme = self._schemes.get(id.scheme)
+        return scheme is not None and scheme.secret
