@@ -250,7 +250,7 @@ def _simple(answer: Any) -> Any:
     if isinstance(answer, Id):
         return answer.scheme, answer.id
     if isinstance(answer, tuple):
-        if answer and all(isinstance(each, str | Id) for each in answer) or not answer:
+        if all(isinstance(each, str | Id) for each in answer):
             return sorted(map(_simple, answer))
         return tuple(map(_simple, answer))
     return answer

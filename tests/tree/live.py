@@ -52,6 +52,8 @@ class Server:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.port = 0
+        self.sessions: list[Session] = []
+        """All that were ever opened."""
 
     def __enter__(self) -> Server:
         with socket.create_server(("127.0.0.1", 0)) as unused:
@@ -78,6 +80,8 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        for session in self.sessions:
+            session.drop()
         self._process.kill()
         self._process.wait()
 
@@ -178,6 +182,7 @@ class Session:
 
     def __init__(self, server: Server) -> None:
         self._link = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+        server.sessions.append(self)
         self._incoming = self._link.makefile("rb")
         self._xid = 0
         self.events: list[Event] = []

@@ -57,8 +57,9 @@ __all__ = [
     "Check", "CheckAbsent", "CheckStat", "Child", "ChildPage", "Children", "CloseSession", "Condition", "Create",
     "CreateContainer", "CreateIfAbsent", "CreateSession", "CreateTTL", "CreateWithParents", "Created", "Delete",
     "DeleteIfPresent", "DeleteTree", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren", "GetChildren2",
-    "GetData", "GetEphemerals", "Kind", "ListChildren", "Multi", "MultiRead", "NodeACL", "NodeData", "Once", "PlainCreate",
-    "Relation", "Request", "SetACL", "SetData", "StatField", "T", "WhoAmI", "decode_request", "encode_request",
+    "GetData", "GetEphemerals", "Kind", "ListChildren", "Multi", "MultiRead", "NodeACL", "NodeData", "Once",
+    "PlainCreate", "Relation", "Request", "SetACL", "SetData", "StatField", "T", "WhoAmI", "decode_request",
+    "encode_request",
 ]  # fmt: skip
 
 _RECORDS: tuple[type[Request[object]], ...] = (
