@@ -54,6 +54,7 @@ from zkcore.tree.writes import (
     CreateSession,
     CreateTTL,
     Delete,
+    PlainCreate,
     SetACL,
     SetData,
 )
@@ -102,7 +103,7 @@ _READ, _WRITE, _CREATE, _DELETE, _ADMIN = (int(permission) for permission in Per
 # --- create ----------------------------------------------------------------------------------------------------------
 
 
-def _create(out: Outstanding, session: int, request: Create) -> Prepared:
+def _create(out: Outstanding, session: int, request: Create | PlainCreate) -> Prepared:
     mode = _MODES.get(request.mode)
     if mode is None or mode.has_ttl:
         raise BadArgumentsError(f"a create cannot have the mode {request.mode}", path=request.path)
@@ -113,7 +114,14 @@ def _create(out: Outstanding, session: int, request: Create) -> Prepared:
     return CreateTxn.TYPE2, _pack_create(path, request.data, acl, ephemeral, cversion)
 
 
-def _create_container(out: Outstanding, session: int, request: Create | CreateContainer) -> Prepared:
+def _plain_create(out: Outstanding, session: int, request: PlainCreate) -> Prepared:
+    kind, body = _create(out, session, request)
+    return CreateTxn.TYPE if kind == CreateTxn.TYPE2 else kind, body
+
+
+def _create_container(
+    out: Outstanding, session: int, request: Create | PlainCreate | CreateContainer
+) -> Prepared:
     mode = _MODES.get(request.mode)
     if mode is None or mode.has_ttl:
         raise BadArgumentsError(f"a container cannot have the mode {request.mode}", path=request.path)
@@ -132,7 +140,12 @@ def _create_ttl(out: Outstanding, session: int, request: CreateTTL) -> Prepared:
 
 
 def _come(
-    out: Outstanding, session: int, request: Create | CreateContainer | CreateTTL, sequential: bool, *, owner: int
+    out: Outstanding,
+    session: int,
+    request: Create | PlainCreate | CreateContainer | CreateTTL,
+    sequential: bool,
+    *,
+    owner: int,
 ) -> tuple[str, tuple[ACL, ...], int]:
     """A znode comes into being: its path, its ACL, and what the parent has counted with it."""
     path, data = request.path, request.data
@@ -289,6 +302,7 @@ def _check_size(data: bytes | None) -> None:
 
 
 PREPARE: dict[type[Any], Prepare] = {
+    PlainCreate: _plain_create,
     Create: _create,
     CreateContainer: _create_container,
     CreateTTL: _create_ttl,
