@@ -306,6 +306,7 @@ class State:
             del self.quotas.usages[root]
 
     def _usage_of(self, root: str) -> Usage:
+        # The one change that costs by what is there: a new quota counts, in one go, all that it covers from now on.
         count = size = 0
         for path in self.below(root):
             record = self.find(path)
