@@ -66,6 +66,7 @@ from zkcore.errors import (
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
+from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.replica import Replica
 from zkcore.replica.rules import Rules
@@ -73,7 +74,9 @@ from zkcore.storage.storage import MemoryStorage, Storage
 from zkcore.transport.transport import Inbox, LocalNetwork, Transport
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
+from zkcore.tree.prepare import Guard
 from zkcore.tree.requests import NodeACL, NodeData
+from zkcore.tree.sessions import Timeouts
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Role
 from zkcore.zab.peer import PeerStatus
@@ -95,6 +98,7 @@ __all__ = [
     "EnsembleConfig",
     "EventType",
     "FrameTooLargeError",
+    "Guard",
     "Id",
     "Inbox",
     "InvalidACLError",
@@ -102,6 +106,7 @@ __all__ = [
     "Lease",
     "LeaseLostError",
     "Limits",
+    "LiveSession",
     "LocalCluster",
     "LocalNetwork",
     "Lock",
@@ -147,6 +152,7 @@ __all__ = [
     "StorageFailedError",
     "StorageFullError",
     "ThrottledError",
+    "Timeouts",
     "TransferFailedError",
     "Transport",
     "UnimplementedError",

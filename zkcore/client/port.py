@@ -65,6 +65,10 @@ class Session(Protocol):
     def state(self) -> SessionState: ...
 
     @property
+    def timeout(self) -> float:
+        """After so many seconds of silence it expires: what the ensemble granted, as soon as it exists."""
+
+    @property
     def lost(self) -> Signal:
         """Set when the session is LOST or CLOSED."""
 

@@ -49,6 +49,7 @@ from zkcore.errors import (
     ZkcoreError,
 )
 from zkcore.jute.records import ACL, Id, Stat
+from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.rules import Rules
 from zkcore.sync.client import Client, LocalCluster, local_cluster
@@ -56,7 +57,9 @@ from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
+from zkcore.tree.prepare import Guard
 from zkcore.tree.requests import NodeACL, NodeData
+from zkcore.tree.sessions import Timeouts
 from zkcore.zab.limits import Limits
 
 __all__ = [
@@ -71,12 +74,14 @@ __all__ = [
     "DigestScheme",
     "EventType",
     "FrameTooLargeError",
+    "Guard",
     "Id",
     "InvalidACLError",
     "InvariantViolation",
     "Lease",
     "LeaseLostError",
     "Limits",
+    "LiveSession",
     "LocalCluster",
     "Lock",
     "LockNotHeldError",
@@ -114,6 +119,7 @@ __all__ = [
     "StorageFailedError",
     "StorageFullError",
     "ThrottledError",
+    "Timeouts",
     "TransferFailedError",
     "UnimplementedError",
     "UnsupportedError",
