@@ -132,7 +132,6 @@ def test_a_write_cut_off_with_its_leader_is_never_applied(host: Any) -> None:
 def test_links_that_come_and_go_lose_nothing_that_was_answered(host: Any, pause: int) -> None:
     """Every link in turn breaks and comes back, `pause` ticks later; whoever leads then takes a session and a write."""
     begin(host)
-    session = 0
     for number, (a, b) in enumerate([(1, 2), (2, 3), (1, 3)] * 2):
         for change in (host.cut, host.link):
             change(a, b)
