@@ -14,6 +14,7 @@ import zkcore.sync
 from zkcore import errors
 
 EXPORTED = [
+    "Transaction",
     "Resync",
     "Timeouts",
     "LiveSession",
@@ -96,6 +97,7 @@ EXPORTED = [
 ]
 
 EXPORTED_BLOCKING = [
+    "Transaction",
     "Resync",
     "Timeouts",
     "LiveSession",
@@ -170,6 +172,7 @@ MIRRORED = {
     "Lease": zkcore.Lease,
     "LocalCluster": zkcore.LocalCluster,
     "Lock": zkcore.Lock,
+    "Transaction": zkcore.Transaction,
 }
 """The blocking classes, and those they are faces of."""
 

@@ -20,6 +20,7 @@ and `testing`, which simulates all of it from a seed. Only downward imports exis
 from zkcore.client.client import Client
 from zkcore.client.node import EmbeddedClient, LocalCluster, Node, local_cluster
 from zkcore.client.port import Port, SessionState, Signal
+from zkcore.client.transaction import Transaction
 from zkcore.errors import (
     AuthFailedError,
     BadArgumentsError,
@@ -155,6 +156,7 @@ __all__ = [
     "StorageFullError",
     "ThrottledError",
     "Timeouts",
+    "Transaction",
     "TransferFailedError",
     "Transport",
     "UnimplementedError",

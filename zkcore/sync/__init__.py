@@ -55,6 +55,7 @@ from zkcore.replica.rules import Rules
 from zkcore.sync.client import Client, LocalCluster, local_cluster
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
+from zkcore.sync.transaction import Transaction
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
 from zkcore.tree.prepare import Guard
@@ -122,6 +123,7 @@ __all__ = [
     "StorageFullError",
     "ThrottledError",
     "Timeouts",
+    "Transaction",
     "TransferFailedError",
     "UnimplementedError",
     "UnsupportedError",
