@@ -12,17 +12,16 @@ import argparse
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing import get_context
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from zkcore.cli import mutants, scenario
 from zkcore.cli.totals import Totals
+from zkcore.cli.workers import spread
 from zkcore.testing.faults import Plan
 from zkcore.testing.load import BarePeers, Program
 from zkcore.testing.mutants import MUTANTS, planted
@@ -130,19 +129,9 @@ def _batches(chosen: argparse.Namespace, size: int) -> Iterator[_Batch]:
         yield _Batch(seeds[first : first + size], chosen.mutant, chosen.drive, frozenset(chosen.without))
 
 
-@contextmanager
-def _simulated(chosen: argparse.Namespace) -> Iterator[Iterator[_Done]]:
-    """All batches, in the order of their seeds. Workers leave Ctrl-C to this process, which then ends them."""
-    if chosen.jobs <= 1:
-        yield map(_simulate_batch, _batches(chosen, 1))
-        return
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        pool = get_context("spawn").Pool(chosen.jobs)
-    finally:
-        signal.signal(signal.SIGINT, heard)
-    with pool:
-        yield pool.imap(_simulate_batch, _batches(chosen, BATCH))
+def _simulated(chosen: argparse.Namespace) -> AbstractContextManager[Iterator[_Done]]:
+    """All batches, in the order of their seeds."""
+    return spread(_simulate_batch, _batches(chosen, BATCH if chosen.jobs > 1 else 1), jobs=chosen.jobs)
 
 
 # --- sim run ----------------------------------------------------------------------------------------------------------

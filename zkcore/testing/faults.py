@@ -9,7 +9,7 @@ what a strike does (strikes.py) from one of its own, so that any of them can be 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from random import Random
 
 from attrs import frozen
@@ -107,7 +107,7 @@ def draw_plan(seed: int) -> Plan:
         save_ns=int(10 ** rng.uniform(4.5, 7)),
         tick_ns=tuple(int(tick * rng.uniform(0.8, 1.25)) if skewed else tick for _ in (*voters, *observers)),
         snapshot_every=rng.choice((3, 10, 40, 100)) if rng.random() < 0.5 else 0,
-        snapshot_filler=rng.choice((0, 0, 100, 2000)),
+        snapshot_filler=rng.choice((0, 400, 2000)),
         over_wire=rng.random() < 0.05,
     )
 
@@ -146,6 +146,7 @@ def _draw_limits(rng: Random, *, must_pass: float) -> Limits:
         retained_records=rng.choice((1, 3, 20, 1000)),
         transfer_ticks=rng.choice((5, 20, 100)),
         snapshot_chunk_bytes=rng.choice((40, 400, 4096)),
+        snapshot_bytes_per_tick=rng.choice((20, 100)) if small else 4 << 20,  # 2,000 bytes in a second, or in a fifth
         last_counter=rng.choice((5, 40)) if rng.random() < 0.1 else 0xFFF00000,
     )
 
@@ -159,7 +160,7 @@ class Faults:
     """Strikes until `stop`, except those that `leave_out` names. `came_about` holds the names of those that did
     something, in the order in which they did it."""
 
-    def __init__(self, scene: Scene, plan: Plan, *, leave_out: frozenset[str] = frozenset()) -> None:
+    def __init__(self, scene: Scene, plan: Plan, *, leave_out: Container[str] = ()) -> None:
         self._scene = scene
         self._plan = plan
         self._leave_out = leave_out

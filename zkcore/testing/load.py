@@ -13,6 +13,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zkcore.errors import BadArgumentsError, ThrottledError
+from zkcore.testing.backlog import Backlog, held_by_quorum
 from zkcore.testing.checkers import chain
 from zkcore.zab.messages import PeerId
 from zkcore.zab.peer import Peer
@@ -86,10 +87,12 @@ class BarePeers:
         self._states: dict[PeerId, tuple[Zxid, int]] = {}
         self._asked: dict[PeerId, set[int]] = {}  # read-index questions without an answer
         self._questions: list[Zxid] = []  # what was committed when each was asked
+        self._backlogs: dict[PeerId, Backlog] = {}
 
     def start(self, node: Node, saved: Saved) -> Machine:
         self._states[node.me] = (0, 0)
         self._asked[node.me] = set()
+        self._backlogs[node.me] = Backlog(self._limits)
         return Peer(node.me, self._config, saved, node.disk.storage, self._limits)
 
     def peer(self, machine: Machine) -> Peer:
@@ -109,12 +112,22 @@ class BarePeers:
         if rng.random() < 0.2:
             self._ask(node, node.machine)
         payloads = [rng.randbytes(8 + rng.randrange(24)) for _ in range(1 + rng.randrange(self._batch))]
-        try:
-            node.machine.propose(first, payloads)
-        except ThrottledError:
-            node.sightings.see("throttled")
+        self._propose(node, node.machine, first, payloads)
         if rng.random() < self._transfer_share:
             self._transfer(node, node.machine, rng)
+
+    def _propose(self, node: Node, peer: Peer, first: Zxid, payloads: list[bytes]) -> None:
+        backlog = self._backlogs[node.me]
+        try:
+            peer.propose(first, payloads)
+        except ThrottledError:
+            node.sightings.see("throttled")
+            if not backlog.is_full(self._states[node.me][0]):
+                node.oracle.fail("L5", f"node {node.me} takes no proposals, and all but few of its own are committed")
+        else:
+            if backlog.is_full(held_by_quorum(self._config, node.oracle.durable)):
+                node.oracle.fail("L5", f"node {node.me} takes more proposals, and too many are not committed")
+            backlog.proposed(first, payloads)
 
     def _transfer(self, node: Node, peer: Peer, rng: Random) -> None:
         target = rng.choice(self._config.members) if rng.random() < 0.5 else None
@@ -141,6 +154,7 @@ class BarePeers:
             for zxid, payload in enumerate(event.payloads, event.first):
                 digest = chain(digest, zxid, payload)
             self._states[node.me] = (zxid, digest)
+            self._backlogs[node.me].delivered(zxid)
             node.oracle.check_state(node.me, zxid, digest)
         elif isinstance(event, Restored):
             zxid, digest = _HEADER.unpack_from(node.disk.read_snapshot(event.snapshot))

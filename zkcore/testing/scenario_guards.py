@@ -13,7 +13,7 @@ from typing import Any
 
 from zkcore.testing.checkers import chain
 from zkcore.testing.handwired import STATE, HandWired
-from zkcore.testing.mutants import MUTANTS, Patch, planted
+from zkcore.testing.mutants import MUTANTS, Patch, patched, planted
 from zkcore.zab import history as history_module
 from zkcore.zab import learner as learner_module
 from zkcore.zab.election import Election, _same_candidate
@@ -361,13 +361,5 @@ def unguarded(name: str | None) -> Iterator[None]:
         with planted(name):
             yield
         return
-    real = []
-    try:
-        for owner, function, mutate in GUARDS[name][1]:
-            original = vars(owner)[function]
-            real.append((owner, function, original))
-            setattr(owner, function, mutate(original))
+    with patched(GUARDS[name][1]):
         yield
-    finally:
-        for owner, function, original in reversed(real):
-            setattr(owner, function, original)

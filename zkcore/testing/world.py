@@ -10,7 +10,7 @@ There is one heap of (time, sequence, action); a world is a function of its seed
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from heapq import heappop, heappush
 from random import Random
 from typing import Any
@@ -90,7 +90,7 @@ class World:
         keep_trace: bool = False,
         without: frozenset[str] = frozenset(),
         make_program: Callable[[Plan], Program] = BarePeers,
-        leave_out: frozenset[str] = frozenset(),
+        leave_out: Container[str] = (),
     ) -> None:
         self.seed = seed
         self.now = 0
@@ -160,6 +160,18 @@ class World:
         return wrote
 
     # --- the phases
+
+    def verdict(self) -> Violation | None:
+        """Run, and give back the violation that ended it, if any. An exception out of the core is one, too."""
+        try:
+            self.run()
+        except Violation as violation:
+            return violation
+        except Exception as error:
+            raised = Violation("raised", f"{type(error).__name__}: {error}")
+            raised.__cause__ = error
+            return raised
+        return None
 
     def run(self) -> None:
         """All phases. Raises Violation."""
@@ -231,7 +243,7 @@ class World:
 
     def _load_now(self) -> None:
         if self._loading:
-            if self._leave_out and f"load/{self.loads}" in self._leave_out:
+            if f"load/{self.loads}" in self._leave_out:
                 self.loads += 1
             else:
                 self._put_load()
@@ -288,21 +300,13 @@ def simulate(
     keep_trace: bool = False,
     without: frozenset[str] = frozenset(),
     make_program: Callable[[Plan], Program] = BarePeers,
-    leave_out: frozenset[str] = frozenset(),
+    leave_out: Container[str] = (),
 ) -> Report:
-    """Run the world of `seed` to its end, or to its first violation. An exception out of the core is one, too. The
-    arguments are those of World."""
+    """Run the world of `seed` to its end, or to its first violation. The arguments are those of World."""
     world = World(
         seed, plan=plan, keep_trace=keep_trace, without=without, make_program=make_program, leave_out=leave_out
     )
-    violation: Violation | None = None
-    try:
-        world.run()
-    except Violation as error:
-        violation = error
-    except Exception as error:
-        violation = Violation("raised", f"{type(error).__name__}: {error}")
-        violation.__cause__ = error
+    violation = world.verdict()
     return Report(
         seed=seed,
         voters=len(world.plan.voters),

@@ -92,13 +92,9 @@ def digest_id(user: str, password: str) -> Id:
     >>> print(digest_id("super", "pw"))
     digest:super:0bX78nEegDzJM3ju0iLBEJdWzjg=
     """
-    return _digest_of(f"{user}:{password}")
-
-
-def _digest_of(credentials: str) -> Id:
     # SHA-1 is what ZooKeeper's own ids are made with; scrypt_id is there for who need not match those.
-    made = sha1(credentials.encode(), usedforsecurity=False).digest()
-    return Id("digest", f"{credentials.partition(':')[0]}:{b64encode(made).decode()}")
+    made = sha1(f"{user}:{password}".encode(), usedforsecurity=False).digest()
+    return Id("digest", f"{user}:{b64encode(made).decode()}")
 
 
 def scrypt_id(user: str, password: str) -> Id:
@@ -111,11 +107,14 @@ def scrypt_id(user: str, password: str) -> Id:
     return Id("scrypt", f"{user}:{b64encode(made).decode()}")
 
 
-def _text_of(credentials: bytes) -> str:
+def _user_and_password(credentials: bytes) -> tuple[str, str]:
     try:
-        return credentials.decode()
+        user, colon, password = credentials.decode().partition(":")
     except UnicodeDecodeError as error:
         raise AuthFailedError("credentials are user:password, in UTF-8") from error
+    if not colon:
+        raise AuthFailedError("credentials are user:password; there is no colon")
+    return user, password
 
 
 def _is_user_and_hash(pattern: str) -> bool:
@@ -134,14 +133,17 @@ class DigestScheme:
         self._superuser = superuser
 
     def authenticate(self, credentials: bytes) -> tuple[Id, ...]:
-        made = _digest_of(_text_of(credentials))  # as in ZooKeeper, what has no colon is a user all the same
+        """See `Scheme`: `credentials` are `user:password`."""
+        made = digest_id(*_user_and_password(credentials))
         is_super = self._superuser is not None and compare_digest(made.id.encode(), self._superuser.id.encode())
         return (made, SUPER) if is_super else (made,)
 
     def is_valid(self, pattern: str) -> bool:
+        """See `Scheme`."""
         return _is_user_and_hash(pattern)
 
     def matches(self, caller: str, pattern: str) -> bool:
+        """See `Scheme`."""
         return compare_digest(caller.encode(), pattern.encode())
 
 
@@ -153,10 +155,7 @@ class ScryptScheme:
     secret = True
 
     def authenticate(self, credentials: bytes) -> tuple[Id, ...]:
-        user, colon, password = _text_of(credentials).partition(":")
-        if not colon:
-            raise AuthFailedError("credentials are user:password; there is no colon")
-        return (scrypt_id(user, password),)
+        return (scrypt_id(*_user_and_password(credentials)),)
 
     def is_valid(self, pattern: str) -> bool:
         return _is_user_and_hash(pattern)
@@ -216,6 +215,14 @@ class CertificateScheme:
         return compare_digest(caller.encode(), pattern.encode())
 
 
+def _can_be_written(entry: ACL) -> bool:
+    """What comes over a wire always can; an entry that is made in this process need not."""
+    try:
+        return len(f"{entry.id.scheme}:{entry.id.id}".encode()) > 0 and -(1 << 31) <= entry.perms < 1 << 31
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+
+
 class Access:
     """The rules of one ensemble: its schemes, and the ACL that DEFAULT_ACL stands for.
 
@@ -244,11 +251,13 @@ class Access:
     def fix_up(self, acl: tuple[ACL, ...], ids: tuple[Id, ...]) -> tuple[ACL, ...]:
         """The ACL that a caller with `ids` means by `acl`: each entry once, and ids in the place of `auth`.
         Raises InvalidACLError."""
-        if acl is OPEN_ACL:
-            return acl
+        if acl is OPEN_ACL or (self._default is OPEN_ACL and acl == DEFAULT_ACL):
+            return OPEN_ACL
         fixed: list[ACL] = []
         for entry in dict.fromkeys(acl):
             scheme = entry.id.scheme
+            if not _can_be_written(entry):
+                raise InvalidACLError(f"the entry {entry!r} of an ACL cannot be written down")
             if entry.id == ANYONE:
                 fixed.append(entry)
             elif scheme == "auth":

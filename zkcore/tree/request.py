@@ -40,7 +40,7 @@ def check_types(path: object, data: object = None, *, number: object = 0) -> Non
     if data is not None and type(data) is not bytes:
         raise TypeError(f"data is bytes, not {type(data).__name__}")
     if not isinstance(number, int):
-        raise TypeError(f"a version, mode or timeout is an int, not {number!r}")
+        raise TypeError(f"a version, mode, type or timeout is an int, not {number!r}")
 
 
 def tuple_of(acl: Iterable[ACL]) -> tuple[ACL, ...]:

@@ -16,7 +16,7 @@ from attrs import field, frozen
 
 from zkcore.jute.codec import Int, Long, UString, record
 from zkcore.tree.applied import WatchEvent
-from zkcore.tree.requests import Request
+from zkcore.tree.request import Request, check_types
 from zkcore.zxid import Zxid, format_zxid
 
 __all__ = [
@@ -62,13 +62,6 @@ Missed: TypeAlias = WatchEvent | Resync
 """What a session is told when it catches up."""
 
 
-def _check_path(path: object, number: object) -> None:
-    if type(path) is not str:
-        raise TypeError(f"a path is a str, not {path!r}")
-    if not isinstance(number, int):
-        raise TypeError(f"a mode or type of watch is an int, not {number!r}")
-
-
 def _paths(paths: Iterable[str]) -> tuple[str, ...]:
     found = tuple(paths)
     if isinstance(paths, str) or not all(type(path) is str for path in found):
@@ -89,7 +82,7 @@ class AddWatch(Request[None]):
     mode: Int = WatchMode.PERSISTENT
 
     def __attrs_post_init__(self) -> None:
-        _check_path(self.path, self.mode)
+        check_types(self.path, number=self.mode)
 
 
 @record
@@ -105,7 +98,7 @@ class CheckWatches(Request[None]):
     type: Int = WatcherType.ANY
 
     def __attrs_post_init__(self) -> None:
-        _check_path(self.path, self.type)
+        check_types(self.path, number=self.type)
 
 
 @record
@@ -121,7 +114,7 @@ class RemoveWatches(Request[None]):
     type: Int = WatcherType.ANY
 
     def __attrs_post_init__(self) -> None:
-        _check_path(self.path, self.type)
+        check_types(self.path, number=self.type)
 
 
 @record

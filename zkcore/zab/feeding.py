@@ -55,7 +55,7 @@ class Feeding:
             self._begin_snapshot(peer, learner, SnapshotRef(plan.point))
             return None
         point = min(plan.point, self._end(learner))
-        state.out.send(peer, Trunc(point) if point < learner.log.last else Diff(point))
+        state.out.send(peer, Trunc(point) if plan.cut or point < plan.point else Diff(point))
         self._begin_history(learner, point)
         return None
 
@@ -130,8 +130,9 @@ class Feeding:
 
     # --- the stream
 
-    def on_room(self, learner: LearnerView) -> None:
-        """The learner has acknowledged something."""
+    def on_acked(self, learner: LearnerView, zxid: Zxid) -> None:
+        """The learner has saved everything up to `zxid`: there may be room for more."""
+        learner.on_acked(zxid)
         if learner.sent < self._state.history.last:
             self._again = True
 

@@ -15,7 +15,7 @@ from zkcore.zab.learner_view import LearnerView, Stage
 from zkcore.zab.messages import HandOff, PeerId, Role, Vote
 from zkcore.zab.state import Elected, State
 
-__all__ = ["HandOver", "best_successor"]
+__all__ = ["HandOver", "best_successor", "succeeded_by"]
 
 
 def _can_succeed(state: State, peer: PeerId, learner: LearnerView | None) -> bool:
@@ -31,6 +31,12 @@ def best_successor(state: State, learners: Mapping[PeerId, LearnerView]) -> Peer
     """The learner that lacks least, the lowest number among equals; None where nobody could lead."""
     able = [peer for peer in sorted(learners) if _can_succeed(state, peer, learners[peer])]
     return max(able, key=lambda peer: learners[peer].acked, default=None)
+
+
+def succeeded_by(state: State, successor: PeerId, why: str) -> Elected:
+    """The outcome for everybody who hears of a hand-over: `successor` leads, as if it had been elected."""
+    vote = Vote(Role.LEADING, successor, state.history.last, state.current_epoch, state.round)
+    return Elected(vote, why)
 
 
 class HandOver:
@@ -63,6 +69,4 @@ class HandOver:
     @property
     def result(self) -> Elected:
         """What the old leader does then: it follows."""
-        state = self._state
-        vote = Vote(Role.LEADING, self.target, state.history.last, state.current_epoch, state.round)
-        return Elected(vote, f"the leadership was handed over to {self.target}")
+        return succeeded_by(self._state, self.target, f"the leadership was handed over to {self.target}")

@@ -366,8 +366,7 @@ class Leader:
             return "SYNCACK out of turn"
         if not learner.acked < message.zxid <= learner.sent:
             return f"SYNCACK {format_zxid(message.zxid)}, not after {format_zxid(learner.acked)} or never sent"
-        learner.on_acked(message.zxid)
-        self._feeding.on_room(learner)
+        self._feeding.on_acked(learner, message.zxid)
         return None
 
     def _on_ack(self, sender: PeerId, message: Ack) -> Complaint:
@@ -376,15 +375,13 @@ class Leader:
             new = counter_of(message.zxid) > 0 and learner.acked < message.zxid <= learner.sent
             if not new or epoch_of(message.zxid) != self._epoch:
                 return f"ACK {format_zxid(message.zxid)}, not after {format_zxid(learner.acked)} or never proposed"
-            learner.on_acked(message.zxid)
-            self._feeding.on_room(learner)
+            self._feeding.on_acked(learner, message.zxid)
             self._advance()
             return None
         if learner is None or learner.stage is not Stage.WAIT_ACK or message.zxid != make_zxid(self._epoch, 0):
             return "ACK out of turn"
         learner.stage = Stage.ACTIVE
-        learner.on_acked(max(learner.acked, learner.synced_to))
-        self._feeding.on_room(learner)
+        self._feeding.on_acked(learner, max(learner.acked, learner.synced_to))
         if learner.counts:
             self._heard[sender] = 0
             self._acked_new_leader.add(sender)

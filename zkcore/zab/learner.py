@@ -25,6 +25,7 @@ from typing import Any
 
 from attrs import evolve
 
+from zkcore.zab.handover import succeeded_by
 from zkcore.zab.messages import (
     Ack,
     AckEpoch,
@@ -49,7 +50,7 @@ from zkcore.zab.messages import (
     Vote,
 )
 from zkcore.zab.ready import Append, InstallSnapshot, Repair, SnapshotChunk, SnapshotRef, Truncate
-from zkcore.zab.state import MAX_EPOCH_JUMP, Complaint, Elected, Left, Outcome, State
+from zkcore.zab.state import MAX_EPOCH_JUMP, Complaint, Left, Outcome, State
 from zkcore.zxid import MAX_COUNTER, Zxid, counter_of, epoch_of, follows, format_zxid, make_zxid
 
 __all__ = ["Learner"]
@@ -365,6 +366,5 @@ class Learner:
         able = state.counts if message.leader == state.me else state.config.can_lead(message.leader)
         if not able:
             return f"HANDOFF to {message.leader}, which cannot lead"
-        vote = Vote(Role.LEADING, message.leader, state.history.last, self._epoch, state.round)
-        self.outcome = Elected(vote, f"leader {sender} has handed over")
+        self.outcome = succeeded_by(state, message.leader, f"leader {sender} has handed over")
         return None

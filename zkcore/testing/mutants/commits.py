@@ -15,6 +15,7 @@ from zkcore.zab.leader import Leader, Phase
 from zkcore.zab.learner import Learner
 from zkcore.zab.learner_view import LearnerView, Stage
 from zkcore.zab.messages import Ack, Commit, HandOff, NewLeader, PeerId, SyncAck, UpToDate
+from zkcore.zab.outstanding import Outstanding
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.reads import ReadRounds
 from zkcore.zab.ready import ReadReady
@@ -84,6 +85,14 @@ def _established_alone(real: Real) -> Real:
         real(self)
 
     return try_establish
+
+
+def _never_full(_: Real) -> Real:
+    return property(lambda self: False)  # type: ignore[return-value]
+
+
+def _never_forgotten(_: Real) -> Real:
+    return lambda self, zxid: None
 
 
 def _commit_to_all(_: Real) -> Real:
@@ -228,6 +237,14 @@ COMMITS: dict[str, Mutant] = {
     "established-alone": Mutant(
         "a leader begins to serve before a quorum holds its history",
         ((Leader, "_try_establish", _established_alone),),
+    ),
+    "never-full": Mutant(
+        "a leader takes proposals without a limit",
+        ((Outstanding, "is_full", _never_full),),
+    ),
+    "full-for-ever": Mutant(
+        "what is committed still counts as outstanding",
+        ((Outstanding, "on_committed", _never_forgotten),),
     ),
     "commit-beyond-sent": Mutant(
         "COMMIT names what a follower was not sent",
