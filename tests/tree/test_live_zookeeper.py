@@ -180,6 +180,24 @@ def test_whatever_is_asked_comes_out_alike(beside: Beside, seed: int) -> None:
     play(beside, seed, 500)
 
 
+@pytest.mark.parametrize("path", sorted({*PATHS, *ODD_PATHS}))
+def test_every_request_about_a_path_is_answered_alike(beside: Beside, path: str) -> None:
+    session = beside.open()
+    beside.ask(session, [Create("/a"), Create("/a/b", mode=1)])
+    reads: list[Request[Any]] = [
+        GetData(path), Exists(path), GetChildren(path), GetChildren2(path), GetACL(path), GetAllChildrenNumber(path),
+        GetEphemerals(path), MultiRead([GetData(path), GetChildren(path)]),
+    ]  # fmt: skip
+    beside.ask(session, reads)
+    for mode in (0, 2, 1, 3, 4):
+        beside.ask(session, [Create(path, mode=mode), PlainCreate(path, mode=mode), CreateContainer(path)])
+    beside.ask(session, [*reads, Multi([Check(path)]), SetData(path, b"x"), Multi([SetData(path, b""), Delete(path)])])
+    beside.ask(session, [SetACL(path, READ_ACL), *reads])
+    beside.ask(session, [Delete(path, 7), Delete(path), *reads, Exists(path, True), GetData(path, True)])
+    beside.close(session)
+    sweep(beside)
+
+
 # --- quotas ----------------------------------------------------------------------------------------------------------
 
 QUOTA, LIMIT, USAGE = (f"/zookeeper/quota/a{name}" for name in ("", "/zookeeper_limits", "/zookeeper_stats"))
