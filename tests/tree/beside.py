@@ -149,14 +149,8 @@ class Beside:
         answers: list[tuple[int, Any]] = []
         tree = self.alone.tree
         while self.alone.outstanding:
-            acls = {path: tree.acl(path) for path in tree.state.below("/")}
             request, applied = self.alone.commit_quietly()
-            if isinstance(request, Multi) and not applied.error:  # which may delete what it creates
-                for operation, outcome in zip(request.operations, applied.outcomes, strict=True):
-                    if isinstance(operation, Create | PlainCreate | CreateContainer | CreateTTL):
-                        acls[outcome.path] = self.access.fix_up(operation.acl, self.ids[applied.session])
-            removed = {path: acl for path, acl in acls.items() if acl is not None and tree.persisted(path) is None}
-            audience = audience_of(tree, applied, self.ids.__getitem__, removed=removed)
+            audience = audience_of(tree, applied, self.ids.__getitem__)
             for session, event in self.watches.trigger(applied, audience):
                 self._events[session].append((int(event.type), event.path))
             try:

@@ -77,7 +77,7 @@ ACLS = [
     acl_of((31, "ip", "1.2.3.4/33")), acl_of((31, "super", "")),
 ]  # fmt: skip
 VERSIONS = [-1, -1, -1, -1, -1, 0, 0, 1, 2, -2, 2**31 - 1]
-CREDENTIALS = [b"bob:pw", b"bob:pw", b"eve:pw", b"super:pw", b":", b"a:b:c"]
+CREDENTIALS = [b"bob:pw", b"bob:pw", b"eve:pw", b"super:pw", b":", b"a:b:c", b"no colon", b""]
 
 
 def a_path(rng: Random) -> str:
@@ -255,7 +255,6 @@ NOBODYS = acl_of((31, "digest", EVE))
 # - An ACL counts from when it is proposed; ZooKeeper heeds the old one for what comes before it is applied, until 3.10.
 # - ZooKeeper gives a sequential number out again when 2147483647 has been reached; here the parent has none left.
 # - A quota counts what is in flight, and all quotas above a znode count; in ZooKeeper what is applied, and one of them.
-# - A digest needs user:password; ZooKeeper makes a user also of credentials that have no colon.
 # - A create of mode 4 is a container; ZooKeeper makes an ordinary znode of it, but for a create inside a multi.
 DIFFERENCES = {
     "exists needs READ": Difference(

@@ -226,8 +226,9 @@ def _set_data(out: Outstanding, session: int, request: SetData) -> Prepared:
     if old is None:
         validate(path)  # ZooKeeper validates first; what exists is valid, so the answer is the same
         raise NoNodeError(path=path)
-    if znode.acl is not None:
-        out.demand(znode.acl, _WRITE, path=path)
+    acl = znode.acl
+    if acl is not None:
+        out.demand(acl, _WRITE, path=path)
     at = len(old) - STAT_SIZE
     size = len(written) - at
     if size:
@@ -239,7 +240,7 @@ def _set_data(out: Outstanding, session: int, request: SetData) -> Prepared:
         out.check_guard(count=0, size=size)
     version = version + 1 if version != 0x7FFFFFFF else int32(version + 1)
     stat = make_stat(czxid, out.zxid, pzxid, ctime, out.now_ms, version, cversion, aversion, owner)
-    out.put(path, znode, written + stat, znode.children, znode.acl)
+    out.put(path, znode, written + stat, znode.children, acl)
     return SetDataTxn.TYPE, _pack_set_data(path, data, version)
 
 
