@@ -203,7 +203,7 @@ def test_every_request_about_a_path_is_answered_alike(beside: Beside, path: str)
 QUOTA, LIMIT, USAGE = (f"/zookeeper/quota/a{name}" for name in ("", "/zookeeper_limits", "/zookeeper_stats"))
 LIMITS = [
     b"count=-1,bytes=-1", b"count=2,bytes=10", b"count=-1,bytes=-1=;byteHardLimit=20;countHardLimit=3",
-    b"count=1,bytes=-1=;byteHardLimit=-1;countHardLimit=2", b"count=-1,bytes=1=;byteHardLimit=5;countHardLimit=-1",
+    b"count=1,bytes=-1=;byteHardLimit=-1;countHardLimit=2", b"count=-1,bytes=1=;byteHardLimit=4;countHardLimit=-1",
     b"count=-1,bytes=-1=;byteHardLimit=0;countHardLimit=1",
 ]  # fmt: skip
 
