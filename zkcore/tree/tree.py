@@ -137,6 +137,11 @@ class Tree:
         """How many children a znode has."""
         return self.state.families.count(path)
 
+    @property
+    def hides_anything(self) -> bool:
+        """Whether there is a znode that not everybody may read."""
+        return self.state.hiding > 0
+
     def acl(self, path: str) -> tuple[ACL, ...] | None:
         """The ACL of a znode; None for the open one, and where there is no znode."""
         return self.state.acl_of(path)
