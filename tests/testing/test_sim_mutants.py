@@ -22,7 +22,7 @@ SEEN = {
     "commit-beyond-sent": 17, "commit-without-quorum": 2, "committed-when-saved": 1, "compacted-too-far": 8,
     "compacted-under-a-reader": 8, "current-epoch-before-history": 7, "current-epoch-from-the-start": 0,
     "damaged-leads": 177, "damaged-promises": 7, "deliver-before-durable": 4, "duplicate-proposal-accepted": 2,
-    "ephemerals-left": 27, "epoch-not-durable": 2, "established-alone": 0, "every-answer-counts": 23,
+    "end-told-too-early": 0, "ephemerals-left": 27, "epoch-not-durable": 2, "established-alone": 0, "every-answer-counts": 23,
     "forgetful-counted-at-once": 62, "forgetful-counted-early": 62, "forgetful-mends-itself": 62,
     "forward-when-acked": 1, "forwarded-twice": 2, "full-for-ever": 0, "handover-keeps-the-epoch": 2,
     "handover-to-anybody": 21, "handover-too-early": 2, "index-not-waited-for": 52,
