@@ -102,7 +102,7 @@ def test_what_failed_is_tried_anew() -> None:
 def test_what_no_field_holds_is_refused(client: int, number: int) -> None:
     alone = Alone()
     assert alone.outcome(Once(client, number, Create("/a"))) is BadArgumentsError
-    assert alone.do(Once(-(1 << 63), (1 << 63) - 1, Create("/a"))).path == "/a"
+    assert alone.do(Once(1, (1 << 63) - 1, Create("/a"))).path == "/a"
 
 
 def test_a_client_keeps_its_name_when_it_has_a_new_session() -> None:
