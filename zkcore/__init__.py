@@ -52,6 +52,7 @@ from zkcore.errors import (
     SessionError,
     SessionExpiredError,
     SessionMovedError,
+    StaleTokenError,
     StorageCorruptError,
     StorageError,
     StorageFailedError,
@@ -64,6 +65,8 @@ from zkcore.errors import (
     ZkcoreError,
 )
 from zkcore.jute.records import Stat
+from zkcore.recipes.contender import Contender
+from zkcore.recipes.fence import FenceGuard, SqliteTokens
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
 from zkcore.replica.levels import Read
@@ -86,9 +89,11 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "ConnectionLostError",
+    "Contender",
     "EmbeddedClient",
     "EnsembleConfig",
     "EventType",
+    "FenceGuard",
     "FrameTooLargeError",
     "Inbox",
     "InvalidACLError",
@@ -131,6 +136,8 @@ __all__ = [
     "SessionMovedError",
     "SessionState",
     "Signal",
+    "SqliteTokens",
+    "StaleTokenError",
     "Stat",
     "Storage",
     "StorageCorruptError",

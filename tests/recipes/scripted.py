@@ -204,10 +204,15 @@ Script = Callable[[Run, Point], str | None]
 """
 
 
+made: list[World] = []
+"""Worlds to be tidied up after the test (`conftest.py`)."""
+
+
 class World:
     """Znodes, time, and the coroutines that are on their way."""
 
     def __init__(self) -> None:
+        made.append(self)
         self.time = 1000.0
         self.tree = Tree()
         self.asked: list[tuple[int, Request[Any]]] = []

@@ -112,18 +112,20 @@ def test_a_holder_that_fell_silent_knows_that_it_lost_the_lease_before_another_g
         async with local_cluster(3) as cluster:
             silent, other = await cluster.client(timeout=0.1).start(), await cluster.client().start()
             lock = zkcore.Lock(silent, "/l")
-            async with lock as lease:
-                silent.freeze()
-                async with zkcore.Lock(other, "/l") as later:
-                    assert lease.is_lost()
-                    assert lease.lost.is_set()
-                    assert lease.remaining == 0
-                    assert not lock.held
-                    assert later.fencing_token > lease.fencing_token
-                    with pytest.raises(LeaseLostError):
-                        lease.check()
-                    with pytest.raises(LockNotHeldError):
-                        await lock.release()
+            await lock.acquire()
+            lease = lock.lease
+            assert lease is not None
+            silent.freeze()
+            async with zkcore.Lock(other, "/l") as later:
+                assert lease.is_lost()
+                assert lease.lost.is_set()
+                assert lease.remaining == 0
+                assert not lock.held
+                assert later.fencing_token > lease.fencing_token
+                with pytest.raises(LeaseLostError):
+                    lease.check()
+                with pytest.raises(LockNotHeldError):
+                    await lock.release()
             with pytest.raises(SessionExpiredError):
                 await lock.acquire()
 
@@ -134,10 +136,15 @@ def test_a_lease_can_be_waited_on_for_its_loss() -> None:
     async def main() -> None:
         async with local_cluster(3) as cluster:
             client = await cluster.client(timeout=0.1).start()
-            async with zkcore.Lock(client, "/l") as lease:
-                assert await client.port.wait(lease.lost, timeout=0) is None
-                client.freeze()
-                assert await client.port.wait(lease.lost) is lease.lost
+
+            async def work() -> None:
+                async with zkcore.Lock(client, "/l") as lease:
+                    assert await client.port.wait(lease.lost, timeout=0) is None
+                    client.freeze()
+                    assert await client.port.wait(lease.lost) is lease.lost
+
+            with pytest.raises(LeaseLostError):
+                await work()
 
     run(main())
 

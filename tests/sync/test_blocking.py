@@ -18,10 +18,12 @@ from zkcore.errors import (
     BadVersionError,
     LeaseLostError,
     LockNotHeldError,
+    LockTimeoutError,
     NoNodeError,
     OutcomeUnknownError,
     SessionClosedError,
     SessionError,
+    StaleTokenError,
 )
 from zkcore.replica.levels import Read
 from zkcore.sync.port import LoopThread, run
@@ -260,7 +262,7 @@ def test_a_coroutine_that_suspends_is_not_run_in_blocking_code() -> None:
 def test_the_signature_of_acquire_is_that_of_threading() -> None:
     assert list(inspect.signature(blocking.Lock.acquire).parameters) == ["self", "blocking", "timeout"]
     defaults = [parameter.default for parameter in inspect.signature(blocking.Lock.acquire).parameters.values()]
-    assert defaults[1:] == [True, -1]
+    assert defaults[1:] == [True, None]
 
 
 def test_it_behaves_like_a_lock_of_threading(client: blocking.Client) -> None:
@@ -339,19 +341,58 @@ def test_a_lease_may_be_released_by_another_thread_and_by_two_at_once(client: bl
         assert blocking.Lock(client, "/l").locked() is False
 
 
-def test_a_lost_lease_says_so_and_its_end_is_quiet(cluster: blocking.LocalCluster, client: blocking.Client) -> None:
+def test_a_lost_lease_says_so_and_so_does_its_end(cluster: blocking.LocalCluster, client: blocking.Client) -> None:
     silent = cluster.client(timeout=0.1).start()
     lock = blocking.Lock(silent, "/l")
-    with lock as lease:
-        silent.freeze()
-        with blocking.Lock(client, "/l") as later:
-            assert later.fencing_token > lease.fencing_token
-            assert lease.is_lost()
-            with pytest.raises(LeaseLostError):
-                lease.check()
-            with pytest.raises(LockNotHeldError):
-                lock.release()
-    assert "lost" in repr(lease) or "released" in repr(lease)
+
+    def work() -> None:
+        with lock as lease:
+            silent.freeze()
+            with blocking.Lock(client, "/l") as later:
+                assert later.fencing_token > lease.fencing_token
+                assert lease.is_lost()
+                assert "lost" in repr(lease)
+                with pytest.raises(LeaseLostError):
+                    lease.check()
+
+    with pytest.raises(LeaseLostError):
+        work()
+    with pytest.raises(LockNotHeldError):
+        lock.release()
+
+
+def test_a_hold_in_blocking_code_has_a_timeout_and_shows_who_is_in_line(client: blocking.Client) -> None:
+    lock = blocking.Lock(client, "/l", identifier="first")
+    with lock.hold(timeout=5) as lease:
+        holder = lock.holder()
+        assert holder is not None
+        assert (holder.identifier, holder.fencing_token) == ("first", lease.fencing_token)
+        with pytest.raises(LockTimeoutError), blocking.Lock(client, "/l").hold(timeout=0.01):
+            raise AssertionError("two hold the lock")
+        assert len(lock.contenders()) == 1
+    assert lock.holder() is None
+
+
+def test_a_guard_that_threads_share_lets_none_in_between_the_check_and_the_write() -> None:
+    guard = blocking.FenceGuard()
+    written: list[int] = []
+    inside: list[int] = []
+
+    def write(token: int) -> None:
+        inside.append(token)
+        assert len(inside) == 1
+        written.append(token)
+        inside.pop()
+
+    def work(first: int) -> None:
+        for token in range(first, 2000, 4):
+            with suppress(StaleTokenError):
+                guard.write(token, lambda token=token: write(token))  # type: ignore[misc]
+
+    finish(*[in_thread(lambda first=first: work(first)) for first in range(1, 5)])  # type: ignore[misc]
+    assert written == sorted(set(written))
+    with pytest.raises(StaleTokenError):
+        guard.check(1)
 
 
 def test_leaders_hand_over_and_nodes_explain_themselves_in_blocking_code() -> None:

@@ -37,6 +37,7 @@ from zkcore.errors import (
     SessionError,
     SessionExpiredError,
     SessionMovedError,
+    StaleTokenError,
     StorageCorruptError,
     StorageError,
     StorageFailedError,
@@ -49,8 +50,11 @@ from zkcore.errors import (
     ZkcoreError,
 )
 from zkcore.jute.records import Stat
+from zkcore.recipes.contender import Contender
+from zkcore.recipes.fence import SqliteTokens
 from zkcore.replica.levels import Read
 from zkcore.sync.client import Client, LocalCluster, local_cluster
+from zkcore.sync.fence import FenceGuard
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
 from zkcore.tree.applied import EventType, WatchEvent
@@ -64,7 +68,9 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "ConnectionLostError",
+    "Contender",
     "EventType",
+    "FenceGuard",
     "FrameTooLargeError",
     "InvalidACLError",
     "InvariantViolation",
@@ -99,6 +105,8 @@ __all__ = [
     "SessionMovedError",
     "SessionState",
     "Signal",
+    "SqliteTokens",
+    "StaleTokenError",
     "Stat",
     "StorageCorruptError",
     "StorageError",

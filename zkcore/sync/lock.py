@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from zkcore.recipes.contender import Contender
+from zkcore.recipes.lock import Hold as AsyncHold
 from zkcore.recipes.lock import Lock as AsyncLock
 from zkcore.sync.client import Client
 from zkcore.sync.lease import Lease
-from zkcore.sync.port import mirrors, run
+from zkcore.sync.port import mirrors, run, seconds
 
-__all__ = ["Lock"]
+__all__ = ["Hold", "Lock"]
 
 
 @mirrors(AsyncLock)
@@ -44,9 +46,9 @@ class Lock:
         inner = self._inner.lease
         return None if inner is None else Lease(inner)
 
-    def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
-        """Wait for the lock. False where it was not free within `timeout` seconds, or at once if not `blocking`; -1
-        or None waits for ever. An interrupted wait leaves no contender behind.
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        """Wait for the lock. False where it was not free within `timeout` seconds, or at once if not `blocking`; None
+        or -1 waits for ever. An interrupted wait leaves no contender behind.
 
         Raises SessionExpiredError or SessionClosedError, and ValueError for a timeout without blocking.
         """
@@ -54,13 +56,37 @@ class Lock:
             if timeout not in (-1, None):
                 raise ValueError("can't specify a timeout for a non-blocking call")
             return run(self._inner.acquire(timeout=0))
-        return run(self._inner.acquire(timeout=None if timeout == -1 else timeout))
+        return run(self._inner.acquire(timeout=seconds(timeout)))
 
     def release(self) -> None:
         run(self._inner.release())
 
+    def hold(self, *, timeout: float | None = None) -> Hold:
+        return Hold(self._inner.hold(timeout=seconds(timeout)))
+
     def locked(self) -> bool:
         return run(self._inner.locked())
+
+    def holder(self) -> Contender | None:
+        return run(self._inner.holder())
+
+    def contenders(self) -> tuple[Contender, ...]:
+        return run(self._inner.contenders())
+
+    def __enter__(self) -> Lease:
+        return Lease(run(self._inner.__aenter__()))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        run(self._inner.__aexit__(kind, error, trace))
+
+
+class Hold:
+    """`zkcore.recipes.lock.Hold` for blocking code: one hold as a context manager."""
+
+    def __init__(self, inner: AsyncHold) -> None:
+        self._inner = inner
 
     def __enter__(self) -> Lease:
         return Lease(run(self._inner.__aenter__()))

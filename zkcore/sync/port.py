@@ -21,7 +21,7 @@ from zkcore.errors import SessionClosedError
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.tree.requests import Request
 
-__all__ = ["BlockingPort", "LoopThread", "mirrors", "run"]
+__all__ = ["BlockingPort", "LoopThread", "mirrors", "run", "seconds"]
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -48,6 +48,11 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     coroutine.close()
     raise RuntimeError("a coroutine suspended in blocking code; it awaited something that is not a blocking Port")
+
+
+def seconds(timeout: float | None) -> float | None:
+    """The timeout of blocking code, where -1 means for ever as it does in `threading`."""
+    return None if timeout == -1 else timeout
 
 
 class LoopThread:
