@@ -164,12 +164,12 @@ def main() -> None:
     # A leader that hears of no quorum gives up after a while (`Limits.sync_limit_ticks`). It could not commit anything
     # meanwhile, but it may show what is old: a read says what was true, only a write says what is.
     host.run_until(lambda: not host.replicas[old].serving)
-    print("the old leader gave up, and still shows", host.replicas[old].read(session, GetData("/word")).data)
+    print("the old leader gave up, and still shows", host.replicas[old].tree.read(GetData("/word")).data)
 
     for other in others:
         host.link(old, other)
     host.run_until(lambda: len({replica.tree.last_zxid for replica in host.replicas.values()}) == 1)
-    words = {replica.read(session, GetData("/word")).data for replica in host.replicas.values()}
+    words = {replica.tree.read(GetData("/word")).data for replica in host.replicas.values()}
     print("healed: all three show", *words)
 
 

@@ -14,6 +14,15 @@ import zkcore.sync
 from zkcore import errors
 
 EXPORTED = [
+    "ACL",
+    "Id",
+    "Access",
+    "DigestScheme",
+    "Permission",
+    "digest_id",
+    "scrypt_id",
+    "Rules",
+    "NodeACL",
     "BadArgumentsError",
     "BadVersionError",
     "QuotaExceededError",
@@ -87,6 +96,15 @@ EXPORTED = [
 ]
 
 EXPORTED_BLOCKING = [
+    "ACL",
+    "Id",
+    "Access",
+    "DigestScheme",
+    "Permission",
+    "digest_id",
+    "scrypt_id",
+    "Rules",
+    "NodeACL",
     "BadArgumentsError",
     "BadVersionError",
     "QuotaExceededError",

@@ -64,17 +64,19 @@ from zkcore.errors import (
     VersionMismatchError,
     ZkcoreError,
 )
-from zkcore.jute.records import Stat
+from zkcore.jute.records import ACL, Id, Stat
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.fence import FenceGuard, SqliteTokens
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
 from zkcore.replica.levels import Read
 from zkcore.replica.replica import Replica
+from zkcore.replica.rules import Rules
 from zkcore.storage.storage import MemoryStorage, Storage
 from zkcore.transport.transport import Inbox, LocalNetwork, Transport
+from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
-from zkcore.tree.requests import NodeData
+from zkcore.tree.requests import NodeACL, NodeData
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Role
 from zkcore.zab.peer import PeerStatus
@@ -83,6 +85,8 @@ from zkcore.zab.quorum import EnsembleConfig
 __version__ = "0.1.0"
 
 __all__ = [
+    "ACL",
+    "Access",
     "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
@@ -90,11 +94,13 @@ __all__ = [
     "ConfigurationError",
     "ConnectionLostError",
     "Contender",
+    "DigestScheme",
     "EmbeddedClient",
     "EnsembleConfig",
     "EventType",
     "FenceGuard",
     "FrameTooLargeError",
+    "Id",
     "Inbox",
     "InvalidACLError",
     "InvariantViolation",
@@ -114,6 +120,7 @@ __all__ = [
     "NoNodeError",
     "NoWatcherError",
     "Node",
+    "NodeACL",
     "NodeData",
     "NodeExistsError",
     "NotEmptyError",
@@ -122,6 +129,7 @@ __all__ = [
     "OutcomeForgottenError",
     "OutcomeUnknownError",
     "PeerStatus",
+    "Permission",
     "Port",
     "ProtocolError",
     "QuotaExceededError",
@@ -130,6 +138,7 @@ __all__ = [
     "Replica",
     "RequestError",
     "Role",
+    "Rules",
     "SessionClosedError",
     "SessionError",
     "SessionExpiredError",
@@ -152,5 +161,7 @@ __all__ = [
     "VersionMismatchError",
     "WatchEvent",
     "ZkcoreError",
+    "digest_id",
     "local_cluster",
+    "scrypt_id",
 ]

@@ -31,10 +31,13 @@ from zkcore.errors import (
     ThrottledError,
     ZkcoreError,
 )
+from zkcore.jute.records import Id
 from zkcore.replica.host import Host
 from zkcore.replica.levels import AtLeast, Read, ReadLevel, check_level
 from zkcore.replica.replica import MAX_TIMEOUT_MS
+from zkcore.replica.rules import add_ids
 from zkcore.replica.serving import following_xid
+from zkcore.tree.acl import Access
 from zkcore.tree.applied import WatchEvent
 from zkcore.tree.requests import CloseSession, Request
 from zkcore.zab.limits import Limits
@@ -112,6 +115,8 @@ class EmbeddedPort:
         self._unanswered: deque[_Unanswered] = deque()
         self._waiting: deque[_Unanswered] = deque()  # made while suspended
         self._watchers = WatcherTable()
+        self._access = Access()  # that of the hosts, as soon as there was one
+        self._ids: tuple[Id, ...] = ()
         self._most_requests = Limits().outstanding_proposals
         self._next_xid = 1
         self._last_zxid: Zxid = 0
@@ -210,6 +215,15 @@ class EmbeddedPort:
                 f"{self._most_requests} requests of this session are under way; wait for answers before you go on"
             )
 
+    async def authenticate(self, scheme: str, credentials: bytes) -> None:
+        """See `zkcore.client.port.Port.authenticate`. On another thread: a scheme may take its time on purpose."""
+        if self._opening is not None or self._is_over:
+            raise self._refusal()
+        ids = await self._loop.run_in_executor(None, self._access.authenticate, scheme, credentials)
+        self._ids = add_ids(self._ids, ids)
+        if self._serving is not None:
+            self._serving.replica.identify(self.session.id, ids)
+
     def unwatch(self, path: str, watch: Watcher) -> None:
         """See `zkcore.client.port.Port.unwatch`."""
         self._watchers.remove(path, watch)
@@ -283,11 +297,14 @@ class EmbeddedPort:
     def _join(self, host: Host) -> None:
         self._host = host
         self._most_requests = host.replica.limits.outstanding_proposals
+        self._access = host.replica.rules.access
         self._sent_at = self._loop.time()
         if self.session.id == 0:
-            host.open(self, round(self._timeout * 1000))
+            host.open(self, round(self._timeout * 1000), ids=self._ids)
         else:
-            host.attach(self, self.session.id, last_zxid=self._last_zxid, next_xid=self._next_xid)
+            host.attach(
+                self, self.session.id, last_zxid=self._last_zxid, next_xid=self._next_xid, ids=self._ids
+            )
 
     def _listen(self, host: Host) -> None:
         if self._on_host_event not in host.listeners:
@@ -339,6 +356,8 @@ class EmbeddedPort:
         if self._is_over:
             return
         self._serve()
+        if self._ids and self._host is not None:  # it may have authenticated itself while it was being attached
+            self._host.replica.identify(self.session.id, self._ids)
         while self._waiting and self._host is not None:
             waiting = self._waiting.popleft()
             if not waiting[0].done():  # nobody waits for what was cancelled meanwhile, and it was never sent

@@ -112,6 +112,10 @@ class Port(Protocol):
         SessionExpiredError or SessionClosedError (not applied).
         """
 
+    async def authenticate(self, scheme: str, credentials: bytes) -> None:
+        """Have the session known by what `credentials` prove, for all requests made from then on, wherever it is
+        served. Raises AuthFailedError, BadArgumentsError for too many ids, and the errors of a session that is over."""
+
     def unwatch(self, path: str, watch: Watcher) -> None:
         """Nobody waits for this watch any more."""
 

@@ -17,6 +17,7 @@ from attrs import frozen
 from zkcore.client.port import Port
 from zkcore.errors import NoNodeError, OutcomeUnknownError, SessionError, SessionExpiredError, ThrottledError
 from zkcore.recipes.waiting import FOR_EVER, Patience, Watch, ask, pause
+from zkcore.tree.acl import DEFAULT_ACL
 from zkcore.tree.requests import CreateWithParents, Delete, Exists, GetChildren, ListChildren
 from zkcore.tree.znode import CreateMode
 from zkcore.zxid import Zxid
@@ -79,7 +80,9 @@ class Attempt:
         self._line = line
         self._mark = mark
         self._prefix = nonce + mark
-        self._request = CreateWithParents(f"{line}/{self._prefix}", data, mode=CreateMode.EPHEMERAL_SEQUENTIAL)
+        self._request = CreateWithParents(
+            f"{line}/{self._prefix}", data, acl=DEFAULT_ACL, mode=CreateMode.EPHEMERAL_SEQUENTIAL
+        )
         self._name = ""
         self.token: Zxid = 0
         """The zxid of its creation."""

@@ -28,6 +28,7 @@ from zkcore.errors import (
     ThrottledError,
     TransferFailedError,
 )
+from zkcore.jute.records import Id
 from zkcore.replica.answers import Answer, Attached, Detached, Replied, SessionEnded, Touched, WatchFired
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.replica.pump import HostInbox, Input, Pump
@@ -151,13 +152,15 @@ class Host:
 
     # --- what clients ask for; on the loop
 
-    def open(self, client: Served, timeout_ms: int) -> None:
-        """Begin a session for `client`."""
-        self._queue((_OPEN, client, timeout_ms))
+    def open(self, client: Served, timeout_ms: int, *, ids: tuple[Id, ...] = ()) -> None:
+        """Begin a session for `client`, known by `ids`. See `Replica.open`."""
+        self._queue((_OPEN, client, timeout_ms, ids))
 
-    def attach(self, client: Served, session: int, *, last_zxid: Zxid, next_xid: int) -> None:
+    def attach(
+        self, client: Served, session: int, *, last_zxid: Zxid, next_xid: int, ids: tuple[Id, ...] = ()
+    ) -> None:
         """Take up `session` for `client`. See `Replica.attach`."""
-        self._queue((_ATTACH, client, session, last_zxid, next_xid))
+        self._queue((_ATTACH, client, session, last_zxid, next_xid, ids))
 
     def detach(self, session: int) -> None:
         """The client goes away; its session lives on."""
@@ -249,13 +252,13 @@ class Host:
                 self._clients.pop(item[1], None)
                 replica.detach(item[1])
             elif kind is _OPEN:
-                session = replica.open(item[2], now)
+                session = replica.open(item[2], now, ids=item[3])
                 self._clients[session] = item[1]
                 item[1].on_opened(session)
             elif kind is _TRANSFER:
                 self._feed_transfer(item[1], item[2])
             else:
-                replica.attach(item[2], last_zxid=item[3], next_xid=item[4], now=now)
+                replica.attach(item[2], last_zxid=item[3], next_xid=item[4], ids=item[5], now=now)
                 self._clients[item[2]] = item[1]
         except SessionClosedError:
             pass  # a heartbeat of a session that was detached since

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from zkcore.errors import SessionMovedError, ThrottledError
+from zkcore.jute.records import Id
 from zkcore.replica.forward import Claim, Claimed, FromLeader, Refused
 from zkcore.tree.prepare import Preparer
 from zkcore.tree.requests import CloseSession, Create, Request, SetData
@@ -28,9 +29,10 @@ _MOVED = SessionMovedError.code
 _WITH_DATA = (Create, SetData)
 
 
-_Arrived: TypeAlias = tuple[PeerId | None, int, int, Request[Any] | Claim]
-"""A request: the replica it came from, None for the leader's own; session and number; and what is asked. A Claim stands
-among them, since their order matters. A plain tuple: one is made for every write."""
+_Arrived: TypeAlias = tuple[PeerId | None, int, int, Request[Any] | Claim, tuple[Id, ...]]
+"""A request: the replica it came from, None for the leader's own; session and number; what is asked; and the ids by
+which the client is known. A Claim stands among them, since their order matters. A plain tuple: one is made for every
+write."""
 
 
 def _size(request: Request[Any] | Claim) -> int:
@@ -77,7 +79,7 @@ class Leading:
     def tick(self, ticks: int) -> None:
         """Let time pass. Sessions that were silent for their whole timeout are closed, in a transaction like any."""
         for session in self._tracker.tick(ticks):
-            self.arrived.append((None, session, 0, CloseSession()))
+            self.arrived.append((None, session, 0, CloseSession(), ()))
 
     @property
     def ticks_until_due(self) -> int | None:
@@ -85,7 +87,9 @@ class Leading:
 
     # --- requests
 
-    def arrive(self, origin: PeerId, session: int, xid: int, request: Request[Any] | Claim) -> None:
+    def arrive(
+        self, origin: PeerId, session: int, xid: int, request: Request[Any] | Claim, ids: tuple[Id, ...] = ()
+    ) -> None:
         """A request for the next batch; as good a sign of life as a touch. Raises ThrottledError where too much waits
         already (see ALWAYS_TAKEN)."""
         self._tracker.touch(session)
@@ -94,7 +98,7 @@ class Leading:
         if full and not isinstance(request, ALWAYS_TAKEN):
             raise ThrottledError
         self._bytes += _size(request)
-        self.arrived.append((origin, session, xid, request))
+        self.arrived.append((origin, session, xid, request, ids))
 
     def explain(self) -> tuple[str, ...]:
         """In words: what waits here."""
@@ -113,7 +117,7 @@ class Leading:
         answers: list[tuple[PeerId, FromLeader]] = []
         zxid = first
         size = done = 0
-        for origin, session, xid, request in self.arrived:
+        for origin, session, xid, request, ids in self.arrived:
             if zxid == end or size >= most_bytes:
                 break
             done += 1
@@ -126,10 +130,10 @@ class Leading:
             elif origin is not None and self._owners.get(session, origin) != origin:
                 answers.append((origin, Refused(session, xid, _MOVED)))
             else:
-                payload = self._preparer.prepare(zxid, now_ms, session, xid, request)
+                payload = self._preparer.prepare(zxid, now_ms, session, xid, request, ids)
                 payloads.append(payload)
                 size += len(payload)
                 zxid += 1
         del self.arrived[:done]
-        self._bytes = sum([_size(request) for _, _, _, request in self.arrived])
+        self._bytes = sum([_size(request) for _, _, _, request, _ in self.arrived])
         return payloads, answers

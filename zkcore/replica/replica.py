@@ -22,7 +22,7 @@ once attached, a client knows by reading what became of its requests.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from zkcore.errors import (
@@ -31,11 +31,14 @@ from zkcore.errors import (
     ConnectionLostError,
     ProtocolError,
     RequestError,
+    SessionClosedError,
     SessionMovedError,
     ThrottledError,
     UnimplementedError,
 )
+from zkcore.jute.records import Id
 from zkcore.replica.answers import Answer, Touched
+from zkcore.replica.arriving import Arrivals
 from zkcore.replica.forward import (
     AskIndex,
     Claim,
@@ -50,11 +53,13 @@ from zkcore.replica.forward import (
     pack,
     unpack,
 )
-from zkcore.replica.leading import ALWAYS_TAKEN, Leading
+from zkcore.replica.leading import Leading
 from zkcore.replica.levels import AtLeast, Read, ReadLevel, check_level
 from zkcore.replica.reading import Questions
+from zkcore.replica.rules import Rules, add_ids, are_bounded
 from zkcore.replica.serving import MAX_XID, Connection, Serving
 from zkcore.storage.storage import Storage
+from zkcore.tree.acl import Caller
 from zkcore.tree.requests import CloseSession, CreateSession, Request, T, decode_request, encode_request
 from zkcore.tree.sessions import SessionIds
 from zkcore.tree.snapshot import dump, restore
@@ -87,20 +92,28 @@ _SESSION = Read.SESSION
 
 
 class Replica:
-    """See the module for the contract. `storage` is opened here and used by nobody else.
+    """See the module for the contract. `storage` is opened here and used by nobody else; `rules` say what clients may
+    do.
 
     Raises ConfigurationError where `me` is not in `ensemble`, and StorageCorruptError where the storage is damaged.
     """
 
     def __init__(
-        self, me: PeerId, ensemble: EnsembleConfig, storage: Storage, *, limits: Limits | None = None
+        self,
+        me: PeerId,
+        ensemble: EnsembleConfig,
+        storage: Storage,
+        *,
+        limits: Limits | None = None,
+        rules: Rules | None = None,
     ) -> None:
         self.me = me
         self.ensemble = ensemble
         self.limits = limits if limits is not None else Limits()
+        self.rules = rules if rules is not None else Rules()
         self.storage = storage
         self._most_requests = self.limits.outstanding_proposals
-        self._serving = Serving()
+        self._serving = Serving(Tree(self.rules.access))
         self._ids = SessionIds(me)
         self._now_ms = 0
         self._claims = 0
@@ -109,7 +122,7 @@ class Replica:
         self._asks: dict[PeerId, int] = {}  # which replica asks how new a read must be, by which question
         self._asking = False  # there is such a question to put or to answer; looked at in every drain
         self._links: dict[PeerId, int] = {}  # how often the link to each was lost
-        self._early_arrivals: list[tuple[PeerId, int, int, Request[Any] | Claim]] = []
+        self._arrivals = Arrivals(self._most_requests)
         self._leader: PeerId | None = None
         self._sends: list[tuple[PeerId, Forward]] = []
         self._busy = self._peer_busy = False
@@ -208,29 +221,36 @@ class Replica:
 
     # --- inputs from clients
 
-    def open(self, timeout_ms: int, now: int) -> int:
+    def open(self, timeout_ms: int, now: int, *, ids: Iterable[Id] = ()) -> int:
         """Begin a session that expires after `timeout_ms` of silence; its id. The answer, Replied with xid 0, says
-        when it exists. Raises ConnectionLostError where this replica has no leader, BadArgumentsError for the
-        timeout."""
+        when it exists. `ids` are those by which the host knows the client: its address, what its certificate says.
+
+        Raises ConnectionLostError where this replica has no leader, BadArgumentsError for the timeout and for too many
+        ids."""
         self._begin_input(now)
         if not 0 < timeout_ms <= MAX_TIMEOUT_MS:
             raise BadArgumentsError(f"a session timeout of {timeout_ms} ms; it must be between 1 and {MAX_TIMEOUT_MS}")
+        known = add_ids((), ids)
         self._check_serving()
         session = self._ids.next(now)
-        self._submit(self._serving.open(session), CreateSession(timeout_ms))
+        self._submit(self._serving.open(Caller(session, known)), CreateSession(timeout_ms))
         return session
 
-    def attach(self, session: int, *, last_zxid: Zxid, next_xid: int, now: int) -> None:
+    def attach(
+        self, session: int, *, last_zxid: Zxid, next_xid: int, now: int, ids: Iterable[Id] = ()
+    ) -> None:
         """Serve a session that another replica served, or this one before. Attached or SessionEnded is the answer.
 
         `last_zxid` is the newest state the client has seen and `next_xid` a number above those of all its requests so
-        far. Raises ConnectionLostError where this replica has no leader, or has not yet applied `last_zxid`,
-        ThrottledError where too many sessions are being attached here, and BadArgumentsError for a `next_xid` that is
-        none.
+        far; `ids` are those by which the client is known now, whatever it was known by elsewhere. Raises
+        ConnectionLostError where this replica has no leader, or has not yet applied `last_zxid`, ThrottledError where
+        too many sessions are being attached here, and BadArgumentsError for a `next_xid` that is none, and for too many
+        ids.
         """
         self._begin_input(now)
         if not 0 < next_xid <= MAX_XID:
             raise BadArgumentsError(f"the number of a request is between 1 and {MAX_XID}, not {next_xid}")
+        known = add_ids((), ids)
         self._check_serving()
         if self.tree.last_zxid < last_zxid:
             raise ConnectionLostError(
@@ -240,12 +260,23 @@ class Replica:
         if len(self._serving.attaching) >= self._most_requests:
             raise ThrottledError("too many sessions are being attached here; try again a little later")
         self._claims += 1
-        self._serving.begin_attach(session, next_xid, self._claims)
+        self._serving.begin_attach(Caller(session, known), next_xid, self._claims)
         claim = Claim(session, self._claims)
         if self._leading is not None:
             self._leading.arrive(self.me, session, 0, claim)
         else:
             self._to_leader(claim)
+
+    def identify(self, session: int, ids: Iterable[Id]) -> None:
+        """The client of a session served here is known by these, too: what it asks for from now on is judged by them.
+        Whoever serves it has made sure, by `rules.access.authenticate` where the client has shown credentials. Not an
+        input: it may be called while a Ready is out.
+
+        Raises SessionClosedError where the session is not served here, and BadArgumentsError for too many ids."""
+        connection = self._serving.find(session)
+        if connection is None:
+            raise SessionClosedError(f"session {session:#x} is not served by this replica; attach it first")
+        connection.caller = Caller(session, add_ids(connection.caller.ids, ids))
 
     def detach(self, session: int) -> None:
         """The client has gone, and is told nothing more; its session is left to expire, or to be attached again."""
@@ -296,9 +327,9 @@ class Replica:
 
     def read(self, session: int, request: Request[T]) -> T:
         """The answer to a read, at once; `can_read` says whether that is in order. Not an input: it may be called
-        while a Ready is out. Raises RequestError."""
+        while a Ready is out. Raises RequestError, and SessionClosedError where the session is not served here."""
         serving = self._serving
-        return serving.watches.read(serving.tree, request, session=session)
+        return cast(T, serving.answer(serving.get(session), request))
 
     # --- output
 
@@ -364,9 +395,10 @@ class Replica:
         leading = self._leading
         try:
             if leading is None:
-                self._to_leader(Submit(connection.session, xid, *encode_request(request)))
+                opcode, body = encode_request(request)
+                self._to_leader(Submit(connection.session, xid, opcode, body, connection.caller.ids))
             else:
-                leading.arrive(self.me, connection.session, xid, request)
+                leading.arrive(self.me, connection.session, xid, request, connection.caller.ids)
         except (BadArgumentsError, ThrottledError) as error:
             self._serving.refuse(connection, xid, error)
 
@@ -450,7 +482,7 @@ class Replica:
             if isinstance(message, Submit):
                 self._on_submit(sender, message)
             elif isinstance(message, Claim):
-                self._on_arrival(sender, message.session, 0, message)
+                self._on_arrival(sender, message.session, 0, message, ())
             elif isinstance(message, Touch):
                 if self._leading is not None:
                     alive = self._leading.touch(message.session)
@@ -465,12 +497,14 @@ class Replica:
             self.peer.reject(sender, str(error))
 
     def _on_submit(self, sender: PeerId, message: Submit) -> None:
+        if not are_bounded(message.ids):
+            raise ProtocolError(f"a request comes with {len(message.ids)} ids of its client, or with too long ones")
         try:
             request = decode_request(message.opcode, message.body)
         except UnimplementedError as error:
             self._answer_origin(sender, Refused(message.session, message.xid, error.code))
         else:
-            self._on_arrival(sender, message.session, message.xid, request)
+            self._on_arrival(sender, message.session, message.xid, request, message.ids)
 
     @property
     def _leads(self) -> bool:
@@ -479,16 +513,13 @@ class Replica:
         the link it came on is about to break."""
         return self._leading is not None or self.peer.role is Role.LEADING
 
-    def _on_arrival(self, sender: PeerId, session: int, xid: int, request: Request[Any] | Claim) -> None:
-        try:
-            if self._leading is not None:
-                self._leading.arrive(sender, session, xid, request)
-            elif self._leads:
-                if len(self._early_arrivals) >= self._most_requests and not isinstance(request, ALWAYS_TAKEN):
-                    raise ThrottledError
-                self._early_arrivals.append((sender, session, xid, request))
-        except ThrottledError as error:
-            self._answer_origin(sender, Refused(session, xid, error.code))
+    def _on_arrival(
+        self, sender: PeerId, session: int, xid: int, request: Request[Any] | Claim, ids: tuple[Id, ...]
+    ) -> None:
+        if self._leads:
+            refused = self._arrivals.take(self._leading, sender, session, xid, request, ids)
+            if refused is not None:
+                self._answer_origin(sender, refused)
 
     def _on_leader_says(self, message: FromLeader) -> None:
         if isinstance(message, Index):
@@ -531,7 +562,7 @@ class Replica:
     def _restore(self, snapshot: SnapshotRef) -> None:
         if snapshot.zxid <= self.tree.last_zxid:
             return
-        self._serving.tree = restore(self._pieces(snapshot))
+        self._serving.tree = restore(self._pieces(snapshot), access=self.rules.access)
 
     def _pieces(self, snapshot: SnapshotRef) -> Iterator[bytes]:
         offset = 0
@@ -548,13 +579,12 @@ class Replica:
         self._leader = event.leader
         if event.role is Role.LEADING:
             self._leading = Leading(self.tree, self.limits)
-            early, self._early_arrivals = self._early_arrivals, []
-            for arrival in early:
-                self._on_arrival(*arrival)
+            for origin, refused in self._arrivals.establish(self._leading):
+                self._answer_origin(origin, refused)
 
     def _leave(self, why: str) -> None:
         self._leader = self._leading = None
-        self._early_arrivals.clear()
+        self._arrivals.clear()
         self._asks.clear()
         self._sends.clear()
         self._questions.drop()

@@ -49,19 +49,23 @@ from zkcore.errors import (
     VersionMismatchError,
     ZkcoreError,
 )
-from zkcore.jute.records import Stat
+from zkcore.jute.records import ACL, Id, Stat
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.fence import SqliteTokens
 from zkcore.replica.levels import Read
+from zkcore.replica.rules import Rules
 from zkcore.sync.client import Client, LocalCluster, local_cluster
 from zkcore.sync.fence import FenceGuard
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
+from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
-from zkcore.tree.requests import NodeData
+from zkcore.tree.requests import NodeACL, NodeData
 from zkcore.zab.limits import Limits
 
 __all__ = [
+    "ACL",
+    "Access",
     "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
@@ -69,9 +73,11 @@ __all__ = [
     "ConfigurationError",
     "ConnectionLostError",
     "Contender",
+    "DigestScheme",
     "EventType",
     "FenceGuard",
     "FrameTooLargeError",
+    "Id",
     "InvalidACLError",
     "InvariantViolation",
     "Lease",
@@ -87,6 +93,7 @@ __all__ = [
     "NoChildrenForEphemeralsError",
     "NoNodeError",
     "NoWatcherError",
+    "NodeACL",
     "NodeData",
     "NodeExistsError",
     "NotEmptyError",
@@ -94,11 +101,13 @@ __all__ = [
     "OperationTimeoutError",
     "OutcomeForgottenError",
     "OutcomeUnknownError",
+    "Permission",
     "ProtocolError",
     "QuotaExceededError",
     "Read",
     "RecipeError",
     "RequestError",
+    "Rules",
     "SessionClosedError",
     "SessionError",
     "SessionExpiredError",
@@ -119,5 +128,7 @@ __all__ = [
     "VersionMismatchError",
     "WatchEvent",
     "ZkcoreError",
+    "digest_id",
     "local_cluster",
+    "scrypt_id",
 ]

@@ -225,6 +225,8 @@ class Replicas:
         result, failed = None, None
         try:
             result = _replica(node).read(client.session, request)
+        except SessionClosedError:
+            raise
         except ZkcoreError as error:
             failed = error
         self._judge(node).read_at_once(client, request, result, failed)

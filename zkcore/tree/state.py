@@ -62,6 +62,7 @@ class Frozen:
     last_zxid: Zxid
     digest: int
     sessions: Mapping[int, int]
+    session_keys: Mapping[int, bytes]
     clients: Mapping[int, Remembered]
     ended: tuple[int, ...]
     shards: tuple[Mapping[str, bytes], ...]
@@ -83,6 +84,8 @@ class State:
     def __init__(self, memory: Memory | None = None) -> None:
         self.last_zxid: Zxid = 0
         self.sessions: dict[int, int] = {}
+        self.session_keys: dict[int, bytes] = {}
+        """The keys to the passwords of those sessions that have one."""
         self.digest = 0
         self.bytes = 0
         """The length of all paths and records."""
@@ -335,8 +338,8 @@ class State:
     def seen(self) -> Frozen:
         """The state as it is now, to be looked at before the next change."""
         return Frozen(
-            self.last_zxid, self.digest, dict(self.sessions), dict(self.memory.clients), tuple(self.memory.ended),
-            tuple(self.shards), tuple(self.nulls), tuple(self.acls),
+            self.last_zxid, self.digest, dict(self.sessions), dict(self.session_keys), dict(self.memory.clients),
+            tuple(self.memory.ended), tuple(self.shards), tuple(self.nulls), tuple(self.acls),
         )  # fmt: skip
 
     def _take_back(self, index: int) -> None:

@@ -107,10 +107,10 @@ def _attached_at_once(real: Real) -> Real:
 
 
 def _moved_accepted(real: Real) -> Real:
-    def arrive(self: Leading, origin: PeerId, session: int, xid: int, request: Any) -> None:
+    def arrive(self: Leading, origin: PeerId, session: int, xid: int, request: Any, *ids: Any) -> None:
         if not isinstance(request, Claim):
             self._owners.pop(session, None)
-        real(self, origin, session, xid, request)
+        real(self, origin, session, xid, request, *ids)
 
     return arrive
 
