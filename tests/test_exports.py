@@ -93,6 +93,8 @@ EXPORTED = [
     "Contender",
     "FenceGuard",
     "SqliteTokens",
+    "NotLeaderError",
+    "Election",
 ]
 
 EXPORTED_BLOCKING = [
@@ -163,10 +165,13 @@ EXPORTED_BLOCKING = [
     "Contender",
     "FenceGuard",
     "SqliteTokens",
+    "NotLeaderError",
+    "Election",
 ]
 
 MIRRORED = {
     "Client": zkcore.EmbeddedClient,
+    "Election": zkcore.Election,
     "FenceGuard": zkcore.FenceGuard,
     "Lease": zkcore.Lease,
     "LocalCluster": zkcore.LocalCluster,
@@ -174,7 +179,7 @@ MIRRORED = {
 }
 """The blocking classes, and those they are faces of."""
 
-OWN = {"Client": {"unblocked"}, "Lease": {"fencing_token", "path", "unblocked"}, "Lock": {"path"}}
+OWN = {"Client": {"unblocked"}, "Election": {"path"}, "Lease": {"fencing_token", "path", "unblocked"}, "Lock": {"path"}}
 """What only the blocking face has as a property: the way from it to its namesake, and what that has as a plain
 attribute."""
 

@@ -39,6 +39,7 @@ from zkcore.errors import (
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
+    NotLeaderError,
     NotLeadingError,
     NoWatcherError,
     OperationTimeoutError,
@@ -66,6 +67,7 @@ from zkcore.errors import (
 )
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.recipes.contender import Contender
+from zkcore.recipes.election import Election
 from zkcore.recipes.fence import FenceGuard, SqliteTokens
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
@@ -95,6 +97,7 @@ __all__ = [
     "ConnectionLostError",
     "Contender",
     "DigestScheme",
+    "Election",
     "EmbeddedClient",
     "EnsembleConfig",
     "EventType",
@@ -124,6 +127,7 @@ __all__ = [
     "NodeData",
     "NodeExistsError",
     "NotEmptyError",
+    "NotLeaderError",
     "NotLeadingError",
     "OperationTimeoutError",
     "OutcomeForgottenError",

@@ -229,6 +229,10 @@ class LeaseLostError(RecipeError):
     """The lease ended before its holder released it: somebody else may hold the lock now."""
 
 
+class NotLeaderError(RecipeError, RuntimeError):
+    """Only who leads can resign."""
+
+
 class StaleTokenError(RecipeError, PermissionError):
     """The fencing token is lower than one that the resource has seen: its hold is of the past."""
 

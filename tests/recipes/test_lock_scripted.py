@@ -296,7 +296,7 @@ def test_a_hold_that_finds_the_lock_taken_says_so_by_an_error_and_leaves_nobody_
     hold(world, a)
     entering = world.start(Lock(b, PATH).hold(timeout=0.5).__aenter__())
     world.sleep(0.5)
-    with pytest.raises(LockTimeoutError, match="contenders"):
+    with pytest.raises(LockTimeoutError, match="stands in line"):
         entering.outcome()
     assert contenders(world, b) == set()
 

@@ -20,6 +20,7 @@ from zkcore.errors import (
     LockNotHeldError,
     LockTimeoutError,
     NoNodeError,
+    NotLeaderError,
     OutcomeUnknownError,
     SessionClosedError,
     SessionError,
@@ -371,6 +372,31 @@ def test_a_hold_in_blocking_code_has_a_timeout_and_shows_who_is_in_line(client: 
             raise AssertionError("two hold the lock")
         assert len(lock.contenders()) == 1
     assert lock.holder() is None
+
+
+def test_threads_lead_one_after_the_other_and_one_looks_on(client: blocking.Client) -> None:
+    changes = blocking.Election(client, "/e").observe()
+    assert next(changes) is None
+    tokens: list[int] = []
+    seen = threading.Event()
+
+    def lead(name: str) -> None:
+        with blocking.Election(client, "/e", identifier=name).lead() as term:
+            tokens.append(term.fencing_token)
+            assert seen.wait(10)
+
+    threads = [in_thread(lambda name=name: lead(name)) for name in "ab"]  # type: ignore[misc]
+    leader = next(changes)
+    assert leader is not None
+    assert leader.fencing_token == tokens[0]
+    seen.set()
+    finish(*threads)
+    assert tokens == sorted(set(tokens))
+    waiting = in_thread(lambda: list(changes))
+    changes.close()
+    finish(waiting)
+    with pytest.raises(NotLeaderError):
+        blocking.Election(client, "/e").resign()
 
 
 def test_a_guard_that_threads_share_lets_none_in_between_the_check_and_the_write() -> None:

@@ -1,6 +1,6 @@
 """The lock: one holder at a time, in the order of arrival, each with a fencing token.
 
-ZooKeeper's recipe: whoever wants the lock stands in line below its path (`contender.py`).
+ZooKeeper's recipe: whoever wants the lock stands in line below its path (`contender.py`), and who is in front holds it.
 """
 
 from __future__ import annotations
@@ -9,20 +9,12 @@ from contextvars import ContextVar
 from types import TracebackType
 
 from zkcore.client.client import Client
-from zkcore.errors import (
-    BadArgumentsError,
-    LockNotHeldError,
-    LockTimeoutError,
-    OutcomeUnknownError,
-)
-from zkcore.recipes.contender import Attempt, Contender, contenders, remove
+from zkcore.errors import LockNotHeldError
+from zkcore.recipes.contender import Contender
+from zkcore.recipes.holding import Hold, Line
 from zkcore.recipes.lease import Lease
-from zkcore.recipes.waiting import Patience, nonce
-from zkcore.tree.paths import validate
 
-__all__ = ["Hold", "Lock"]
-
-_MARK = "-lock-"
+__all__ = ["Lock"]
 
 _ENTERED: ContextVar[tuple[tuple[object, Hold], ...]] = ContextVar("zkcore_locks_entered", default=())
 """Which hold which `with` of this task or thread has: another may have the lock by the time this one ends."""
@@ -46,13 +38,8 @@ class Lock:
     """
 
     def __init__(self, client: Client, path: str, *, identifier: str | None = None) -> None:
-        validate(path)
-        if path == "/":
-            raise BadArgumentsError("a lock needs a path of its own, not the root")
+        self._line = Line(client, path, what="the lock", identifier=identifier)
         self.path = path
-        self._client = client
-        self._identifier = (identifier or "").encode()
-        self._leases: list[Lease] = []
 
     def __repr__(self) -> str:
         return f"<Lock {self.path} {'held' if self.held else 'not held'}>"
@@ -66,7 +53,7 @@ class Lock:
     def lease(self) -> Lease | None:
         """The lease of what this object holds: after `acquire`, the way to its fencing token. None where it holds
         nothing, or has lost it."""
-        return next((lease for lease in self._leases if not lease.is_lost()), None)
+        return self._line.lease
 
     async def acquire(self, *, timeout: float | None = None) -> bool:
         """Wait for the lock. False where it was not free within `timeout` seconds; None waits for ever, 0 not at all.
@@ -74,14 +61,14 @@ class Lock:
         Cancelling it leaves no contender behind. Raises SessionExpiredError or SessionClosedError, and
         BadArgumentsError for a negative timeout.
         """
-        return await self._acquire(timeout) is not None
+        return await self._line.acquire(timeout) is not None
 
     async def release(self) -> None:
         """Give the lock to the next. Raises LockNotHeldError where this object does not hold it, or has lost it.
 
         Cancelling it does not stop the release.
         """
-        lease = min(self._leases, key=Lease.is_lost, default=None)
+        lease = self._line.any_lease
         if lease is None:
             raise LockNotHeldError(f"the lock {self.path} is not held; acquire it first, and release it once")
         lost = lease.is_lost()
@@ -92,22 +79,22 @@ class Lock:
     def hold(self, *, timeout: float | None = None) -> Hold:
         """The lock as a context manager with a timeout, which gives the Lease. Entering it raises LockTimeoutError
         where the lock was not free within `timeout` seconds. For its end see `Hold`."""
-        return Hold(self, timeout)
+        return Hold(self._line, timeout)
 
     async def locked(self) -> bool:
         """Whether anybody holds the lock, or waits for it."""
-        return bool(await self.contenders())
+        return bool(await self._line.contenders())
 
     async def holder(self) -> Contender | None:
         """Who holds the lock, None for nobody: as of the replica that serves this client, and a moment ago."""
-        return next(iter(await self.contenders()), None)
+        return next(iter(await self._line.contenders()), None)
 
     async def contenders(self) -> tuple[Contender, ...]:
         """Who holds the lock, and behind it who waits for it, in their order."""
-        return await contenders(self._client.port, self.path, _MARK)
+        return await self._line.contenders()
 
     async def __aenter__(self) -> Lease:
-        hold = Hold(self, None)
+        hold = Hold(self._line, None)
         lease = await hold.__aenter__()
         _ENTERED.set((*_ENTERED.get(), (self, hold)))
         return lease
@@ -120,68 +107,5 @@ class Lock:
         if mine is not None:
             _ENTERED.set(tuple(pair for pair in entered if pair is not mine))
             await mine[1].__aexit__(kind, error, trace)
-        elif self._leases:  # entered in another context, as fixtures of test frameworks are
-            await self._leases[0].release()
-
-    # --- within
-
-    async def _acquire(self, timeout: float | None) -> Lease | None:
-        port = self._client.port
-        patience = Patience(port, timeout)
-        attempt = Attempt(self.path, _MARK, nonce(port), self._identifier)
-        try:
-            await attempt.enter(port, patience)
-            if await attempt.wait_for_turn(port, patience):
-                lease = Lease(port, attempt.path, attempt.token, self._release)
-                self._leases.append(lease)
-                return lease
-        except GeneratorExit:
-            raise  # nobody runs this coroutine any more: the end of the session removes the contender
-        except OutcomeUnknownError:
-            pass  # nobody answered in time
-        except BaseException:
-            await port.tidy_up(attempt.leave)
-            raise
-        await port.tidy_up(attempt.leave)
-        return None
-
-    async def _release(self, lease: Lease) -> None:
-        lease.end()
-        try:
-            self._leases.remove(lease)
-        except ValueError:
-            return  # another thread was faster
-        await self._client.port.shield(lambda port: remove(port, lease.path))
-
-
-class Hold:
-    """One hold of a lock as a context manager; see `Lock.hold`. It is entered once.
-
-    Its end releases the lock. Where the lease was lost by then, and nothing else was raised, it raises LeaseLostError:
-    whoever relied on the lock must know that the end of the body may have been without it.
-    """
-
-    def __init__(self, lock: Lock, timeout: float | None) -> None:
-        self._lock = lock
-        self._timeout = timeout
-        self._lease: Lease | None = None
-
-    async def __aenter__(self) -> Lease:
-        lease = await self._lock._acquire(self._timeout)
-        if lease is None:
-            raise LockTimeoutError(
-                f"the lock {self._lock.path} was not free within {self._timeout} s; "
-                "`contenders()` tells who has it, and who else waits"
-            )
-        self._lease = lease
-        return lease
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        lease = self._lease
-        assert lease is not None
-        was_lost = lease.is_lost()
-        await lease.release()
-        if was_lost and error is None:
-            raise lease.loss()
+        elif (lease := self._line.any_lease) is not None:  # entered in another context, as fixtures of tests are
+            await lease.release()

@@ -105,6 +105,10 @@ class Watch:
             self._port.unwatch(self._paths.pop(), self._on_change)
         self._signal.clear()
 
+    def wake(self) -> None:
+        """Have whoever waits look again."""
+        self._signal.set()
+
     def _on_change(self, _: WatchEvent | None) -> None:
         self._signal.set()
 

@@ -24,6 +24,7 @@ from zkcore.errors import (
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
+    NotLeaderError,
     NotLeadingError,
     NoWatcherError,
     OperationTimeoutError,
@@ -55,6 +56,7 @@ from zkcore.recipes.fence import SqliteTokens
 from zkcore.replica.levels import Read
 from zkcore.replica.rules import Rules
 from zkcore.sync.client import Client, LocalCluster, local_cluster
+from zkcore.sync.election import Election
 from zkcore.sync.fence import FenceGuard
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
@@ -74,6 +76,7 @@ __all__ = [
     "ConnectionLostError",
     "Contender",
     "DigestScheme",
+    "Election",
     "EventType",
     "FenceGuard",
     "FrameTooLargeError",
@@ -97,6 +100,7 @@ __all__ = [
     "NodeData",
     "NodeExistsError",
     "NotEmptyError",
+    "NotLeaderError",
     "NotLeadingError",
     "OperationTimeoutError",
     "OutcomeForgottenError",

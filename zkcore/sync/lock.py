@@ -5,13 +5,13 @@ from __future__ import annotations
 from types import TracebackType
 
 from zkcore.recipes.contender import Contender
-from zkcore.recipes.lock import Hold as AsyncHold
 from zkcore.recipes.lock import Lock as AsyncLock
 from zkcore.sync.client import Client
+from zkcore.sync.holding import Hold
 from zkcore.sync.lease import Lease
 from zkcore.sync.port import mirrors, run, seconds
 
-__all__ = ["Hold", "Lock"]
+__all__ = ["Lock"]
 
 
 @mirrors(AsyncLock)
@@ -72,21 +72,6 @@ class Lock:
 
     def contenders(self) -> tuple[Contender, ...]:
         return run(self._inner.contenders())
-
-    def __enter__(self) -> Lease:
-        return Lease(run(self._inner.__aenter__()))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        run(self._inner.__aexit__(kind, error, trace))
-
-
-class Hold:
-    """`zkcore.recipes.lock.Hold` for blocking code: one hold as a context manager."""
-
-    def __init__(self, inner: AsyncHold) -> None:
-        self._inner = inner
 
     def __enter__(self) -> Lease:
         return Lease(run(self._inner.__aenter__()))
