@@ -95,6 +95,10 @@ EXPORTED = [
     "SqliteTokens",
     "NotLeaderError",
     "Election",
+    "ConfigMismatchError",
+    "BrokenBarrierError",
+    "Event",
+    "Barrier",
 ]
 
 EXPORTED_BLOCKING = [
@@ -167,11 +171,17 @@ EXPORTED_BLOCKING = [
     "SqliteTokens",
     "NotLeaderError",
     "Election",
+    "ConfigMismatchError",
+    "BrokenBarrierError",
+    "Event",
+    "Barrier",
 ]
 
 MIRRORED = {
+    "Barrier": zkcore.Barrier,
     "Client": zkcore.EmbeddedClient,
     "Election": zkcore.Election,
+    "Event": zkcore.Event,
     "FenceGuard": zkcore.FenceGuard,
     "Lease": zkcore.Lease,
     "LocalCluster": zkcore.LocalCluster,
@@ -179,7 +189,14 @@ MIRRORED = {
 }
 """The blocking classes, and those they are faces of."""
 
-OWN = {"Client": {"unblocked"}, "Election": {"path"}, "Lease": {"fencing_token", "path", "unblocked"}, "Lock": {"path"}}
+OWN = {
+    "Barrier": {"parties", "path"},
+    "Client": {"unblocked"},
+    "Election": {"path"},
+    "Event": {"path"},
+    "Lease": {"fencing_token", "path", "unblocked"},
+    "Lock": {"path"},
+}
 """What only the blocking face has as a property: the way from it to its namesake, and what that has as a plain
 attribute."""
 

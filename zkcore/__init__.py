@@ -24,6 +24,8 @@ from zkcore.errors import (
     AuthFailedError,
     BadArgumentsError,
     BadVersionError,
+    BrokenBarrierError,
+    ConfigMismatchError,
     ConfigurationError,
     ConnectionLostError,
     FrameTooLargeError,
@@ -66,8 +68,10 @@ from zkcore.errors import (
     ZkcoreError,
 )
 from zkcore.jute.records import ACL, Id, Stat
+from zkcore.recipes.barrier import Barrier
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.election import Election
+from zkcore.recipes.event import Event
 from zkcore.recipes.fence import FenceGuard, SqliteTokens
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
@@ -92,7 +96,10 @@ __all__ = [
     "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
+    "Barrier",
+    "BrokenBarrierError",
     "Client",
+    "ConfigMismatchError",
     "ConfigurationError",
     "ConnectionLostError",
     "Contender",
@@ -100,6 +107,7 @@ __all__ = [
     "Election",
     "EmbeddedClient",
     "EnsembleConfig",
+    "Event",
     "EventType",
     "FenceGuard",
     "FrameTooLargeError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from scripted import Interrupted, Point, Run, World
+from scripted import Asking, Interrupted, Point, Run, World
 
 from zkcore.errors import SessionExpiredError, ThrottledError
 
@@ -13,8 +13,10 @@ from zkcore.errors import SessionExpiredError, ThrottledError
 class Fault:
     """Does `action` to a coroutine at the await number `at` of those it could hit."""
 
-    def __init__(self, run_of: Callable[[], Run | None], action: str, *at: int) -> None:
-        self._run_of, self._action, self._at = run_of, action, at
+    def __init__(
+        self, run_of: Callable[[], Run | None], action: str, *at: int, session: int | None = None
+    ) -> None:
+        self._run_of, self._action, self._at, self._session = run_of, action, at, session
         self.count = 0
         self.hits = 0
 
@@ -22,6 +24,8 @@ class Fault:
         interrupts = self._action.startswith("interrupted")
         if interrupts and self._run_of() not in (None, run):
             return None  # a cancellation hits the task, not its cleanup
+        if self._session is not None and isinstance(point, Asking) and point.port.session.id != self._session:
+            return None
         self.count += 1
         if self.count - 1 in self._at:
             self.hits += 1
@@ -41,11 +45,14 @@ def attempt(
     action: str,
     *at: int,
     then: Coroutine[Any, Any, None] | None = None,
+    session: int | None = None,
+    also: tuple[type[BaseException], ...] = (),
 ) -> tuple[Run, bool]:
     """Run `coroutine` with a fault, and `then` when it can go no further. Also says whether there was an await for the
-    fault to hit."""
+    fault to hit. With a `session`, only requests of that are hit; `also` are errors
+    that may come of it."""
     started: list[Run] = []
-    fault = Fault(lambda: started[0] if started else None, action, *at)
+    fault = Fault(lambda: started[0] if started else None, action, *at, session=session)
     world.script = fault
     started.append(world.start(coroutine))
     world.settle()
@@ -57,5 +64,5 @@ def attempt(
     world.settle()
     assert started[0].is_over, f"it hangs at {started[0].at}"
     error = started[0].error
-    assert error is None or isinstance(error, ACCEPTED), f"{action} at {at}: {error!r}"
+    assert error is None or isinstance(error, (*ACCEPTED, *also)), f"{action} at {at}: {error!r}"
     return started[0], fault.hits > 0

@@ -279,14 +279,19 @@ class World:
         while moved:
             moved = False
             for run in list(self.runs):
-                moved = self._step(run) or moved
+                moved = self.step(run) or moved
         self.runs = [run for run in self.runs if not run.is_over]
+
+    def step_any(self, rng: Random) -> bool:
+        """Let one coroutine, drawn by chance, go to its next await; False where none can while no time passes."""
+        return any(self.step(run) for run in rng.sample(self.runs, len(self.runs)))
 
     def sleep(self, seconds: float) -> None:
         self.time += seconds
         self.settle()
 
-    def _step(self, run: Run) -> bool:
+    def step(self, run: Run) -> bool:
+        """Let one coroutine go to its next await, if it can."""
         point = run.at
         if point is None or not self._is_ready(point):
             return False

@@ -16,6 +16,7 @@ import zkcore.sync as blocking
 from zkcore.errors import (
     BadArgumentsError,
     BadVersionError,
+    BrokenBarrierError,
     LeaseLostError,
     LockNotHeldError,
     LockTimeoutError,
@@ -397,6 +398,35 @@ def test_threads_lead_one_after_the_other_and_one_looks_on(client: blocking.Clie
     finish(waiting)
     with pytest.raises(NotLeaderError):
         blocking.Election(client, "/e").resign()
+
+
+def test_threads_meet_at_a_barrier_and_wait_for_an_event(client: blocking.Client) -> None:
+    barrier, event = blocking.Barrier(client, "/b", parties=3), blocking.Event(client, "/e")
+    assert event.wait(0) is False
+    numbers: list[int] = []
+    inside: list[int] = []
+
+    def work() -> None:
+        numbers.append(barrier.wait(-1))
+        with barrier as number:
+            inside.append(number)
+        assert len(inside) == 3
+        assert event.wait(20) is True
+
+    threads = [in_thread(work) for _ in range(3)]
+    event.set()
+    finish(*threads)
+    assert sorted(numbers) == sorted(inside) == [0, 1, 2]
+    event.clear()
+    assert event.is_set() is False
+    assert barrier.n_waiting() == 0
+    barrier.abort()
+    assert barrier.broken() is True
+    with pytest.raises(RuntimeError):
+        barrier.wait()
+    barrier.reset()
+    with pytest.raises(BrokenBarrierError):
+        barrier.wait(timeout=0)
 
 
 def test_a_guard_that_threads_share_lets_none_in_between_the_check_and_the_write() -> None:

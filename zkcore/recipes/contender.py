@@ -12,17 +12,30 @@ This module must not know what the line is for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from attrs import frozen
 
 from zkcore.client.port import Port
 from zkcore.errors import NoNodeError, OutcomeUnknownError, SessionError, SessionExpiredError, ThrottledError
 from zkcore.recipes.waiting import FOR_EVER, Patience, Watch, ask, pause
 from zkcore.tree.acl import DEFAULT_ACL
-from zkcore.tree.requests import CreateWithParents, Delete, Exists, GetChildren, ListChildren
+from zkcore.tree.requests import (
+    Create,
+    Created,
+    CreateWithParents,
+    Delete,
+    Exists,
+    GetChildren,
+    ListChildren,
+    Multi,
+    Request,
+)
 from zkcore.tree.znode import CreateMode
 from zkcore.zxid import Zxid
 
-__all__ = ["Attempt", "Contender", "contenders", "remove"]
+__all__ = ["Attempt", "Contender", "contenders", "remove", "sequence"]
 
 
 @frozen
@@ -73,16 +86,19 @@ async def remove(port: Port, path: str) -> None:
 class Attempt:
     """One attempt to have one's turn, known by its `nonce`: `enter`, `wait_for_turn`, and in the end `leave`.
 
-    Every method takes the port to work with: who cleans up has another than who began.
+    Every method takes the port to work with: who cleans up has another than who began. With `conditions` the contender
+    is created in one transaction with them, and the line is not.
     """
 
-    def __init__(self, line: str, mark: str, nonce: str, data: bytes) -> None:
+    def __init__(
+        self, line: str, mark: str, nonce: str, data: bytes, *, conditions: Sequence[Request[Any]] = ()
+    ) -> None:
         self._line = line
         self._mark = mark
         self._prefix = nonce + mark
-        self._request = CreateWithParents(
-            f"{line}/{self._prefix}", data, acl=DEFAULT_ACL, mode=CreateMode.EPHEMERAL_SEQUENTIAL
-        )
+        kind = Create if conditions else CreateWithParents
+        create = kind(f"{line}/{self._prefix}", data, acl=DEFAULT_ACL, mode=CreateMode.EPHEMERAL_SEQUENTIAL)
+        self._request: Request[Any] = Multi([*conditions, create]) if conditions else create
         self._name = ""
         self.token: Zxid = 0
         """The zxid of its creation."""
@@ -93,15 +109,17 @@ class Attempt:
         return f"{self._line}/{self._name}"
 
     async def enter(self, port: Port, patience: Patience) -> None:
-        """Create the contender, and the line where it is missing. When it raises, it may have been created."""
+        """Create the contender, and the line where it is missing. Raises MultiError where a condition does not hold,
+        and it was not created. When it raises anything else, it may have been."""
         perhaps_created = False
         while True:
             try:
                 # Once attached again everything that will ever be applied is, so looking is conclusive.
-                if perhaps_created and await self._find(port, patience):
+                if perhaps_created and await self.find(port, patience):
                     return
                 perhaps_created = True
-                created = await port.request(self._request, timeout=patience.left)
+                answer = await port.request(self._request, timeout=patience.left)
+                created: Created = answer if isinstance(answer, Created) else answer[-1]
                 self._name, self.token = created.path.rpartition("/")[2], created.stat.czxid
                 return
             except OutcomeUnknownError:
@@ -112,8 +130,8 @@ class Attempt:
                     raise
                 await pause(port)
 
-    async def _find(self, port: Port, patience: Patience) -> bool:
-        """Look whether the contender came to be."""
+    async def find(self, port: Port, patience: Patience) -> bool:
+        """Look whether the contender is there."""
         try:
             page = await ask(port, ListChildren(self._line, prefix=self._prefix, with_stat=True), patience)
         except NoNodeError:
@@ -157,7 +175,7 @@ class Attempt:
     async def leave(self, port: Port) -> None:
         """Remove the contender, if it came to be. Ends when it is gone, or with the session."""
         try:
-            if self._name or await self._find(port, FOR_EVER):
+            if self._name or await self.find(port, FOR_EVER):
                 await remove(port, self.path)
         except SessionError:
             pass  # the end of the session deletes it

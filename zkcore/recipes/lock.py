@@ -5,19 +5,18 @@ ZooKeeper's recipe: whoever wants the lock stands in line below its path (`conte
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from types import TracebackType
 
 from zkcore.client.client import Client
 from zkcore.errors import LockNotHeldError
 from zkcore.recipes.contender import Contender
+from zkcore.recipes.entered import Entered
 from zkcore.recipes.holding import Hold, Line
 from zkcore.recipes.lease import Lease
 
 __all__ = ["Lock"]
 
-_ENTERED: ContextVar[tuple[tuple[object, Hold], ...]] = ContextVar("zkcore_locks_entered", default=())
-"""Which hold which `with` of this task or thread has: another may have the lock by the time this one ends."""
+_ENTERED: Entered[Hold] = Entered("zkcore_locks_entered")
 
 
 class Lock:
@@ -96,16 +95,14 @@ class Lock:
     async def __aenter__(self) -> Lease:
         hold = Hold(self._line, None)
         lease = await hold.__aenter__()
-        _ENTERED.set((*_ENTERED.get(), (self, hold)))
+        _ENTERED.push(self, hold)
         return lease
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        entered = _ENTERED.get()
-        mine = next((pair for pair in reversed(entered) if pair[0] is self), None)
-        if mine is not None:
-            _ENTERED.set(tuple(pair for pair in entered if pair is not mine))
-            await mine[1].__aexit__(kind, error, trace)
+        hold = _ENTERED.pop(self)
+        if hold is not None:
+            await hold.__aexit__(kind, error, trace)
         elif (lease := self._line.any_lease) is not None:  # entered in another context, as fixtures of tests are
             await lease.release()

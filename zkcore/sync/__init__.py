@@ -9,6 +9,8 @@ from zkcore.errors import (
     AuthFailedError,
     BadArgumentsError,
     BadVersionError,
+    BrokenBarrierError,
+    ConfigMismatchError,
     ConfigurationError,
     ConnectionLostError,
     FrameTooLargeError,
@@ -55,8 +57,10 @@ from zkcore.recipes.contender import Contender
 from zkcore.recipes.fence import SqliteTokens
 from zkcore.replica.levels import Read
 from zkcore.replica.rules import Rules
+from zkcore.sync.barrier import Barrier
 from zkcore.sync.client import Client, LocalCluster, local_cluster
 from zkcore.sync.election import Election
+from zkcore.sync.event import Event
 from zkcore.sync.fence import FenceGuard
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
@@ -71,12 +75,16 @@ __all__ = [
     "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
+    "Barrier",
+    "BrokenBarrierError",
     "Client",
+    "ConfigMismatchError",
     "ConfigurationError",
     "ConnectionLostError",
     "Contender",
     "DigestScheme",
     "Election",
+    "Event",
     "EventType",
     "FenceGuard",
     "FrameTooLargeError",
