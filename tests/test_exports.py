@@ -14,6 +14,9 @@ import zkcore.sync
 from zkcore import errors
 
 EXPORTED = [
+    "Timeouts",
+    "LiveSession",
+    "Guard",
     "ACL",
     "Id",
     "Access",
@@ -102,6 +105,9 @@ EXPORTED = [
 ]
 
 EXPORTED_BLOCKING = [
+    "Timeouts",
+    "LiveSession",
+    "Guard",
     "ACL",
     "Id",
     "Access",

@@ -75,6 +75,7 @@ from zkcore.recipes.event import Event
 from zkcore.recipes.fence import FenceGuard, SqliteTokens
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
+from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.replica import Replica
 from zkcore.replica.rules import Rules
@@ -82,7 +83,9 @@ from zkcore.storage.storage import MemoryStorage, Storage
 from zkcore.transport.transport import Inbox, LocalNetwork, Transport
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
+from zkcore.tree.prepare import Guard
 from zkcore.tree.requests import NodeACL, NodeData
+from zkcore.tree.sessions import Timeouts
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Role
 from zkcore.zab.peer import PeerStatus
@@ -111,6 +114,7 @@ __all__ = [
     "EventType",
     "FenceGuard",
     "FrameTooLargeError",
+    "Guard",
     "Id",
     "Inbox",
     "InvalidACLError",
@@ -118,6 +122,7 @@ __all__ = [
     "Lease",
     "LeaseLostError",
     "Limits",
+    "LiveSession",
     "LocalCluster",
     "LocalNetwork",
     "Lock",
@@ -166,6 +171,7 @@ __all__ = [
     "StorageFailedError",
     "StorageFullError",
     "ThrottledError",
+    "Timeouts",
     "TransferFailedError",
     "Transport",
     "UnimplementedError",

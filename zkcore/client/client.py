@@ -92,6 +92,11 @@ class Client:
         return self.port.session.state
 
     @property
+    def session_timeout(self) -> float:
+        """After so many seconds of silence the session expires: as asked for, or what the ensemble's rules allow."""
+        return self.port.session.timeout
+
+    @property
     def last_zxid(self) -> Zxid:
         """The newest transaction whose effect this client may have seen: tell it to another, who can then read with
         `Read.at_least` what this one has read or written."""

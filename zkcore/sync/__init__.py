@@ -55,6 +55,7 @@ from zkcore.errors import (
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.fence import SqliteTokens
+from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.rules import Rules
 from zkcore.sync.barrier import Barrier
@@ -66,7 +67,9 @@ from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
+from zkcore.tree.prepare import Guard
 from zkcore.tree.requests import NodeACL, NodeData
+from zkcore.tree.sessions import Timeouts
 from zkcore.zab.limits import Limits
 
 __all__ = [
@@ -88,12 +91,14 @@ __all__ = [
     "EventType",
     "FenceGuard",
     "FrameTooLargeError",
+    "Guard",
     "Id",
     "InvalidACLError",
     "InvariantViolation",
     "Lease",
     "LeaseLostError",
     "Limits",
+    "LiveSession",
     "LocalCluster",
     "Lock",
     "LockNotHeldError",
@@ -134,6 +139,7 @@ __all__ = [
     "StorageFailedError",
     "StorageFullError",
     "ThrottledError",
+    "Timeouts",
     "TransferFailedError",
     "UnimplementedError",
     "UnsupportedError",

@@ -12,6 +12,7 @@ from zkcore.client.node import LocalCluster as AsyncLocalCluster
 from zkcore.client.port import SessionState, Watcher
 from zkcore.errors import SessionClosedError
 from zkcore.jute.records import ACL, Stat
+from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.replica.rules import Rules
 from zkcore.sync.port import BlockingPort, LoopThread, mirrors, run
@@ -52,6 +53,10 @@ class Client:
     @property
     def state(self) -> SessionState:
         return self.unblocked.state
+
+    @property
+    def session_timeout(self) -> float:
+        return self.unblocked.session_timeout
 
     @property
     def last_zxid(self) -> Zxid:
@@ -170,6 +175,12 @@ class LocalCluster:
 
     def transfer(self, target: PeerId | None = None) -> PeerId:
         return self._running().call(self._inner.transfer(target))
+
+    def sessions(self) -> list[LiveSession]:
+        return self._running().do(self._inner.sessions)
+
+    def kill_session(self, session: int) -> bool:
+        return self._running().call(self._inner.kill_session(session))
 
     def explain(self) -> tuple[str, ...]:
         return self._running().do(self._inner.explain)

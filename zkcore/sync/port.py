@@ -12,6 +12,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from random import Random
 from typing import Any, TypeVar
 
@@ -156,6 +157,9 @@ class BlockingPort:
 
     def signal(self) -> Signal:
         return self._inner.signal()
+
+    def guard(self, lost: Signal) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def now(self) -> float:
         return self._inner.now()

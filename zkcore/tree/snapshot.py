@@ -127,8 +127,9 @@ def _bodies(state: Frozen) -> Iterator[bytes]:
     yield from _cut(b"K", (_KEY.pack(session, key) for session, key in sorted(state.session_keys.items())))
     yield from _cut(b"C", (_pack_client(client, *state.clients[client]) for client in sorted(state.clients)))
     yield from _cut(b"O", (_SESSION_ID.pack(session) for session in state.ended))
-    numbers = {acl: number for number, (_, acl) in enumerate(_acls_of(state))}
-    yield from _cut(b"A", (entries for entries, _ in _acls_of(state)))
+    known = sorted((_pack_entries(acl), acl) for acl in state.acls_in_use)
+    numbers = {acl: number for number, (_, acl) in enumerate(known)}
+    yield from _cut(b"A", (entries for entries, _ in known))
     yield from _cut(
         b"P", (_pack_protected(path, numbers[acls[path]]) for acls in state.acls if acls for path in sorted(acls))
     )
@@ -139,10 +140,6 @@ def _bodies(state: Frozen) -> Iterator[bytes]:
 
 def _pack_client(client: int, floor: int, outcomes: tuple[tuple[int, bytes], ...]) -> bytes:
     return encode(_Client(client, floor, tuple([_Numbered(*each) for each in outcomes])))
-
-
-def _acls_of(state: Frozen) -> list[tuple[bytes, tuple[ACL, ...]]]:
-    return sorted((_pack_entries(acl), acl) for acl in {acl for acls in state.acls for acl in acls.values()})
 
 
 def _cut(letter: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:

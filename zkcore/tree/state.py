@@ -68,6 +68,8 @@ class Frozen:
     shards: tuple[Mapping[str, bytes], ...]
     nulls: tuple[frozenset[str] | set[str], ...]
     acls: tuple[Mapping[str, tuple[ACL, ...]], ...]
+    acls_in_use: tuple[tuple[ACL, ...], ...]
+    """Each of the ACLs in `acls`, once."""
 
 
 @define
@@ -89,10 +91,11 @@ class State:
         self.digest = 0
         self.bytes = 0
         """The length of all paths and records."""
-        self.shards: list[dict[str, bytes]] = [{} for _ in range(SHARDS)]
-        self.nulls: list[set[str]] = [set() for _ in range(SHARDS)]
-        self.acls: list[dict[str, tuple[ACL, ...]]] = [{} for _ in range(SHARDS)]
-        self.borrowed = bytearray(SHARDS)
+        # Every shard begins as a copy still to be made of the same empty one: most trees of a simulation stay small.
+        self.shards: list[dict[str, bytes]] = [{}] * SHARDS
+        self.nulls: list[set[str]] = [set()] * SHARDS
+        self.acls: list[dict[str, tuple[ACL, ...]]] = [{}] * SHARDS
+        self.borrowed = bytearray(b"\x01" * SHARDS)
         self.families = Families()
         self.ephemerals: dict[int, set[str]] = {}
         self.empty_containers: dict[str, None] = {}
@@ -339,7 +342,7 @@ class State:
         """The state as it is now, to be looked at before the next change."""
         return Frozen(
             self.last_zxid, self.digest, dict(self.sessions), dict(self.session_keys), dict(self.memory.clients),
-            tuple(self.memory.ended), tuple(self.shards), tuple(self.nulls), tuple(self.acls),
+            tuple(self.memory.ended), tuple(self.shards), tuple(self.nulls), tuple(self.acls), tuple(self._shared),
         )  # fmt: skip
 
     def _take_back(self, index: int) -> None:
@@ -356,6 +359,8 @@ class State:
             raw = path.encode()
             crc = crc32(raw)
             index = crc & 255
+            if self.borrowed[index]:
+                self._take_back(index)
             self.shards[index][path] = record
             if null:
                 self.nulls[index].add(path)
