@@ -102,6 +102,7 @@ EXPORTED = [
     "BrokenBarrierError",
     "Event",
     "Barrier",
+    "OnLost",
 ]
 
 EXPORTED_BLOCKING = [
@@ -181,6 +182,7 @@ EXPORTED_BLOCKING = [
     "BrokenBarrierError",
     "Event",
     "Barrier",
+    "OnLost",
 ]
 
 MIRRORED = {

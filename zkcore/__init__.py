@@ -73,6 +73,7 @@ from zkcore.recipes.contender import Contender
 from zkcore.recipes.election import Election
 from zkcore.recipes.event import Event
 from zkcore.recipes.fence import FenceGuard, SqliteTokens
+from zkcore.recipes.holding import OnLost
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
 from zkcore.replica.leading import LiveSession
@@ -142,6 +143,7 @@ __all__ = [
     "NotEmptyError",
     "NotLeaderError",
     "NotLeadingError",
+    "OnLost",
     "OperationTimeoutError",
     "OutcomeForgottenError",
     "OutcomeUnknownError",

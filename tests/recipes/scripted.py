@@ -8,6 +8,7 @@ coroutine, as a cancellation or Ctrl-C would. The znodes are real: the requests 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from random import Random
 from typing import Any, TypeVar
@@ -176,6 +177,9 @@ class ScriptedPort:
 
     def signal(self) -> Flag:
         return Flag()
+
+    def guard(self, lost: Signal) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def now(self) -> float:
         return self._world.time

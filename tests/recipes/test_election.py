@@ -15,6 +15,7 @@ from zkcore.errors import LeaseLostError, LockTimeoutError, NotLeaderError, Sess
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.election import Election
 from zkcore.recipes.fence import FenceGuard
+from zkcore.recipes.holding import OnLost
 from zkcore.recipes.lease import Lease
 
 PATH = "/leader"
@@ -222,7 +223,7 @@ def test_leaders_follow_each_other_while_sessions_and_nodes_end() -> None:
             task = asyncio.create_task(observe())
             clients = [await cluster.client(timeout=2 if name == "a" else 10).start() for name in "abc"]
             elections = [Election(client, PATH, identifier=name) for client, name in zip(clients, "abc", strict=True)]
-            first = await elections[0].lead().__aenter__()
+            first = await elections[0].lead(on_lost=OnLost.NOTHING).__aenter__()
             entering = []
             for count, election in enumerate(elections[1:], 2):
                 entering.append(asyncio.create_task(election.lead().__aenter__()))

@@ -388,10 +388,10 @@ def test_threads_lead_one_after_the_other_and_one_looks_on(client: blocking.Clie
 
     threads = [in_thread(lambda name=name: lead(name)) for name in "ab"]  # type: ignore[misc]
     leader = next(changes)
-    assert leader is not None
-    assert leader.fencing_token == tokens[0]
     seen.set()
     finish(*threads)
+    assert leader is not None
+    assert leader.fencing_token == tokens[0]
     assert tokens == sorted(set(tokens))
     waiting = in_thread(lambda: list(changes))
     changes.close()

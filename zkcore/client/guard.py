@@ -36,7 +36,8 @@ class Guard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        assert self._task is not None and self._waiter is not None
+        assert self._task is not None
+        assert self._waiter is not None
         self._lost.remove_waiter(self._waiter)
         self._waiter.cancel()
         if not self._fired:

@@ -12,7 +12,7 @@ from zkcore.client.client import Client
 from zkcore.errors import NoNodeError, NotLeaderError
 from zkcore.recipes.changes import Changes
 from zkcore.recipes.contender import Contender
-from zkcore.recipes.holding import Hold, Line
+from zkcore.recipes.holding import Hold, Line, OnLost
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.waiting import FOR_EVER, Watch
 from zkcore.tree.requests import Exists, GetChildren
@@ -53,15 +53,15 @@ class Election:
         """The lease of the term that this object leads; None where it does not, or has lost it."""
         return self._line.lease
 
-    def lead(self, *, timeout: float | None = None) -> Hold:
+    def lead(self, *, timeout: float | None = None, on_lost: OnLost = OnLost.CANCEL) -> Hold:
         """A term as a context manager, which gives its Lease: entering it stands for election and waits, its end
         resigns.
 
         Entering raises LockTimeoutError where this candidate was not elected within `timeout` seconds (None waits for
         ever), SessionExpiredError or SessionClosedError, and BadArgumentsError for a negative timeout; it leaves no
-        candidate behind. The end raises LeaseLostError where the term was lost before.
+        candidate behind. `on_lost` says what happens to the body when the term is lost.
         """
-        return Hold(self._line, timeout)
+        return Hold(self._line, timeout, on_lost)
 
     async def resign(self) -> None:
         """End the term that this object leads, in favour of the next candidate. Raises NotLeaderError where it leads

@@ -5,6 +5,8 @@ This module must not know what is held.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from enum import StrEnum
 from types import TracebackType
 
 from zkcore.client.client import Client
@@ -14,7 +16,17 @@ from zkcore.recipes.lease import Lease
 from zkcore.recipes.waiting import Patience, nonce
 from zkcore.tree.paths import validate
 
-__all__ = ["Hold", "Line"]
+__all__ = ["Hold", "Line", "OnLost"]
+
+
+class OnLost(StrEnum):
+    """What happens to the body of a `with` whose lease is lost before its end."""
+
+    CANCEL = "cancel"
+    """It is cancelled, where it runs in a task; and the end of the `with` raises LeaseLostError, also in blocking code,
+    where nothing can be cancelled. An error of the body goes before it."""
+    NOTHING = "nothing"
+    """The body looks after itself: by `check`, `is_lost`, or waiting for `lost`."""
 
 
 class Line:
@@ -79,15 +91,16 @@ class Line:
 class Hold:
     """One hold of a lock, or one term of a leader, as a context manager that gives its Lease. It is entered once.
 
-    Entering raises LockTimeoutError where it was not our turn within the timeout. The end gives the lease up; where it
-    was lost by then, and nothing else was raised, it raises LeaseLostError: the last of the body may have been done
-    without it.
+    Entering raises LockTimeoutError where it was not our turn within the timeout. The end gives the lease up. What
+    happens when it was lost before says OnLost.
     """
 
-    def __init__(self, line: Line, timeout: float | None) -> None:
+    def __init__(self, line: Line, timeout: float | None, on_lost: OnLost = OnLost.CANCEL) -> None:
         self._line = line
         self._timeout = timeout
+        self._on_lost = OnLost(on_lost)
         self._lease: Lease | None = None
+        self._guard: AbstractContextManager[None] = nullcontext()
 
     async def __aenter__(self) -> Lease:
         lease = await self._line.acquire(self._timeout)
@@ -97,6 +110,9 @@ class Hold:
                 "or wait longer"
             )
         self._lease = lease
+        if self._on_lost is OnLost.CANCEL:
+            self._guard = self._line.client.port.guard(lease.lost)
+            self._guard.__enter__()
         return lease
 
     async def __aexit__(
@@ -104,7 +120,8 @@ class Hold:
     ) -> None:
         lease = self._lease
         assert lease is not None
+        was_cancelled_by_us = self._guard.__exit__(kind, error, trace)
         was_lost = lease.is_lost()
         await lease.release()
-        if was_lost and error is None:
-            raise lease.loss()
+        if was_lost and self._on_lost is OnLost.CANCEL and (error is None or was_cancelled_by_us):
+            raise lease.loss() from None

@@ -11,7 +11,7 @@ from zkcore.client.client import Client
 from zkcore.errors import LockNotHeldError
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.entered import Entered
-from zkcore.recipes.holding import Hold, Line
+from zkcore.recipes.holding import Hold, Line, OnLost
 from zkcore.recipes.lease import Lease
 
 __all__ = ["Lock"]
@@ -27,9 +27,10 @@ class Lock:
         async with zkcore.Lock(zk, "/locks/report") as lease:
             await resource.write(data, token=lease.fencing_token)
 
-    Making one does no I/O. Several tasks may use one Lock: each attempt has its own contender and its own Lease. It
-    is not reentrant: a task that holds it and acquires it again waits for itself. `identifier` is stored with the
-    contender, for whoever looks who holds the lock.
+    The body is cancelled when the lease is lost, and the `with` ends in LeaseLostError. Making a Lock does no I/O.
+    Several tasks may use one: each attempt has its own contender and its own Lease. It is not reentrant: a task that
+    holds it and acquires it again waits for itself. `identifier` is stored with the contender, for whoever looks who
+    holds the lock.
 
     Guaranteed: of all leases on `path` whose `check` does not raise, at most one is held at a time, as far as clocks
     run at rates that differ by less than one per cent; contenders get the lock in the order of their arrival; a later
@@ -75,10 +76,11 @@ class Lock:
         if lost:
             raise LockNotHeldError(f"the lock {self.path} was lost with the session, before it was released")
 
-    def hold(self, *, timeout: float | None = None) -> Hold:
+    def hold(self, *, timeout: float | None = None, on_lost: OnLost = OnLost.CANCEL) -> Hold:
         """The lock as a context manager with a timeout, which gives the Lease. Entering it raises LockTimeoutError
-        where the lock was not free within `timeout` seconds. For its end see `Hold`."""
-        return Hold(self._line, timeout)
+        where the lock was not free within `timeout` seconds. `on_lost` says what happens to the body when the lease is
+        lost."""
+        return Hold(self._line, timeout, on_lost)
 
     async def locked(self) -> bool:
         """Whether anybody holds the lock, or waits for it."""

@@ -55,6 +55,7 @@ from zkcore.errors import (
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.fence import SqliteTokens
+from zkcore.recipes.holding import OnLost
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.rules import Rules
@@ -115,6 +116,7 @@ __all__ = [
     "NotEmptyError",
     "NotLeaderError",
     "NotLeadingError",
+    "OnLost",
     "OperationTimeoutError",
     "OutcomeForgottenError",
     "OutcomeUnknownError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.election import Election as AsyncElection
+from zkcore.recipes.holding import OnLost
 from zkcore.sync.changes import Changes
 from zkcore.sync.client import Client
 from zkcore.sync.holding import Hold
@@ -46,8 +47,8 @@ class Election:
         inner = self._inner.term
         return None if inner is None else Lease(inner)
 
-    def lead(self, *, timeout: float | None = None) -> Hold:
-        return Hold(self._inner.lead(timeout=seconds(timeout)))
+    def lead(self, *, timeout: float | None = None, on_lost: OnLost = OnLost.CANCEL) -> Hold:
+        return Hold(self._inner.lead(timeout=seconds(timeout), on_lost=on_lost))
 
     def resign(self) -> None:
         run(self._inner.resign())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from zkcore.recipes.contender import Contender
+from zkcore.recipes.holding import OnLost
 from zkcore.recipes.lock import Lock as AsyncLock
 from zkcore.sync.client import Client
 from zkcore.sync.holding import Hold
@@ -61,8 +62,8 @@ class Lock:
     def release(self) -> None:
         run(self._inner.release())
 
-    def hold(self, *, timeout: float | None = None) -> Hold:
-        return Hold(self._inner.hold(timeout=seconds(timeout)))
+    def hold(self, *, timeout: float | None = None, on_lost: OnLost = OnLost.CANCEL) -> Hold:
+        return Hold(self._inner.hold(timeout=seconds(timeout), on_lost=on_lost))
 
     def locked(self) -> bool:
         return run(self._inner.locked())
