@@ -103,6 +103,15 @@ EXPORTED = [
     "Event",
     "Barrier",
     "OnLost",
+    "CodecError",
+    "QueueEmptyError",
+    "QueueFullError",
+    "ItemTooLargeError",
+    "Codec",
+    "Queue",
+    "Claim",
+    "json_codec",
+    "text_codec",
 ]
 
 EXPORTED_BLOCKING = [
@@ -183,10 +192,20 @@ EXPORTED_BLOCKING = [
     "Event",
     "Barrier",
     "OnLost",
+    "CodecError",
+    "QueueEmptyError",
+    "QueueFullError",
+    "ItemTooLargeError",
+    "Codec",
+    "Queue",
+    "Claim",
+    "json_codec",
+    "text_codec",
 ]
 
 MIRRORED = {
     "Barrier": zkcore.Barrier,
+    "Claim": zkcore.Claim,
     "Client": zkcore.EmbeddedClient,
     "Election": zkcore.Election,
     "Event": zkcore.Event,
@@ -194,16 +213,19 @@ MIRRORED = {
     "Lease": zkcore.Lease,
     "LocalCluster": zkcore.LocalCluster,
     "Lock": zkcore.Lock,
+    "Queue": zkcore.Queue,
 }
 """The blocking classes, and those they are faces of."""
 
 OWN = {
     "Barrier": {"parties", "path"},
+    "Claim": {"item", "lease"},
     "Client": {"unblocked"},
     "Election": {"path"},
     "Event": {"path"},
     "Lease": {"fencing_token", "path", "unblocked"},
     "Lock": {"path"},
+    "Queue": {"maxsize", "path"},
 }
 """What only the blocking face has as a property: the way from it to its namesake, and what that has as a plain
 attribute."""
@@ -338,7 +360,7 @@ def signature_of(name: str, method: object) -> list[tuple[str, object, object, s
     assert inspect.isfunction(method)
     parameters = inspect.signature(method).parameters.values()
     kinds = {each.name: each.kind for each in parameters}
-    if kinds.keys() & SET_ASIDE or name == "acquire":
+    if "timeout" in kinds and (kinds.keys() & SET_ASIDE or kinds["timeout"] is inspect.Parameter.KEYWORD_ONLY):
         kinds["timeout"] = inspect.Parameter.KEYWORD_ONLY
     shared = [each for each in parameters if each.name not in SET_ASIDE]
     return [(each.name, kinds[each.name], each.default, str(each.annotation)) for each in shared]

@@ -25,12 +25,14 @@ from zkcore.errors import (
     BadArgumentsError,
     BadVersionError,
     BrokenBarrierError,
+    CodecError,
     ConfigMismatchError,
     ConfigurationError,
     ConnectionLostError,
     FrameTooLargeError,
     InvalidACLError,
     InvariantViolation,
+    ItemTooLargeError,
     LeaseLostError,
     LockNotHeldError,
     LockTimeoutError,
@@ -48,6 +50,8 @@ from zkcore.errors import (
     OutcomeForgottenError,
     OutcomeUnknownError,
     ProtocolError,
+    QueueEmptyError,
+    QueueFullError,
     QuotaExceededError,
     RecipeError,
     RequestError,
@@ -69,6 +73,7 @@ from zkcore.errors import (
 )
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.recipes.barrier import Barrier
+from zkcore.recipes.codec import Codec, json_codec, text_codec
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.election import Election
 from zkcore.recipes.event import Event
@@ -76,6 +81,7 @@ from zkcore.recipes.fence import FenceGuard, SqliteTokens
 from zkcore.recipes.holding import OnLost
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
+from zkcore.recipes.queue import Claim, Queue
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.replica import Replica
@@ -102,7 +108,10 @@ __all__ = [
     "BadVersionError",
     "Barrier",
     "BrokenBarrierError",
+    "Claim",
     "Client",
+    "Codec",
+    "CodecError",
     "ConfigMismatchError",
     "ConfigurationError",
     "ConnectionLostError",
@@ -120,6 +129,7 @@ __all__ = [
     "Inbox",
     "InvalidACLError",
     "InvariantViolation",
+    "ItemTooLargeError",
     "Lease",
     "LeaseLostError",
     "Limits",
@@ -151,6 +161,9 @@ __all__ = [
     "Permission",
     "Port",
     "ProtocolError",
+    "Queue",
+    "QueueEmptyError",
+    "QueueFullError",
     "QuotaExceededError",
     "Read",
     "RecipeError",
@@ -182,6 +195,8 @@ __all__ = [
     "WatchEvent",
     "ZkcoreError",
     "digest_id",
+    "json_codec",
     "local_cluster",
     "scrypt_id",
+    "text_codec",
 ]

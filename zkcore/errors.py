@@ -18,6 +18,7 @@ This module knows nothing of zkcore.
 
 from __future__ import annotations
 
+import queue
 from typing import ClassVar, Literal
 
 Applied = Literal["no", "unknown"]
@@ -239,6 +240,26 @@ class ConfigMismatchError(RecipeError, ValueError):
 
 class BrokenBarrierError(RecipeError, RuntimeError):
     """The barrier was broken or reset while this party waited, or is broken until somebody resets it."""
+
+
+class CodecError(RecipeError, ValueError):
+    """A codec could not turn a value into bytes, or bytes into a value."""
+
+
+class QueueEmptyError(RecipeError, queue.Empty):
+    """There was no item to take within the time allowed."""
+
+    retryable = True
+
+
+class QueueFullError(RecipeError, queue.Full):
+    """There was no room within the time allowed; nothing was put."""
+
+    retryable = True
+
+
+class ItemTooLargeError(RecipeError, ValueError):
+    """What was to be put does not fit into one request; nothing was put."""
 
 
 class StaleTokenError(RecipeError, PermissionError):

@@ -108,3 +108,36 @@ def test_an_event_is_set_and_cleared_while_leaders_are_killed() -> None:
             await disturbing
 
     run(main())
+
+
+def test_items_go_through_a_queue_once_while_leaders_are_killed_and_consumers_cancelled() -> None:
+    async def main() -> None:
+        async with local_cluster(3, limits=QUICK) as cluster, cluster.client() as client:
+            count, taken, done = 60, list[int](), list[int]()
+
+            async def produce(first: int) -> None:
+                queue = zkcore.Queue(client, "/q", maxsize=8, codec=zkcore.json_codec)
+                for number in range(first, count, 2):
+                    await queue.put(number)
+
+            async def consume(consumer: zkcore.EmbeddedClient) -> None:
+                queue = zkcore.Queue(consumer, "/q", codec=zkcore.json_codec)
+                while len(taken) + len(done) < count:
+                    getting = asyncio.create_task(queue.get())
+                    await asyncio.wait([getting], timeout=0.005)
+                    getting.cancel()
+                    await asyncio.wait([getting])
+                    if not getting.cancelled():
+                        taken.append(getting.result())
+                    try:
+                        async with queue.claim(timeout=0.01) as claim:
+                            item = claim.item
+                        done.append(item)
+                    except zkcore.QueueEmptyError:
+                        pass
+
+            others = [await cluster.client().start() for _ in range(3)]
+            await asyncio.gather(disturb(cluster, 3), produce(0), produce(1), *(consume(other) for other in others))
+            assert sorted(taken + done) == list(range(count))
+
+    run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import queue as standard
 import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -427,6 +428,40 @@ def test_threads_meet_at_a_barrier_and_wait_for_an_event(client: blocking.Client
     barrier.reset()
     with pytest.raises(BrokenBarrierError):
         barrier.wait(timeout=0)
+
+
+def test_a_queue_between_threads_behaves_like_one_of_the_standard_library(client: blocking.Client) -> None:
+    ours: Any = blocking.Queue(client, "/q", maxsize=2, codec=blocking.json_codec)
+    for queue in (standard.Queue(2), ours):
+        assert queue.empty()
+        queue.put(1)
+        queue.put(2, False)
+        assert queue.full()
+        for call in (lambda: queue.put(3, block=False), lambda: queue.put(3, True, 0.01), lambda: queue.put_nowait(3)):  # noqa: B023
+            with pytest.raises(standard.Full):
+                call()
+        assert [queue.get(), queue.get(True, 5)] == [1, 2]
+        for call in (lambda: queue.get(False), lambda: queue.get(timeout=0.01), queue.get_nowait):  # noqa: B023
+            with pytest.raises(standard.Empty):
+                call()
+        assert queue.qsize() == 0
+    taken: list[int] = []
+    taking = in_thread(lambda: taken.extend(ours.get() for _ in range(20)))
+    for number in range(20):
+        ours.put(number)
+    finish(taking)
+    assert taken == list(range(20))
+    ours.put_many(["a", "b"])
+    with suppress(ValueError), ours.claim() as claim:
+        assert (claim.item, claim.lease.released) == ("a", False)
+        raise ValueError
+    with ours.claim(block=False) as claim:
+        assert claim.item == "a"
+    with ours.claim(timeout=-1) as claim:
+        claim.release()
+    assert ours.join(timeout=0) is False
+    assert ours.get() == "b"
+    assert ours.join() is True
 
 
 def test_a_guard_that_threads_share_lets_none_in_between_the_check_and_the_write() -> None:

@@ -18,7 +18,7 @@ from zkcore.errors import BadArgumentsError, OutcomeForgottenError, OutcomeUnkno
 from zkcore.tree.applied import WatchEvent
 from zkcore.tree.requests import Exists, GetChildren, GetData, Once, Request
 
-__all__ = ["FOR_EVER", "Patience", "Watch", "ask", "ask_once", "nonce", "pause"]
+__all__ = ["FOR_EVER", "Patience", "Watch", "ask", "ask_once", "nonce", "once", "pause"]
 
 T = TypeVar("T")
 
@@ -139,13 +139,18 @@ _NUMBERS: WeakKeyDictionary[Session, Callable[[], int]] = WeakKeyDictionary()
 """Of each session, what counts its requests that are carried out once."""
 
 
-async def ask_once(port: Port, request: Request[T], patience: Patience) -> T:
-    """As `ask`, for a request that must not be carried out twice: the ensemble remembers how it ended.
-
-    Raises OutcomeForgottenError where so many others were asked meanwhile that it does not remember.
-    """
+def once(port: Port, request: Request[Any]) -> Once:
+    """`request` as one that is carried out once however often it is sent: the ensemble remembers how it ended."""
     number = _NUMBERS.setdefault(port.session, iter(range(1, 1 << 62)).__next__)()
-    answer: Any = await ask(port, Once(port.session.id, number, request), patience)
+    return Once(port.session.id, number, request)
+
+
+async def ask_once(port: Port, request: Request[T], patience: Patience) -> T:
+    """As `ask`, for a request that must not be carried out twice.
+
+    Raises OutcomeForgottenError where so many others were asked meanwhile that the ensemble does not remember.
+    """
+    answer: Any = await ask(port, once(port, request), patience)
     return answer  # type: ignore[no-any-return]
 
 

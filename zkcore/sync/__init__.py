@@ -10,12 +10,14 @@ from zkcore.errors import (
     BadArgumentsError,
     BadVersionError,
     BrokenBarrierError,
+    CodecError,
     ConfigMismatchError,
     ConfigurationError,
     ConnectionLostError,
     FrameTooLargeError,
     InvalidACLError,
     InvariantViolation,
+    ItemTooLargeError,
     LeaseLostError,
     LockNotHeldError,
     LockTimeoutError,
@@ -33,6 +35,8 @@ from zkcore.errors import (
     OutcomeForgottenError,
     OutcomeUnknownError,
     ProtocolError,
+    QueueEmptyError,
+    QueueFullError,
     QuotaExceededError,
     RecipeError,
     RequestError,
@@ -53,6 +57,7 @@ from zkcore.errors import (
     ZkcoreError,
 )
 from zkcore.jute.records import ACL, Id, Stat
+from zkcore.recipes.codec import Codec, json_codec, text_codec
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.fence import SqliteTokens
 from zkcore.recipes.holding import OnLost
@@ -66,6 +71,7 @@ from zkcore.sync.event import Event
 from zkcore.sync.fence import FenceGuard
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
+from zkcore.sync.queue import Claim, Queue
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
 from zkcore.tree.prepare import Guard
@@ -81,7 +87,10 @@ __all__ = [
     "BadVersionError",
     "Barrier",
     "BrokenBarrierError",
+    "Claim",
     "Client",
+    "Codec",
+    "CodecError",
     "ConfigMismatchError",
     "ConfigurationError",
     "ConnectionLostError",
@@ -96,6 +105,7 @@ __all__ = [
     "Id",
     "InvalidACLError",
     "InvariantViolation",
+    "ItemTooLargeError",
     "Lease",
     "LeaseLostError",
     "Limits",
@@ -122,6 +132,9 @@ __all__ = [
     "OutcomeUnknownError",
     "Permission",
     "ProtocolError",
+    "Queue",
+    "QueueEmptyError",
+    "QueueFullError",
     "QuotaExceededError",
     "Read",
     "RecipeError",
@@ -149,6 +162,8 @@ __all__ = [
     "WatchEvent",
     "ZkcoreError",
     "digest_id",
+    "json_codec",
     "local_cluster",
     "scrypt_id",
+    "text_codec",
 ]
