@@ -112,6 +112,12 @@ EXPORTED = [
     "Claim",
     "json_codec",
     "text_codec",
+    "InvalidValueError",
+    "NotMemberError",
+    "Config",
+    "Versioned",
+    "Membership",
+    "Member",
 ]
 
 EXPORTED_BLOCKING = [
@@ -201,18 +207,26 @@ EXPORTED_BLOCKING = [
     "Claim",
     "json_codec",
     "text_codec",
+    "InvalidValueError",
+    "NotMemberError",
+    "Config",
+    "Versioned",
+    "Membership",
+    "Member",
 ]
 
 MIRRORED = {
     "Barrier": zkcore.Barrier,
     "Claim": zkcore.Claim,
     "Client": zkcore.EmbeddedClient,
+    "Config": zkcore.Config,
     "Election": zkcore.Election,
     "Event": zkcore.Event,
     "FenceGuard": zkcore.FenceGuard,
     "Lease": zkcore.Lease,
     "LocalCluster": zkcore.LocalCluster,
     "Lock": zkcore.Lock,
+    "Membership": zkcore.Membership,
     "Queue": zkcore.Queue,
 }
 """The blocking classes, and those they are faces of."""
@@ -221,10 +235,12 @@ OWN = {
     "Barrier": {"parties", "path"},
     "Claim": {"item", "lease"},
     "Client": {"unblocked"},
+    "Config": {"path"},
     "Election": {"path"},
     "Event": {"path"},
     "Lease": {"fencing_token", "path", "unblocked"},
     "Lock": {"path"},
+    "Membership": {"path"},
     "Queue": {"maxsize", "path"},
 }
 """What only the blocking face has as a property: the way from it to its namesake, and what that has as a plain

@@ -4,7 +4,7 @@ The packages, from what stands on all others down to what knows nobody::
 
     cli         python -m zkcore
     sync        the client and the recipes for blocking code
-    recipes     what people build on a coordination service: the lock
+    recipes     what people build on a coordination service: locks, elections, queues, ...
     client      the verbs of ZooKeeper over a Port; nodes and clusters in this process
     replica     the one place where the core, the tree, the storage and the links meet
     transport   what carries messages; storage, what keeps them
@@ -31,6 +31,7 @@ from zkcore.errors import (
     ConnectionLostError,
     FrameTooLargeError,
     InvalidACLError,
+    InvalidValueError,
     InvariantViolation,
     ItemTooLargeError,
     LeaseLostError,
@@ -45,6 +46,7 @@ from zkcore.errors import (
     NotEmptyError,
     NotLeaderError,
     NotLeadingError,
+    NotMemberError,
     NoWatcherError,
     OperationTimeoutError,
     OutcomeForgottenError,
@@ -74,6 +76,7 @@ from zkcore.errors import (
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.recipes.barrier import Barrier
 from zkcore.recipes.codec import Codec, json_codec, text_codec
+from zkcore.recipes.config import Config, Versioned
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.election import Election
 from zkcore.recipes.event import Event
@@ -81,6 +84,7 @@ from zkcore.recipes.fence import FenceGuard, SqliteTokens
 from zkcore.recipes.holding import OnLost
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
+from zkcore.recipes.membership import Member, Membership
 from zkcore.recipes.queue import Claim, Queue
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
@@ -112,6 +116,7 @@ __all__ = [
     "Client",
     "Codec",
     "CodecError",
+    "Config",
     "ConfigMismatchError",
     "ConfigurationError",
     "ConnectionLostError",
@@ -128,6 +133,7 @@ __all__ = [
     "Id",
     "Inbox",
     "InvalidACLError",
+    "InvalidValueError",
     "InvariantViolation",
     "ItemTooLargeError",
     "Lease",
@@ -140,6 +146,8 @@ __all__ = [
     "LockNotHeldError",
     "LockTimeoutError",
     "MalformedFrameError",
+    "Member",
+    "Membership",
     "MemoryStorage",
     "MultiError",
     "NoAuthError",
@@ -153,6 +161,7 @@ __all__ = [
     "NotEmptyError",
     "NotLeaderError",
     "NotLeadingError",
+    "NotMemberError",
     "OnLost",
     "OperationTimeoutError",
     "OutcomeForgottenError",
@@ -192,6 +201,7 @@ __all__ = [
     "UnimplementedError",
     "UnsupportedError",
     "VersionMismatchError",
+    "Versioned",
     "WatchEvent",
     "ZkcoreError",
     "digest_id",

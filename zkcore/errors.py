@@ -262,6 +262,14 @@ class ItemTooLargeError(RecipeError, ValueError):
     """What was to be put does not fit into one request; nothing was put."""
 
 
+class InvalidValueError(RecipeError, ValueError):
+    """A config refuses the value; nothing was set."""
+
+
+class NotMemberError(RecipeError, RuntimeError):
+    """Only a member can leave, or update what the others see of it."""
+
+
 class StaleTokenError(RecipeError, PermissionError):
     """The fencing token is lower than one that the resource has seen: its hold is of the past."""
 

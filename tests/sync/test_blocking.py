@@ -18,11 +18,13 @@ from zkcore.errors import (
     BadArgumentsError,
     BadVersionError,
     BrokenBarrierError,
+    InvalidValueError,
     LeaseLostError,
     LockNotHeldError,
     LockTimeoutError,
     NoNodeError,
     NotLeaderError,
+    NotMemberError,
     OutcomeUnknownError,
     SessionClosedError,
     SessionError,
@@ -462,6 +464,39 @@ def test_a_queue_between_threads_behaves_like_one_of_the_standard_library(client
     assert ours.join(timeout=0) is False
     assert ours.get() == "b"
     assert ours.join() is True
+
+
+def test_threads_change_a_config_at_once_and_one_waits_for_what_it_comes_to(client: blocking.Client) -> None:
+    config: Any = blocking.Config(client, "/c", codec=blocking.json_codec, validate=lambda value: value + 0)
+    config.set(0)
+    changes = config.watch()
+    assert next(changes).value == 0
+    finish(*[in_thread(lambda: config.update(lambda value: value + 1)) for _ in range(5)])
+    assert next(changes).value == config.get().value == 5
+    assert config.wait_for(lambda value: value == 5, timeout=-1).version == 5
+    assert config.wait_for(lambda value: value == 6, timeout=0) is None
+    assert config.rollback(2).value == 2
+    assert [each.version for each in config.history()] == list(range(7))
+    with pytest.raises(InvalidValueError):
+        config.set("text")
+
+
+def test_threads_join_and_leave_a_group(client: blocking.Client) -> None:
+    group = blocking.Membership(client, "/g", name="a", data=b"1")
+    changes = blocking.Membership(client, "/g").changes()
+    assert next(changes) == frozenset()
+    with group as lease:
+        assert {member.name for member in next(changes)} == {"a"}
+        assert group.is_member
+        assert group.lease is not None
+        assert group.lease.fencing_token == lease.fencing_token
+        group.update(b"2")
+        assert [member.data for member in group.members()] == [b"2"]
+    assert next(changes) == frozenset()
+    group.join()
+    group.leave()
+    with pytest.raises(NotMemberError):
+        group.leave()
 
 
 def test_a_guard_that_threads_share_lets_none_in_between_the_check_and_the_write() -> None:

@@ -9,7 +9,7 @@ This module must not know what is looked at.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from zkcore.client.port import Port
 from zkcore.recipes.waiting import FOR_EVER, Watch
@@ -26,10 +26,14 @@ class Changes(Generic[T]):
     One task at a time may wait for the next state.
     """
 
-    def __init__(self, port: Port, look: Callable[[Watch], Awaitable[T]]) -> None:
+    def __init__(
+        self, port: Port, look: Callable[[Watch], Awaitable[Any]], show: Callable[[Any], T] | None = None
+    ) -> None:
+        """`look` reads what is compared, and has the watch set; `show` makes of it what is given out."""
         self._watch = Watch(port)
         self._look = look
-        self._given: tuple[T, ...] = ()
+        self._show = show
+        self._seen: tuple[Any, ...] = ()
         self._is_closed = False
 
     def __aiter__(self) -> Self:
@@ -40,9 +44,10 @@ class Changes(Generic[T]):
         try:
             while not self._is_closed:
                 state = await self._look(watch)
-                if self._given != (state,):
-                    self._given = (state,)
-                    return state
+                if self._seen != (state,):
+                    self._seen = (state,)
+                    shown: T = state if self._show is None else self._show(state)
+                    return shown
                 if not self._is_closed:
                     await watch.changed(FOR_EVER)
         finally:

@@ -18,10 +18,19 @@ from typing import Any
 from attrs import frozen
 
 from zkcore.client.port import Port
-from zkcore.errors import NoNodeError, OutcomeUnknownError, SessionError, SessionExpiredError, ThrottledError
+from zkcore.errors import (
+    MultiError,
+    NoNodeError,
+    OutcomeUnknownError,
+    SessionError,
+    SessionExpiredError,
+    ThrottledError,
+)
 from zkcore.recipes.waiting import FOR_EVER, Patience, Watch, ask, pause
 from zkcore.tree.acl import DEFAULT_ACL
 from zkcore.tree.requests import (
+    CheckStat,
+    Condition,
     Create,
     Created,
     CreateWithParents,
@@ -30,12 +39,14 @@ from zkcore.tree.requests import (
     GetChildren,
     ListChildren,
     Multi,
+    Relation,
     Request,
+    StatField,
 )
 from zkcore.tree.znode import CreateMode
 from zkcore.zxid import Zxid
 
-__all__ = ["Attempt", "Contender", "contenders", "remove", "sequence"]
+__all__ = ["Attempt", "Contender", "contenders", "made_at", "remove", "remove_made", "sequence"]
 
 
 @frozen
@@ -81,6 +92,19 @@ async def remove(port: Port, path: str) -> None:
         await ask(port, Delete(path), FOR_EVER)
     except (NoNodeError, SessionError):
         pass  # the end of the session has deleted it
+
+
+def made_at(path: str, czxid: Zxid) -> CheckStat:
+    """That the znode is the one that was created then, and no later one of the same name; of use inside a Multi."""
+    return CheckStat(path, [Condition(StatField.CZXID, Relation.EQUAL, czxid)])
+
+
+async def remove_made(port: Port, path: str, czxid: Zxid) -> None:
+    """As `remove`, for a name that somebody may use again: only the znode that was created then is deleted."""
+    try:
+        await ask(port, Multi([made_at(path, czxid), Delete(path)]), FOR_EVER)
+    except (MultiError, SessionError):
+        pass  # it is gone
 
 
 class Attempt:

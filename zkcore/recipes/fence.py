@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from zkcore.errors import BadArgumentsError, ConfigurationError, StaleTokenError
+from zkcore.recipes.contender import made_at
 from zkcore.recipes.lease import Lease
-from zkcore.tree.requests import CheckStat, Condition, Multi, Relation, Request, StatField
+from zkcore.tree.requests import Multi, Request
 from zkcore.zxid import Zxid
 
 __all__ = ["FenceGuard", "SqliteTokens", "Tokens"]
@@ -117,5 +118,4 @@ class FenceGuard:
     def transaction(lease: Lease, operations: Iterable[Request[Any]]) -> Multi:
         """The `operations` as one transaction that happens only while `lease` is held: its first operation is refused
         when the contender's znode is gone, and nothing is applied (MultiError of index 0)."""
-        held = Condition(StatField.CZXID, Relation.EQUAL, lease.fencing_token)
-        return Multi([CheckStat(lease.path, [held]), *operations])
+        return Multi([made_at(lease.path, lease.fencing_token), *operations])

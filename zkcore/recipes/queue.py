@@ -33,6 +33,7 @@ from zkcore.errors import (
     SessionError,
 )
 from zkcore.recipes.codec import Codec, bytes_codec, from_bytes, to_bytes
+from zkcore.recipes.contender import made_at, remove_made
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.waiting import FOR_EVER, Patience, Watch, ask, ask_once, nonce, once
 from zkcore.tree.acl import DEFAULT_ACL
@@ -300,7 +301,7 @@ class Queue(Generic[T]):
         if stat.czxid != czxid:
             return None
         item = _Item(name, czxid, data)
-        request = once(port, Multi([CheckAbsent(f"{self._claims}/{name}"), _is_of(path, czxid), Delete(path)]))
+        request = once(port, Multi([CheckAbsent(f"{self._claims}/{name}"), made_at(path, czxid), Delete(path)]))
         try:
             await ask(port, request, patience)
             return item
@@ -321,11 +322,6 @@ class Queue(Generic[T]):
                 await ask_once(port, Create(path, item.data, acl=DEFAULT_ACL), FOR_EVER)
         except (MultiError, SessionError):
             pass  # it was somebody else; or there is nobody any more who could
-
-
-def _is_of(path: str, czxid: Zxid) -> CheckStat:
-    """That the znode is the one that was created then, and no later one of the same name."""
-    return CheckStat(path, [Condition(StatField.CZXID, Relation.EQUAL, czxid)])
 
 
 class Claim(Generic[T]):
@@ -363,7 +359,7 @@ class Claim(Generic[T]):
         queue, lease = self._queue, self.lease
         deletions = [Delete(lease.path), Delete(f"{queue._items}/{self._name}")]
         try:
-            await ask_once(port, Multi([_is_of(lease.path, lease.fencing_token), *deletions]), FOR_EVER)
+            await ask_once(port, Multi([made_at(lease.path, lease.fencing_token), *deletions]), FOR_EVER)
         except (MultiError, SessionError) as error:
             raise LeaseLostError(
                 f"the claim {lease.path} was lost before it was acknowledged; somebody else gets the item, "
@@ -412,7 +408,7 @@ class Claiming(Generic[T]):
         path = f"{queue._claims}/{name}"
         create = Create(path, mine, acl=DEFAULT_ACL, mode=CreateMode.EPHEMERAL)
         try:
-            answer = await ask_once(port, Multi([_is_of(f"{queue._items}/{name}", czxid), create]), patience)
+            answer = await ask_once(port, Multi([made_at(f"{queue._items}/{name}", czxid), create]), patience)
             created: Any = answer[-1]
             data, _ = await ask(port, GetData(f"{queue._items}/{name}"), patience)
             item = from_bytes(queue._codec, data, where=queue.path)
@@ -427,7 +423,7 @@ class Claiming(Generic[T]):
 
     async def _give_back(self, lease: Lease) -> None:
         lease.end()
-        await self._queue._client.port.shield(lambda port: _delete_own(port, lease.path, lease.fencing_token))
+        await self._queue._client.port.shield(lambda port: remove_made(port, lease.path, lease.fencing_token))
 
 
 async def _unclaim(port: Port, path: str, mine: bytes) -> None:
@@ -435,14 +431,6 @@ async def _unclaim(port: Port, path: str, mine: bytes) -> None:
     try:
         data, stat = await ask(port, GetData(path), FOR_EVER)
         if data == mine:
-            await _delete_own(port, path, stat.czxid)
+            await remove_made(port, path, stat.czxid)
     except (NoNodeError, SessionError):
         pass
-
-
-async def _delete_own(port: Port, path: str, czxid: Zxid) -> None:
-    """Delete a claim, and no later one of the same name."""
-    try:
-        await ask(port, Multi([_is_of(path, czxid), Delete(path)]), FOR_EVER)
-    except (MultiError, SessionError):
-        pass  # it is gone

@@ -16,6 +16,7 @@ from zkcore.errors import (
     ConnectionLostError,
     FrameTooLargeError,
     InvalidACLError,
+    InvalidValueError,
     InvariantViolation,
     ItemTooLargeError,
     LeaseLostError,
@@ -30,6 +31,7 @@ from zkcore.errors import (
     NotEmptyError,
     NotLeaderError,
     NotLeadingError,
+    NotMemberError,
     NoWatcherError,
     OperationTimeoutError,
     OutcomeForgottenError,
@@ -58,19 +60,23 @@ from zkcore.errors import (
 )
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.recipes.codec import Codec, json_codec, text_codec
+from zkcore.recipes.config import Versioned
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.fence import SqliteTokens
 from zkcore.recipes.holding import OnLost
+from zkcore.recipes.membership import Member
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.rules import Rules
 from zkcore.sync.barrier import Barrier
 from zkcore.sync.client import Client, LocalCluster, local_cluster
+from zkcore.sync.config import Config
 from zkcore.sync.election import Election
 from zkcore.sync.event import Event
 from zkcore.sync.fence import FenceGuard
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
+from zkcore.sync.membership import Membership
 from zkcore.sync.queue import Claim, Queue
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
@@ -91,6 +97,7 @@ __all__ = [
     "Client",
     "Codec",
     "CodecError",
+    "Config",
     "ConfigMismatchError",
     "ConfigurationError",
     "ConnectionLostError",
@@ -104,6 +111,7 @@ __all__ = [
     "Guard",
     "Id",
     "InvalidACLError",
+    "InvalidValueError",
     "InvariantViolation",
     "ItemTooLargeError",
     "Lease",
@@ -115,6 +123,8 @@ __all__ = [
     "LockNotHeldError",
     "LockTimeoutError",
     "MalformedFrameError",
+    "Member",
+    "Membership",
     "MultiError",
     "NoAuthError",
     "NoChildrenForEphemeralsError",
@@ -126,6 +136,7 @@ __all__ = [
     "NotEmptyError",
     "NotLeaderError",
     "NotLeadingError",
+    "NotMemberError",
     "OnLost",
     "OperationTimeoutError",
     "OutcomeForgottenError",
@@ -159,6 +170,7 @@ __all__ = [
     "UnimplementedError",
     "UnsupportedError",
     "VersionMismatchError",
+    "Versioned",
     "WatchEvent",
     "ZkcoreError",
     "digest_id",
