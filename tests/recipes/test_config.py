@@ -116,6 +116,25 @@ def test_changes_that_are_made_at_once_are_all_made() -> None:
         assert values(world.run(new(world).history())) == [(4, 4), (5, 5), (6, 6)]
 
 
+def test_a_history_that_is_read_while_values_change_has_no_gaps() -> None:
+    for seed in range(40):
+        world = World()
+        rng = Random(seed)
+        world.run(new(world).set(0))
+        reading = world.start(new(world).history())
+        world.start(_count_to(new(world, history=2), 6))
+        while not reading.is_over:
+            world.step_any(rng)
+        versions = [each.version for each in reading.outcome()]
+        assert versions == list(range(versions[0], versions[-1] + 1))
+        assert len(versions) == min(3, versions[-1] + 1)
+
+
+async def _count_to(config: Config[Any], end: int) -> None:
+    for number in range(1, end + 1):
+        await config.set(number)
+
+
 # --- looking on
 
 
