@@ -14,6 +14,8 @@ import zkcore.sync
 from zkcore import errors
 
 EXPORTED = [
+    "Transaction",
+    "Resync",
     "Timeouts",
     "LiveSession",
     "Guard",
@@ -121,6 +123,8 @@ EXPORTED = [
 ]
 
 EXPORTED_BLOCKING = [
+    "Transaction",
+    "Resync",
     "Timeouts",
     "LiveSession",
     "Guard",
@@ -228,6 +232,7 @@ MIRRORED = {
     "Lock": zkcore.Lock,
     "Membership": zkcore.Membership,
     "Queue": zkcore.Queue,
+    "Transaction": zkcore.Transaction,
 }
 """The blocking classes, and those they are faces of."""
 

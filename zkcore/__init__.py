@@ -20,6 +20,7 @@ and `testing`, which simulates all of it from a seed. Only downward imports exis
 from zkcore.client.client import Client
 from zkcore.client.node import EmbeddedClient, LocalCluster, Node, local_cluster
 from zkcore.client.port import Port, SessionState, Signal
+from zkcore.client.transaction import Transaction
 from zkcore.errors import (
     AuthFailedError,
     BadArgumentsError,
@@ -97,6 +98,7 @@ from zkcore.tree.applied import EventType, WatchEvent
 from zkcore.tree.prepare import Guard
 from zkcore.tree.requests import NodeACL, NodeData
 from zkcore.tree.sessions import Timeouts
+from zkcore.tree.watch_requests import Resync
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Role
 from zkcore.zab.peer import PeerStatus
@@ -178,6 +180,7 @@ __all__ = [
     "RecipeError",
     "Replica",
     "RequestError",
+    "Resync",
     "Role",
     "Rules",
     "SessionClosedError",
@@ -196,6 +199,7 @@ __all__ = [
     "StorageFullError",
     "ThrottledError",
     "Timeouts",
+    "Transaction",
     "TransferFailedError",
     "Transport",
     "UnimplementedError",

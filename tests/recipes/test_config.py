@@ -166,8 +166,6 @@ def test_who_looks_on_sees_every_newest_value_also_behind_one_that_cannot_be_dec
         world.settle()
     world.do(world.client().session_id, SetData(PATH, b"{"))
     world.settle()
-    world.suspend(client)
-    world.settle()
     world.do(world.client().session_id, SetData(PATH, b"3"))
     world.settle()
     assert looker.seen == [None, 1, 2, "undecodable", 3]

@@ -153,22 +153,6 @@ def test_who_looks_on_is_not_woken_by_candidates_that_do_not_lead() -> None:
     assert looker.seen == ["a"]
 
 
-@pytest.mark.parametrize("suspended", [False, True])
-def test_a_change_is_seen_also_where_the_watch_was_lost(suspended: bool) -> None:
-    world = World()
-    looking = world.client()
-    first, _ = stand(world, world.client(), "a")
-    stand(world, world.client(), "b")
-    looker = Looker(world, looking)
-    world.settle()
-    if suspended:
-        world.suspend(looking)
-        world.settle()
-    world.run(first.resign())
-    world.settle()
-    assert looker.seen == ["a", "b"]
-
-
 def test_the_end_of_the_session_ends_the_iteration_with_an_error() -> None:
     world = World()
     client = world.client()

@@ -8,7 +8,7 @@ from scripted import World
 
 from zkcore.errors import BadArgumentsError
 from zkcore.recipes.event import Event
-from zkcore.tree.requests import Create, Delete
+from zkcore.tree.requests import Delete
 
 PATH = "/events/ready"
 
@@ -104,16 +104,3 @@ def test_a_fault_at_any_await(action: str, what: str) -> None:
             assert run.error is None
             return
     raise AssertionError("it never came to an end")
-
-
-def test_a_waiter_whose_watch_was_lost_looks_again() -> None:
-    world = World()
-    client = world.client()
-    run = world.start(Event(client, PATH).wait())
-    world.settle()
-    world.suspend(client)
-    world.settle()
-    world.do(world.client().session_id, Create("/events"))
-    world.run(Event(world.client(), PATH).set())
-    world.settle()
-    assert run.outcome() is True

@@ -107,7 +107,7 @@ def test_the_end_of_a_with_leaves_or_tells_of_the_loss(ending: str) -> None:
 # --- looking on
 
 
-def test_who_looks_on_sees_who_comes_changes_and_goes_also_where_a_watch_was_lost() -> None:
+def test_who_looks_on_sees_who_comes_changes_and_goes() -> None:
     world = World()
     client = world.client()
     changes = new(world, client=client).changes()
@@ -123,8 +123,6 @@ def test_who_looks_on_sees_who_comes_changes_and_goes_also_where_a_watch_was_los
     for step in (a.join(), b.join(), a.update(b"1"), a.leave()):
         world.run(step)
         world.settle()
-    world.suspend(client)
-    world.settle()
     world.run(b.leave())
     world.settle()
     nobody: dict[str, bytes] = {}

@@ -1,8 +1,8 @@
 """How recipes ask and wait: with patience, again where an answer was lost, and woken by what they have read.
 
 Nobody here waits for time to pass in the hope that something has changed. A wait rests on a watch: it is set by the
-very read that found nothing, so no change falls between the two, and it goes off as well when the session loses its
-replica, so that whoever waits looks again.
+very read that found nothing, so no change falls between the two; it outlives the loss of a replica, and goes off as
+well when the session ends, so that whoever waits is told.
 
 This module must not know what is waited for.
 """

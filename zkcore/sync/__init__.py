@@ -78,11 +78,13 @@ from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
 from zkcore.sync.membership import Membership
 from zkcore.sync.queue import Claim, Queue
+from zkcore.sync.transaction import Transaction
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
 from zkcore.tree.prepare import Guard
 from zkcore.tree.requests import NodeACL, NodeData
 from zkcore.tree.sessions import Timeouts
+from zkcore.tree.watch_requests import Resync
 from zkcore.zab.limits import Limits
 
 __all__ = [
@@ -150,6 +152,7 @@ __all__ = [
     "Read",
     "RecipeError",
     "RequestError",
+    "Resync",
     "Rules",
     "SessionClosedError",
     "SessionError",
@@ -166,6 +169,7 @@ __all__ = [
     "StorageFullError",
     "ThrottledError",
     "Timeouts",
+    "Transaction",
     "TransferFailedError",
     "UnimplementedError",
     "UnsupportedError",
