@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import copy_context
 from hashlib import blake2b
@@ -60,6 +60,9 @@ EPOCH = 1_800_000_000.0
 """The wall clock of every world begins here, in seconds since 1970."""
 
 _LAST_LINES = 40
+
+_PATIENT = Limits(ping_ticks=100, sync_limit_ticks=400)
+"""A leader that pings once in a second costs half as much of an idle hour. Who is silent is given up after four."""
 
 TEST = "test"
 """The app that the test itself is."""
@@ -173,7 +176,7 @@ class AppWorld:
         self.trace = Trace()
         self.lines: deque[str] = deque(maxlen=_LAST_LINES)
         """What happened last, a line each."""
-        self._limits = limits
+        self._limits = limits if limits is not None else _PATIENT
         self._time_limit = time_limit
         self._most_steps = most_steps
         self._distances = Distances(seed)
@@ -296,6 +299,11 @@ class AppWorld:
     def rng(self, name: str) -> Random:
         """A generator of the test's own, by the seed and `name`."""
         return random_stream(self.seed, f"user/{name}")
+
+    @property
+    def fault_counts(self) -> Counter[str]:
+        """How many strikes of each class the seed has brought."""
+        return self._faults.counts
 
     def say(self, text: str) -> None:
         """Take note of what happened: a failure shows the last of these, and the trace holds them all."""

@@ -20,6 +20,11 @@ from zkcore.zxid import Zxid, format_zxid
 __all__ = ["FencedResource", "StaleTokenError", "Written"]
 
 
+def _asking() -> str:
+    process = home()
+    return "?" if process is None else process.name
+
+
 class StaleTokenError(ZkcoreError, PermissionError):
     """The write came from a holder of the past, and was refused: somebody has written with a higher token."""
 
@@ -56,31 +61,43 @@ class FencedResource:
     def __repr__(self) -> str:
         return f"<FencedResource {self.name}: {len(self.history)} written, {self.refused} refused>"
 
-    async def read(self) -> Any:
-        """The value."""
-        return await self._ask(lambda: self.value)
+    async def read(self, *, token: Zxid | None = None) -> Any:
+        """The value. Who will write what follows from it gives the token here, too: it shuts out the holders before,
+        whose writes may still be on their way, and would fall between this read and the write. Refused as a write."""
+
+        app = _asking()
+
+        def look() -> Any:
+            self._check(app, token, "a read")
+            return self.value
+
+        return await self._ask(look)
 
     async def write(self, value: Any, *, token: Zxid | None = None) -> None:
-        """Replace the value. A write with a token is refused with StaleTokenError where a higher one was seen. One
-        without a token is accepted, as by a resource that knows nothing of tokens."""
-        who = home()
-        app = who.name if who is not None else "?"
+        """Replace the value. A token is refused with StaleTokenError where a higher one was seen. A write without one
+        is accepted, as by a resource that knows nothing of tokens."""
+
+        app = _asking()
 
         def accept() -> None:
-            if token is not None:
-                if token < self.highest:
-                    self.refused += 1
-                    self._say(f"{self.name} refuses {value!r} of {app}: token {format_zxid(token)}")
-                    raise StaleTokenError(
-                        f"{self.name}: token {format_zxid(token)} is older than {format_zxid(self.highest)}, which has "
-                        "written since; the lock was lost: stop, and acquire it again"
-                    )
-                self.highest = token
+            self._check(app, token, repr(value))
             self.value = value
             self.history.append(Written(app, value, token, self._loop.time()))
             self._say(f"{self.name} takes {value!r} of {app}" + ("" if token else ", without a token"))
 
         await self._ask(accept)
+
+    def _check(self, app: str, token: Zxid | None, what: str) -> None:
+        if token is None:
+            return
+        if token < self.highest:
+            self.refused += 1
+            self._say(f"{self.name} refuses {what} of {app}: token {format_zxid(token)}")
+            raise StaleTokenError(
+                f"{self.name}: token {format_zxid(token)} is older than {format_zxid(self.highest)}, which was here "
+                "since; the lock was lost: stop, and acquire it again"
+            )
+        self.highest = token
 
     async def _ask(self, action: Callable[[], Any]) -> Any:
         self._loop.check_here()

@@ -106,7 +106,6 @@ class Process:
         self.number = number
         self.life = Life.RUNNING
         self.parked: deque[_Handle | _Timer] = deque()
-        self.remains: list[VirtualTask[Any]] = []
         self.context = copy_context()
         self.context.run(_HOME.set, self)
 
@@ -207,6 +206,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._thread = 0
         self._stopping = False
         self._closed = False
+        self._remains: list[VirtualTask[Any]] = []  # of processes that crashed
         self._generators: WeakSet[AsyncGenerator[Any, Any]] = WeakSet()
         self._task_factory: Callable[..., asyncio.Future[Any]] | None = None
 
@@ -284,6 +284,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         **_: object,
     ) -> asyncio.Task[T]:
         if self._closed:
+            coro.close()
             self._raise_closed()
         if self._task_factory is not None:
             return self._task_factory(self, coro, context=context)  # type: ignore[return-value]
@@ -444,11 +445,12 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             return
         if self.is_running():
             raise RuntimeError("a running loop cannot be closed")
-        for task in _tasks_of(self):
-            _end_silently(task)
         self._closed = True
         self._ready.clear()
         self._timers.clear()
+        for task in _tasks_of(self):
+            _end_silently(task)
+        self._remains.clear()
 
     # --- processes
 
@@ -468,14 +470,16 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Nothing of it runs ever again. Its coroutines are kept, so that their garbage does not speak."""
         process.life = Life.DEAD
         process.parked.clear()
-        process.remains += [task for task in _tasks_of(self) if task.home is process]
+        self._remains += [task for task in _tasks_of(self) if task.home is process]
 
     # --- errors
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if self._closed:
+            return
         message, error = str(context.get("message")), context.get("exception")
         _log.error("virtual loop: %s", message, exc_info=error)
-        if self.on_error is not None and not self._closed:
+        if self.on_error is not None:
             self.on_error(message, error)
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
