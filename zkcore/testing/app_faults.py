@@ -13,16 +13,18 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from zkcore.errors import ConfigurationError
+from zkcore.testing.processes import Life
 from zkcore.testing.trace import random_stream
-from zkcore.testing.virtual_loop import Life
 
 if TYPE_CHECKING:
-    from zkcore.testing.app_world import App, AppWorld, Place
+    from zkcore.testing.app_world import AppWorld, Place
+    from zkcore.testing.apps import App
 
 __all__ = ["CLASSES", "AppFaults"]
 
 CLASSES: dict[str, str] = {
     "crash": "a node or an app crashes, and is started again",
+    "delay": "a message from or to an app is late, and holds up those behind it",
     "expire": "the ensemble ends a session",
     "partition": "some nodes and apps are cut off from the others",
     "pause": "a node or an app stands still for a while",
@@ -33,6 +35,9 @@ CLASSES: dict[str, str] = {
 _SELDOM, _OFTEN = 1 / 60, 1 / 4
 """Strikes of a class in a virtual second, where it is on: as likely in each decade between these."""
 
+_LATE_LEAST, _LATE_MOST = 0.0005, 0.02
+"""The share of messages that is late."""
+
 _SHORT, _LONG = 0.05, 30.0
 """Seconds until what broke is mended, in the same way."""
 
@@ -42,7 +47,7 @@ def _between(rng: Random, low: float, high: float) -> float:
 
 
 class AppFaults:
-    """Strikes from `begin` to `end`. `counts` says how many of each class came about.
+    """Strikes from `begin` to `end`.
 
     Raises ConfigurationError for a class that there is not.
     """
@@ -57,25 +62,34 @@ class AppFaults:
             "reset": self._reset,
         }
         self._on = False
-        self.counts: Counter[str] = Counter()
+        self._struck: Counter[str] = Counter()
         wanted = [name.strip() for name in names.split(",") if name.strip()]
         for name in wanted:
             if name not in CLASSES:
                 raise ConfigurationError(f"there is no class of faults {name!r}; there are {', '.join(CLASSES)}")
         plan = random_stream(world.seed, "faults")
         chosen = {name for name in sorted(set(wanted)) if plan.random() < 0.75}
-        self._rates = {name: _between(plan, _SELDOM, _OFTEN) for name in sorted(chosen)}
+        self._late_share = _between(plan, _LATE_LEAST, _LATE_MOST) if "delay" in chosen else 0.0
+        self._rates = {name: _between(plan, _SELDOM, _OFTEN) for name in sorted(chosen - {"delay"})}
         self._streams = {name: random_stream(world.seed, f"faults/{name}") for name in self._rates}
 
     def begin(self) -> None:
         """From now on."""
         self._on = True
+        self._world.distances.late_share = self._late_share
         for name in self._rates:
             self._next(name)
 
     def end(self) -> None:
         """No more."""
         self._on = False
+        self._world.distances.late_share = 0.0
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many strikes of each class there were."""
+        late = self._world.distances.late
+        return self._struck + Counter(delay=late) if late else Counter(self._struck)
 
     def _next(self, name: str) -> None:
         self._later(self._streams[name].expovariate(self._rates[name]), self._strike, name)
@@ -83,7 +97,7 @@ class AppFaults:
     def _strike(self, name: str) -> None:
         if self._on:
             if self._strikes[name](self._streams[name]):
-                self.counts[name] += 1
+                self._struck[name] += 1
             self._next(name)
 
     def _later(self, seconds: float, action: Callable[..., None], *args: object) -> None:

@@ -33,7 +33,7 @@ from hashlib import blake2b
 from random import Random
 from typing import Any, TypeAlias, TypeVar
 
-from attrs import Factory, define
+from attrs import define
 
 from zkcore.client.node import DEFAULT_SESSION_TIMEOUT
 from zkcore.errors import BadArgumentsError, ConfigurationError
@@ -41,18 +41,22 @@ from zkcore.replica.host import Host
 from zkcore.replica.replica import Replica
 from zkcore.storage.storage import MemoryStorage
 from zkcore.testing.app_faults import AppFaults
+from zkcore.testing.apps import App
+from zkcore.testing.boundary import SimulationError
 from zkcore.testing.channels import Channel, Distances
 from zkcore.testing.far_client import AppClient, FarHost, FarPort
 from zkcore.testing.fenced_resource import FencedResource
 from zkcore.testing.node_links import NodeLinks
-from zkcore.testing.trace import NANOSECONDS, Trace, random_stream
-from zkcore.testing.virtual_loop import Life, Process, SimulationError, VirtualLoop, home, where_tasks_wait
+from zkcore.testing.processes import Life, Process, home, where_tasks_wait
+from zkcore.testing.promises import Promises, WorldFailure
+from zkcore.testing.trace import Trace, random_stream
+from zkcore.testing.virtual_loop import VirtualLoop
 from zkcore.tree.requests import CloseSession
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
 from zkcore.zab.quorum import EnsembleConfig
 
-__all__ = ["App", "AppWorld", "Place", "WorldFailure"]
+__all__ = ["AppWorld", "Place"]
 
 T = TypeVar("T")
 
@@ -68,77 +72,12 @@ TEST = "test"
 """The app that the test itself is."""
 
 
-class WorldFailure(AssertionError):
-    """A promise of the test does not hold: `always`, `eventually`, a task of an app that failed, or a test that never
-    ends."""
-
-
 @define(eq=False)
 class _Node:
     """A node that is up."""
 
     process: Process
     host: Host
-
-
-@define(eq=False)
-class _Hope:
-    """What `eventually` waits for."""
-
-    name: str
-    predicate: Callable[[], object]
-    done: asyncio.Future[None]
-
-
-class App:
-    """A process of yours: tasks and clients that are paused and crash together. Made by `AppWorld.app`."""
-
-    def __init__(self, name: str, world: AppWorld) -> None:
-        self.name = name
-        self._world = world
-        self._mains: list[tuple[Callable[..., Coroutine[Any, Any, object]], tuple[Any, ...]]] = []
-        self.process = Process(name, world.loop.next_number())
-        self.far: list[FarHost] = []
-
-    def __repr__(self) -> str:
-        return f"<App {self.name} {self.process.life.name.lower()}>"
-
-    @property
-    def up(self) -> bool:
-        """Whether it has not crashed. It may be paused."""
-        return self.process.life is not Life.DEAD
-
-    def spawn(self, main: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> asyncio.Task[T]:
-        """Run the coroutine function `main(*args)` in this app, now and again after each crash and restart. What it
-        raises fails the world."""
-        if not callable(main):
-            raise BadArgumentsError(
-                f"spawn wants a coroutine function and its arguments, not {main!r}: a restart calls it again"
-            )
-        self._mains.append((main, args))
-        return self._spawn(main, args)
-
-    def client(self, *, timeout: float = DEFAULT_SESSION_TIMEOUT) -> AppClient:
-        """A client in this app; see `AppWorld.client`."""
-        return self._world.client(timeout=timeout, app=self)
-
-    def _spawn(self, main: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...]) -> asyncio.Task[T]:
-        task = self._world.loop.create_task(main(*args), context=self.process.context.copy())
-        task.add_done_callback(self._on_done, context=self._world.context)
-        return task
-
-    def _on_done(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            failure = WorldFailure(f"{task.get_name()} failed: {type(error).__name__}: {error}")
-            failure.__cause__ = error
-            self._world.fail(failure)
-
-    def begin_anew(self) -> None:
-        """For the world: a new process, with the same mains."""
-        self.process = Process(self.name, self._world.loop.next_number())
-        self.far = []
-        for main, args in self._mains:
-            self._spawn(main, args)
 
 
 Place: TypeAlias = "PeerId | str | App"
@@ -179,8 +118,8 @@ class AppWorld:
         self._limits = limits if limits is not None else _PATIENT
         self._time_limit = time_limit
         self._most_steps = most_steps
-        self._distances = Distances(seed)
-        self._links = NodeLinks(self.loop, seed, self._distances)
+        self.distances = Distances(seed)
+        self._links = NodeLinks(self.loop, seed, self.distances)
         self._storages = {me: MemoryStorage() for me in self.ensemble.members}
         self._nodes: dict[PeerId, _Node] = {}
         self._node_processes: set[Process | None] = set()
@@ -189,8 +128,7 @@ class AppWorld:
         self._notices = random_stream(seed, "notices")
         self._clients = 0
         self._own_ports: list[FarPort] = []  # the test's
-        self._always: list[tuple[str, Callable[[], object]]] = []
-        self._hopes: list[_Hope] = []
+        self._promises = Promises(self.loop, self.context, self.fail)
         self._failure: BaseException | None = None
         self._faults = AppFaults(self, faults)
         self._test = self.app(TEST)
@@ -203,6 +141,7 @@ class AppWorld:
     def run(self, test: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
         """Elect a leader, then run `test(*args, **options)` to its end, and end the world. What it raises is raised;
         WorldFailure for what the test promised and the world does not keep."""
+        __tracebackhide__ = True
         state = random.getstate()
         random.seed(self.seed)
         try:
@@ -241,44 +180,29 @@ class AppWorld:
             self._failure = error
 
     def _on_step(self, process: Process | None) -> None:
+        __tracebackhide__ = True
         loop = self.loop
         self.trace.mark(loop.now_ns, process.number if process is not None else 0)
         if process not in self._node_processes:
-            self._check_promises()
+            self._promises.check()
         if self._failure is not None:
             raise self._failure
         if loop.steps > self._most_steps:
-            raise SimulationError(f"{loop.steps} steps were not enough for this test; make it shorter, or set most_steps")
+            raise SimulationError(
+                f"{loop.steps} steps were not enough for this test; make it shorter, or allow more with most_steps"
+            )
 
     # --- promises
 
     def always(self, name: str, predicate: Callable[[], object]) -> None:
         """From now on `predicate()` must be true after each step of an app. It must be quick, and change nothing."""
-        self._always.append((name, predicate))
+        self._promises.always(name, predicate)
 
-    def eventually(
-        self, name: str, predicate: Callable[[], object], *, within: float
-    ) -> asyncio.Future[None]:
+    def eventually(self, name: str, predicate: Callable[[], object], *, within: float) -> asyncio.Future[None]:
         """`predicate()` must become true within so many virtual seconds. Awaiting it waits for that; it need not be
         awaited."""
         self.loop.check_here()
-        hope = _Hope(name, predicate, self.loop.create_future())
-        self._hopes.append(hope)
-        self.loop.call_later(within, self._on_deadline, hope, within, context=self.context)
-        return hope.done
-
-    def _on_deadline(self, hope: _Hope, within: float) -> None:
-        if hope in self._hopes:
-            self.fail(WorldFailure(f"eventually {hope.name!r}: not within {within} s"))
-
-    def _check_promises(self) -> None:
-        for name, predicate in self._always:
-            if not predicate():
-                self.fail(WorldFailure(f"always {name!r}: not at {self.now:.6f} s"))
-        for hope in [hope for hope in self._hopes if hope.predicate()]:
-            self._hopes.remove(hope)
-            if not hope.done.done():
-                hope.done.set_result(None)
+        return self._promises.eventually(name, predicate, within=within)
 
     # --- time, chance and notes
 
@@ -363,8 +287,8 @@ class AppWorld:
         there, here = node.process, app.process
         far = known[there] = FarHost(
             node.host,
-            to_node=Channel(self.loop, there.context, self._distances.between(here.name, there.name)),
-            to_app=Channel(self.loop, here.context, self._distances.between(there.name, here.name)),
+            to_node=Channel(self.loop, there.context, self.distances.between_apps(here.name, there.name)),
+            to_app=Channel(self.loop, here.context, self.distances.between_apps(there.name, here.name)),
             reachable=lambda: there.life is not Life.DEAD and frozenset((here.name, there.name)) not in self._cuts,
         )
         app.far.append(far)
@@ -373,7 +297,7 @@ class AppWorld:
     def fenced_resource(self, name: str = "resource", value: Any = 0) -> FencedResource:
         """Something for a lock to protect, outside of all apps and nodes: it remembers the highest token it has seen,
         and refuses lower ones."""
-        return FencedResource(name, value, loop=self.loop, distances=self._distances, say=self.say)
+        return FencedResource(name, value, loop=self.loop, distances=self.distances, say=self.say)
 
     # --- nodes
 

@@ -19,18 +19,39 @@ _NEAREST, _FURTHEST = 0.0001, 0.02
 """Between two places a message takes so many seconds at least: each pair draws a number between these, as likely in
 each decade; and each message takes up to twice that."""
 
+_LATE, _LATEST = 0.05, 10.0
+"""What is late takes so many seconds more, drawn in the same way."""
+
 
 class Distances:
-    """How long messages take between two places, by the seed. The names of places are those of nodes and apps."""
+    """How long messages take between two places, by the seed. The names of places are those of nodes and apps.
+
+    Of the messages that apps send or get, the share `late_share` is late; `late` counts them.
+    """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
+        self.late_share = 0.0
+        self.late = 0
 
     def between(self, sender: str, to: str) -> Callable[[], float]:
         """Gives the seconds that the next message from `sender` to `to` takes."""
         draw = random_stream(self._seed, f"way/{sender}>{to}").random
         least = _NEAREST * (_FURTHEST / _NEAREST) ** draw()
         return lambda: least * (1 + draw())
+
+    def between_apps(self, sender: str, to: str) -> Callable[[], float]:
+        """The same, and a message may be late."""
+        seconds = self.between(sender, to)
+        draw = random_stream(self._seed, f"late/{sender}>{to}").random
+
+        def with_delays() -> float:
+            if draw() >= self.late_share:
+                return seconds()
+            self.late += 1
+            return seconds() + float(_LATE * (_LATEST / _LATE) ** draw())
+
+        return with_delays
 
 
 class Channel:

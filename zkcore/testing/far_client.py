@@ -1,8 +1,8 @@
 """A client in an AppWorld: the Port of embedded clients, at a distance from its nodes.
 
-`EmbeddedPort` keeps a session alive over hosts that are objects in its own process. Here each of them is a FarHost: what
-the Port asks of it travels to the real Host, and what that tells travels back, in channels that take their time and on
-a connection that can break. A read is no look into a tree that happens to be near, but a request like any.
+`EmbeddedPort` keeps a session alive over hosts that are objects in its own process. Here each of them is a FarHost:
+what the Port asks of it travels to the real Host, and what that tells travels back, in channels that take their time
+and on a connection that can break. A read is no look into a tree that happens to be near, but a request like any.
 
 This module knows the inside of EmbeddedPort, since a test must run what is used in earnest.
 """
@@ -219,8 +219,9 @@ class FarPort(EmbeddedPort):
         timeout: float | None = None,
         read: ReadLevel = Read.SESSION,
     ) -> T:
-        """See `zkcore.client.port.Port.request`. No read is answered at once. Raises ForeignLoopError and LoopClosedError
-        where it is not the world's own loop that runs the caller."""
+        """See `zkcore.client.port.Port.request`. No read is answered at once.
+
+        Raises ForeignLoopError and LoopClosedError where it is not the world's own loop that runs the caller."""
         cast(VirtualLoop, self._loop).check_here()
         host = self._serving
         if host is None or op.writes:

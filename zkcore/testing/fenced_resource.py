@@ -14,7 +14,8 @@ from attrs import frozen
 
 from zkcore.errors import ZkcoreError
 from zkcore.testing.channels import Channel, Distances
-from zkcore.testing.virtual_loop import Process, VirtualLoop, home
+from zkcore.testing.processes import Process, home
+from zkcore.testing.virtual_loop import VirtualLoop
 from zkcore.zxid import Zxid, format_zxid
 
 __all__ = ["FencedResource", "StaleTokenError", "Written"]
@@ -127,7 +128,7 @@ class FencedResource:
             assert process is not None  # all that runs in a world has a home
             ways = [(process.name, self._here), (self._here.name, process)]
             there, back = (
-                Channel(self._loop, to.context, self._distances.between(sender, to.name)) for sender, to in ways
+                Channel(self._loop, to.context, self._distances.between_apps(sender, to.name)) for sender, to in ways
             )
             found = self._channels[process] = there, back
         return found

@@ -12,8 +12,9 @@ from __future__ import annotations
 from attrs import Factory, define
 
 from zkcore.testing.channels import Channel, Distances
+from zkcore.testing.processes import Process
 from zkcore.testing.trace import random_stream
-from zkcore.testing.virtual_loop import Process, VirtualLoop
+from zkcore.testing.virtual_loop import VirtualLoop
 from zkcore.transport.transport import Inbox
 from zkcore.zab.messages import Message, PeerId
 

@@ -37,8 +37,8 @@ def run_seeds(
     make_world: Callable[[int], AppWorld] = AppWorld,
     again: str = "run_seeds(test, [{seed}])",
 ) -> Seeds:
-    """Run the coroutine function `test(world)` in the world of each of `seeds`, up to the first that fails. `make_world`
-    makes the world of a seed.
+    """Run the coroutine function `test(world)` in the world of each of `seeds`, up to the first that fails.
+    `make_world` makes the world of a seed.
 
     What a test raises is raised, with notes: the seed, `again` (how to have it again, with the seed in the place of
     `{seed}`), and what happened last.
@@ -60,5 +60,6 @@ def run_seeds(
 
 
 def _story(world: AppWorld, again: str) -> str:
-    lines = [f"zkcore: seed {world.seed}, at {world.now:.6f} virtual seconds", f"again:  {again}", "what happened last:"]
+    failed = f"zkcore: seed {world.seed} failed at {world.now:.6f} virtual seconds"
+    lines = [failed, f"again:  {again}", "what happened last:"]
     return "\n".join([*lines, *(world.lines or ["  (nothing)"])])

@@ -26,29 +26,35 @@ import sys
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextvars import Context, ContextVar, copy_context
-from enum import Enum, auto
+from contextvars import Context
 from heapq import heapify, heappop, heappush
 from random import Random
 from typing import Any, NoReturn, TypeVar
 from weakref import WeakSet
 
-from zkcore.errors import ZkcoreError
+from zkcore.testing.boundary import (
+    Boundary,
+    BoundaryError,
+    DeadlockError,
+    ForeignLoopError,
+    LivelockError,
+    LoopClosedError,
+    refuse,
+)
+from zkcore.testing.processes import (
+    Handle,
+    Life,
+    Process,
+    Timer,
+    VirtualFuture,
+    VirtualTask,
+    end_silently,
+    tasks_of,
+    where_tasks_wait,
+)
 from zkcore.testing.trace import NANOSECONDS, random_stream
 
-__all__ = [
-    "BoundaryError",
-    "DeadlockError",
-    "ForeignLoopError",
-    "Life",
-    "LivelockError",
-    "LoopClosedError",
-    "Process",
-    "SimulationError",
-    "VirtualLoop",
-    "home",
-    "where_tasks_wait",
-]
+__all__ = ["VirtualLoop"]
 
 _log = logging.getLogger("zkcore.testing")
 
@@ -66,122 +72,7 @@ _EXECUTOR_SECONDS = 0.01
 """What is given to an executor runs at some moment within this."""
 
 
-class SimulationError(ZkcoreError):
-    """Something the virtual loop cannot do, or the code under test will never do."""
-
-
-class BoundaryError(SimulationError):
-    """Something outside of the virtual loop was asked for: a socket, a thread, a process, a signal."""
-
-
-class DeadlockError(SimulationError):
-    """Nothing is ready and no timer is set: the tasks wait for something that cannot come."""
-
-
-class LivelockError(SimulationError):
-    """Steps follow each other and time stands still: a task never sleeps, or two wake each other for ever."""
-
-
-class ForeignLoopError(SimulationError, RuntimeError):
-    """What lives on a virtual loop was used from another event loop, or from none."""
-
-
-class LoopClosedError(SimulationError, RuntimeError):
-    """What lived on a virtual loop was used after its test had ended."""
-
-
-class Life(Enum):
-    """How a process is."""
-
-    RUNNING = auto()
-    PAUSED = auto()
-    DEAD = auto()
-
-
-class Process:
-    """What is paused or crashes as one. `context` is that in which its callbacks run, `number` is for traces."""
-
-    def __init__(self, name: str, number: int) -> None:
-        self.name = name
-        self.number = number
-        self.life = Life.RUNNING
-        self.parked: deque[_Handle | _Timer] = deque()
-        self.context = copy_context()
-        self.context.run(_HOME.set, self)
-
-    def __repr__(self) -> str:
-        return f"<Process {self.name} {self.life.name.lower()}>"
-
-
-_HOME: ContextVar[Process | None] = ContextVar("zkcore_process", default=None)
-
-
-def home() -> Process | None:
-    """The process that the running code belongs to."""
-    return _HOME.get()
-
-
-class _Handle(asyncio.Handle):
-    """A callback that is ready. `plain` ones keep their order among themselves."""
-
-    __slots__ = ("home", "plain")
-
-    def __init__(
-        self,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        loop: asyncio.AbstractEventLoop,
-        context: Context | None,
-    ) -> None:
-        super().__init__(callback, args, loop, context)
-        self.plain = context is None
-        self.home: Process | None = self._context.get(_HOME)  # type: ignore[attr-defined]
-
-
-class _Timer(asyncio.TimerHandle):
-    __slots__ = ("home", "plain")
-
-    def __init__(
-        self,
-        when: float,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        loop: asyncio.AbstractEventLoop,
-        context: Context | None,
-    ) -> None:
-        super().__init__(when, callback, args, loop, context)
-        self.plain = False
-        self.home: Process | None = self._context.get(_HOME)  # type: ignore[attr-defined]
-
-
-class VirtualFuture(asyncio.Future[T]):
-    """A future whose hash is its number: a set of them has the same order in every run."""
-
-    def __init__(self, *, loop: VirtualLoop) -> None:
-        self._number = loop.next_number()
-        super().__init__(loop=loop)
-
-    def __hash__(self) -> int:
-        return self._number
-
-
-class VirtualTask(asyncio.Task[T]):
-    """A task with such a hash, and the process that it belongs to."""
-
-    def __init__(
-        self, coro: Coroutine[Any, Any, T], *, loop: VirtualLoop, name: str | None, context: Context | None
-    ) -> None:
-        self._number = loop.next_number()
-        self.home = (context if context is not None else copy_context()).get(_HOME)
-        if name is None:
-            name = f"{self.home.name if self.home is not None else 'task'}/{self._number}"
-        super().__init__(coro, loop=loop, name=name, context=context)
-
-    def __hash__(self) -> int:
-        return self._number
-
-
-class VirtualLoop(asyncio.AbstractEventLoop):
+class VirtualLoop(Boundary):
     """See the module. Use it as any loop, `run_until_complete(main())` and `close()`; or let `AppWorld` do it.
 
     `on_step(home)` is called after each callback, with the process that it belonged to. What it raises ends the run.
@@ -197,8 +88,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._order: Random = random_stream(seed, "order")
         self._deviation = self._order.choice(_DEVIATIONS)
         self._executor_delays = random_stream(seed, "executor")
-        self._ready: deque[_Handle | _Timer] = deque()
-        self._timers: list[tuple[int, int, _Timer]] = []
+        self._ready: deque[Handle | Timer] = deque()
+        self._timers: list[tuple[int, int, Timer]] = []
         self._cancelled_timers = 0
         self._sequence = 0
         self._numbers = 0
@@ -230,7 +121,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Handle:
         if self._closed:
             self._raise_closed()
-        handle = _Handle(callback, args, self, context)
+        handle = Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
@@ -238,7 +129,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         if threading.get_ident() != self._thread:
-            self._refuse("call_soon_threadsafe() from another thread")
+            refuse("call_soon_threadsafe() from another thread")
         return self.call_soon(callback, *args, context=context)
 
     def call_later(  # type: ignore[override]
@@ -257,8 +148,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.TimerHandle:
         if self._closed:
             self._raise_closed()
-        timer = _Timer(when_ns / NANOSECONDS, callback, args, self, context)
-        timer._scheduled = True  # type: ignore[attr-defined]  # so that the loop hears of it when it is cancelled
+        timer = Timer(when_ns / NANOSECONDS, callback, args, self, context)
         self._sequence += 1
         heappush(self._timers, (when_ns, self._sequence, timer))
         return timer
@@ -273,9 +163,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     # --- futures and tasks
 
     def create_future(self) -> asyncio.Future[Any]:
-        return VirtualFuture(loop=self)
+        return VirtualFuture(self.next_number(), loop=self)
 
-    def create_task(  # type: ignore[override]
+    def create_task(
         self,
         coro: Coroutine[Any, Any, T] | Generator[Any, None, T],
         *,
@@ -288,12 +178,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._raise_closed()
         if self._task_factory is not None:
             return self._task_factory(self, coro, context=context)  # type: ignore[return-value]
-        return VirtualTask(coro, loop=self, name=name, context=context)  # type: ignore[arg-type]
+        number = self.next_number()
+        return VirtualTask(coro, number=number, loop=self, name=name, context=context)  # type: ignore[arg-type]
 
-    def set_task_factory(self, factory: Callable[..., asyncio.Future[Any]] | None) -> None:  # type: ignore[override]
+    def set_task_factory(self, factory: Callable[..., asyncio.Future[Any]] | None) -> None:
         self._task_factory = factory
 
-    def get_task_factory(self) -> Callable[..., asyncio.Future[Any]] | None:  # type: ignore[override]
+    def get_task_factory(self) -> Callable[..., asyncio.Future[Any]] | None:
         return self._task_factory
 
     def run_in_executor(  # type: ignore[override]
@@ -315,13 +206,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.call_later(self._executor_delays.random() * _EXECUTOR_SECONDS, call)
         return future
 
-    def set_default_executor(self, executor: object) -> None:
-        self._refuse("set_default_executor()")
-
     # --- running
 
     def run_until_complete(self, future: Any) -> Any:
         """The result of `future`, or what it raises; DeadlockError and LivelockError where it cannot end."""
+        __tracebackhide__ = True
         main = asyncio.ensure_future(future, loop=self)
         main.add_done_callback(self._on_main_done)
         try:
@@ -337,6 +226,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def run_forever(self) -> None:
         """Until `stop`."""
+        __tracebackhide__ = True
         if self._closed:
             self._raise_closed()
         if asyncio._get_running_loop() is not None:
@@ -361,31 +251,37 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 gc.enable()
 
     def _step(self) -> None:
-        ready = self._ready
-        if not ready:
+        __tracebackhide__ = True
+        if not self._ready:
             self._jump()
+        if self._steps_at_once >= MOST_STEPS_AT_ONCE:
+            raise LivelockError(
+                f"{MOST_STEPS_AT_ONCE} steps at {self.time():.3f} s, and the time stands still; a task that never "
+                f"sleeps, or two that wake each other? Next is {self._ready[0]!r}.\n{where_tasks_wait(self)}"
+            )
         handle = self._pick()
-        if handle._cancelled:  # type: ignore[union-attr]
-            return
         home = handle.home
+        if handle._cancelled:
+            return
         if home is not None and home.life is not Life.RUNNING:
             if home.life is Life.PAUSED:
                 home.parked.append(handle)
             return
         self.steps += 1
         self._steps_at_once += 1
-        if self._steps_at_once > MOST_STEPS_AT_ONCE:
-            raise LivelockError(
-                f"{MOST_STEPS_AT_ONCE} steps at {self.time():.3f} s and the time stands still; a loop that never sleeps? "
-                f"The last step was {handle!r}.\n{where_tasks_wait(self)}"
-            )
         if self.steps % _STEPS_BETWEEN_COLLECTIONS == 0:
             gc.collect()
-        handle._run()
+        assert handle._callback is not None
+        try:
+            handle._context.run(handle._callback, *handle._args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self.call_exception_handler({"message": f"{handle!r} failed", "exception": error})
         if self.on_step is not None:
             self.on_step(home)
 
-    def _pick(self) -> _Handle | _Timer:
+    def _pick(self) -> Handle | Timer:
         ready = self._ready
         if len(ready) == 1 or not self._deviation:
             return ready.popleft()
@@ -402,7 +298,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def _jump(self) -> None:
         """Nothing is ready: to the next timer, and all that are due with it."""
         timers = self._timers
-        while timers and timers[0][2].cancelled():
+        while timers and timers[0][2]._cancelled:
             heappop(timers)
             self._cancelled_timers = max(self._cancelled_timers - 1, 0)
         if not timers:
@@ -416,8 +312,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._steps_at_once = 0
         while timers and timers[0][0] <= due:
             timer = heappop(timers)[2]
-            timer._scheduled = False  # type: ignore[attr-defined]
-            if not timer.cancelled():
+            timer._scheduled = False
+            if not timer._cancelled:
                 self._ready.append(timer)
 
     def check_here(self) -> None:
@@ -448,8 +344,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._closed = True
         self._ready.clear()
         self._timers.clear()
-        for task in _tasks_of(self):
-            _end_silently(task)
+        for task in tasks_of(self):
+            end_silently(task)
         self._remains.clear()
 
     # --- processes
@@ -470,7 +366,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Nothing of it runs ever again. Its coroutines are kept, so that their garbage does not speak."""
         process.life = Life.DEAD
         process.parked.clear()
-        self._remains += [task for task in _tasks_of(self) if task.home is process]
+        self._remains += [task for task in tasks_of(self) if task.home is process]
 
     # --- errors
 
@@ -485,9 +381,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         self.call_exception_handler(context)
 
-    def set_exception_handler(self, handler: object) -> None:
-        self._refuse("set_exception_handler()")
-
     def get_exception_handler(self) -> None:
         return None
 
@@ -496,7 +389,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def set_debug(self, enabled: bool) -> None:
         if enabled:
-            self._refuse("asyncio's debug mode")
+            refuse("asyncio's debug mode")
 
     # --- generators and executors at the end
 
@@ -518,58 +411,3 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         raise LoopClosedError(
             "this virtual loop is closed: its test is over; make what you need, clients too, anew in each test"
         )
-
-    def _refuse(self, what: str) -> NoReturn:
-        raise BoundaryError(
-            f"{what}: there is no such thing on virtual time. Put an object of your own in its place in the test, or "
-            "test this part on a real event loop"
-        )
-
-
-def _refusal(name: str) -> Callable[..., NoReturn]:
-    def refuse(self: VirtualLoop, *args: object, **options: object) -> NoReturn:
-        self._refuse(f"{name}()")
-
-    refuse.__name__ = name
-    return refuse
-
-
-for _name in (
-    "add_reader remove_reader add_writer remove_writer sock_recv sock_recv_into sock_recvfrom sock_recvfrom_into "
-    "sock_sendall sock_sendto sock_connect sock_accept sock_sendfile create_connection create_server sendfile start_tls "
-    "create_unix_connection create_unix_server connect_accepted_socket create_datagram_endpoint connect_read_pipe "
-    "connect_write_pipe subprocess_shell subprocess_exec add_signal_handler remove_signal_handler getaddrinfo "
-    "getnameinfo"
-).split():
-    setattr(VirtualLoop, _name, _refusal(_name))
-
-
-def _tasks_of(loop: VirtualLoop) -> list[VirtualTask[Any]]:
-    """Those that have not ended, in the order in which they began."""
-    tasks = [task for task in asyncio.all_tasks(loop) if isinstance(task, VirtualTask)]
-    return sorted(tasks, key=hash)
-
-
-def _end_silently(task: VirtualTask[Any]) -> None:
-    task._log_destroy_pending = False  # type: ignore[attr-defined]
-    coroutine = task.get_coro()
-    for _ in range(100):  # as often as it waits for something in a `finally`
-        try:
-            coroutine.close()  # type: ignore[union-attr]
-        except BaseException:
-            continue
-        return
-
-
-def where_tasks_wait(loop: VirtualLoop) -> str:
-    """A line for each task that has not ended: where it waits, the outermost place first."""
-    lines = []
-    for task in _tasks_of(loop):
-        places: list[str] = []
-        coroutine: Any = task.get_coro()
-        while coroutine is not None and (frame := getattr(coroutine, "cr_frame", None)) is not None:
-            file = frame.f_code.co_filename.replace("\\", "/").rpartition("/")[2]
-            places.append(f"{file}:{frame.f_lineno} {frame.f_code.co_name}")
-            coroutine = coroutine.cr_await
-        lines.append(f"  {task.get_name()}: {' > '.join(places) or 'nowhere'}")
-    return "\n".join(lines) or "  (no task at all)"
