@@ -110,6 +110,7 @@ class AppWorld:
                 raise ConfigurationError(f"a world of {number!r} {what}; give a number, at least {least}")
         self.seed = seed
         self.loop = VirtualLoop(seed, on_step=self._on_step)
+        self.loop.on_error = self._on_error
         self.context = copy_context()
         self.ensemble = EnsembleConfig(range(1, nodes + 1), observers=range(nodes + 1, nodes + observers + 1))
         self.trace = Trace()
@@ -178,6 +179,15 @@ class AppWorld:
         """End the world with `error` after the present step, unless something has failed before."""
         if self._failure is None:
             self._failure = error
+
+    def _on_error(self, context: dict[str, Any]) -> None:
+        """A callback that fails is a failure; that of a task which nobody asks is told, since somebody still may."""
+        message, error = context.get("message"), context.get("exception")
+        self.say(f"{message}: {type(error).__name__}: {error}")
+        if "handle" in context:
+            failure = WorldFailure(str(message))
+            failure.__cause__ = error
+            self.fail(failure)
 
     def _on_step(self, process: Process | None) -> None:
         __tracebackhide__ = True
@@ -337,6 +347,7 @@ class AppWorld:
 
     def kill(self, node: PeerId) -> None:
         """A node crashes; what it had saved outlives it."""
+        self.loop.check_here()
         killed = self._node(node)
         self.say(f"node {node} crashes")
         del self._nodes[node]
@@ -346,6 +357,7 @@ class AppWorld:
 
     def crash(self, app: str | App) -> None:
         """An app crashes: nothing of it runs any more, no `finally`. Its sessions are left to expire."""
+        self.loop.check_here()
         crashed = self._app(app)
         self.say(f"{crashed.name} crashes")
         self.loop.crash(crashed.process)
@@ -355,6 +367,7 @@ class AppWorld:
 
     def restart(self, who: Place) -> None:
         """Start a node that is down on what it had saved, or an app that crashed with what was spawned in it."""
+        self.loop.check_here()
         if isinstance(who, int):
             if who not in self._storages or who in self._nodes:
                 raise BadArgumentsError(f"node {who!r} is not one of {self.ensemble.members} that is down")
@@ -367,12 +380,14 @@ class AppWorld:
 
     def pause(self, who: Place) -> None:
         """Nothing of a node or an app runs until `resume`, and time goes on, as with SIGSTOP."""
+        self.loop.check_here()
         process = self._process(who)
         self.say(f"{process.name} is paused")
         self.loop.pause(process)
 
     def resume(self, who: Place) -> None:
         """A paused node or app goes on, with all that has gathered."""
+        self.loop.check_here()
         process = self._process(who)
         self.say(f"{process.name} goes on")
         self.loop.resume(process)
@@ -380,6 +395,7 @@ class AppWorld:
     def partition(self, *sides: Place | Iterable[Place]) -> None:
         """Nothing passes between the sides until `heal`. A side is a node, an app, or several; one side alone is cut
         off from everybody else. Those not named are not affected."""
+        self.loop.check_here()
         groups = [
             [self._name(who) for who in ((side,) if isinstance(side, int | str | App) else side)] for side in sides
         ]
@@ -394,6 +410,7 @@ class AppWorld:
 
     def heal(self) -> None:
         """Everybody can talk to everybody again."""
+        self.loop.check_here()
         if self._cuts:
             self.say("the partitions end")
         for pair in sorted(map(sorted, self._cuts)):
@@ -404,12 +421,14 @@ class AppWorld:
 
     def reset(self, one: PeerId, two: PeerId) -> None:
         """The link between two nodes breaks, and is made anew."""
+        self.loop.check_here()
         self.say(f"the link of nodes {one} and {two} breaks")
         self._links.reset(one, two)
 
     def expire(self, who: AppClient | int) -> None:
         """The ensemble ends a session, as if its client had been silent for the whole timeout: a client, or the id of
         its session. Raises BadArgumentsError where nobody leads."""
+        self.loop.check_here()
         session = who if isinstance(who, int) else who.session_id
         leader = self.leader
         leading = self._nodes[leader].host.replica._leading if leader is not None else None
@@ -422,6 +441,7 @@ class AppWorld:
 
     def calm(self) -> None:
         """No more faults from the seed; and whatever is cut, paused or down works again."""
+        self.loop.check_here()
         self._faults.end()
         self.heal()
         for me in self.ensemble.members:

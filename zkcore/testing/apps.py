@@ -48,6 +48,8 @@ class App:
             raise BadArgumentsError(
                 f"spawn wants a coroutine function and its arguments, not {main!r}: a restart calls it again"
             )
+        if not self.up:
+            raise BadArgumentsError(f"{self.name} has crashed; restart it first, with what was spawned before")
         self._mains.append((main, args))
         return self._spawn(main, args)
 

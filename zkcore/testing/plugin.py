@@ -118,7 +118,7 @@ def _in_worlds(test: Callable[..., Coroutine[Any, Any, object]]) -> Callable[...
 
     @functools.wraps(test)
     def run(*args: Any, zk_world: _Worlds, **options: Any) -> None:
-        from zkcore.testing.seeds import run_seeds
+        from zkcore.testing.seeds import Seeds, run_seeds
 
         __tracebackhide__ = True
 
@@ -127,7 +127,9 @@ def _in_worlds(test: Callable[..., Coroutine[Any, Any, object]]) -> Callable[...
                 options["zk_seed"] = world.seed
             await test(*args, zk_world=world, **options)
 
-        _total.append(run_seeds(story, zk_world.seeds, make_world=zk_world.make, again=zk_world.again))
+        total = Seeds()
+        _total.append(total)
+        run_seeds(story, zk_world.seeds, make_world=zk_world.make, again=zk_world.again, done=total)
 
     return run
 

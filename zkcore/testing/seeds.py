@@ -36,15 +36,16 @@ def run_seeds(
     *,
     make_world: Callable[[int], AppWorld] = AppWorld,
     again: str = "run_seeds(test, [{seed}])",
+    done: Seeds | None = None,
 ) -> Seeds:
     """Run the coroutine function `test(world)` in the world of each of `seeds`, up to the first that fails.
-    `make_world` makes the world of a seed.
+    `make_world` makes the world of a seed. Returns what they came to, added to `done`.
 
     What a test raises is raised, with notes: the seed, `again` (how to have it again, with the seed in the place of
     `{seed}`), and what happened last.
     """
     __tracebackhide__ = True
-    done = Seeds()
+    done = done if done is not None else Seeds()
     for seed in seeds:
         world = make_world(seed)
         try:

@@ -83,8 +83,9 @@ class VirtualLoop(Boundary):
         self.now_ns = 0
         self.steps = 0
         self.on_step = on_step
-        self.on_error: Callable[[str, BaseException | None], None] | None = None
-        """Gets what asyncio would log: errors of callbacks, and of tasks that nobody asks."""
+        self.on_error: Callable[[dict[str, Any]], None] | None = None
+        """Gets what asyncio gives to exception handlers: errors of callbacks (`handle` says which), and of tasks that
+        nobody asks."""
         self._order: Random = random_stream(seed, "order")
         self._deviation = self._order.choice(_DEVIATIONS)
         self._executor_delays = random_stream(seed, "executor")
@@ -277,7 +278,7 @@ class VirtualLoop(Boundary):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            self.call_exception_handler({"message": f"{handle!r} failed", "exception": error})
+            self.call_exception_handler({"message": f"{handle!r} failed", "exception": error, "handle": handle})
         if self.on_step is not None:
             self.on_step(home)
 
@@ -342,9 +343,10 @@ class VirtualLoop(Boundary):
         if self.is_running():
             raise RuntimeError("a running loop cannot be closed")
         self._closed = True
+        tasks = tasks_of(self)  # what is ready, or timed, may be all that keeps them
         self._ready.clear()
         self._timers.clear()
-        for task in tasks_of(self):
+        for task in tasks:
             end_silently(task)
         self._remains.clear()
 
@@ -373,10 +375,9 @@ class VirtualLoop(Boundary):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if self._closed:
             return
-        message, error = str(context.get("message")), context.get("exception")
-        _log.error("virtual loop: %s", message, exc_info=error)
+        _log.error("on virtual time: %s", context.get("message"), exc_info=context.get("exception"))
         if self.on_error is not None:
-            self.on_error(message, error)
+            self.on_error(context)
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         self.call_exception_handler(context)
