@@ -194,7 +194,8 @@ class AppWorld:
         loop = self.loop
         self.trace.mark(loop.now_ns, process.number if process is not None else 0)
         if process not in self._node_processes:
-            self._promises.check()
+            self._promises.check_always()
+        self._promises.check_hopes()
         if self._failure is not None:
             raise self._failure
         if loop.steps > self._most_steps:

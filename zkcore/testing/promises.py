@@ -52,14 +52,18 @@ class Promises:
         return hope.done
 
     def _on_deadline(self, hope: _Hope, within: float) -> None:
+        self.check_hopes()
         if hope in self._hopes:
             self._fail(WorldFailure(f"eventually {hope.name!r}: not within {within} s"))
 
-    def check(self) -> None:
-        """Something may have changed."""
+    def check_always(self) -> None:
+        """Something of the apps may have changed."""
         for name, predicate in self._always:
             if not predicate():
                 self._fail(WorldFailure(f"always {name!r}: no longer at {self._loop.time():.6f} s"))
+
+    def check_hopes(self) -> None:
+        """Something may have changed anywhere."""
         if self._hopes:
             for hope in [hope for hope in self._hopes if hope.predicate()]:
                 self._hopes.remove(hope)
