@@ -267,7 +267,7 @@ def test_a_task_that_fails_fails_the_world() -> None:
         world.app("one").spawn(broken)
         await world.sleep(100)
 
-    with pytest.raises(WorldFailure, match="one/.* failed: KeyError: 'nobody thought of this'") as caught:
+    with pytest.raises(WorldFailure, match=r"one/.* failed: KeyError: 'nobody thought of this'") as caught:
         play(story)
     assert isinstance(caught.value.__cause__, KeyError)
 
@@ -289,7 +289,7 @@ def test_what_always_holds_is_looked_at_after_each_step() -> None:
         world.app("one").spawn(for_a_moment)
         await world.sleep(5)
 
-    with pytest.raises(WorldFailure, match="always 'there are no values': no longer at 1.0"):
+    with pytest.raises(WorldFailure, match=r"always 'there are no values': no longer at 1\.0"):
         play(story)
 
 

@@ -1,4 +1,4 @@
-"""The event loop on virtual time: asyncio as one knows it, time that costs nothing, and an order that the seed decides."""
+"""The event loop on virtual time: asyncio as one knows it, time that costs nothing, an order that the seed decides."""
 
 from __future__ import annotations
 
@@ -101,11 +101,14 @@ def test_task_groups_cancel_the_others() -> None:
             await asyncio.sleep(1)
             raise ValueError("one is enough")
 
-        with pytest.raises(ExceptionGroup) as caught:
+        async def together() -> None:
             async with asyncio.TaskGroup() as group:
                 for name in "abc":
                     group.create_task(sleeper(name))
                 group.create_task(failing())
+
+        with pytest.raises(ExceptionGroup) as caught:
+            await together()
         assert caught.group_contains(ValueError)
         return sorted(ended)
 
@@ -226,11 +229,12 @@ def test_plain_callbacks_keep_their_order() -> None:
 
     async def main() -> list[int]:
         seen: list[int] = []
+        tasks: list[asyncio.Task[None]] = []
         loop = asyncio.get_running_loop()
         for number in range(20):
             loop.call_soon(seen.append, number)
-            _ = asyncio.create_task(asyncio.sleep(0))
-        await asyncio.sleep(1)
+            tasks.append(asyncio.create_task(asyncio.sleep(0)))
+        await asyncio.gather(*tasks)
         return seen
 
     for seed in range(20):
