@@ -30,8 +30,9 @@ $(STAMP): pyproject.toml
 	$(RUN) -m pip install --quiet --editable '.[test]'
 	@touch $(STAMP)
 
+# As many workers as there are cores; the tests of one file run in one worker, one after the other.
 test: venv
-	$(RUN) -m pytest -q
+	$(RUN) -m pytest -q -n auto --dist loadfile
 
 demo: venv
 	$(RUN) examples/demo.py

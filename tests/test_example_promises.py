@@ -32,14 +32,14 @@ def host() -> Any:
 def begin(host: Any) -> tuple[int, int]:
     """An established leader, and a session there that wrote once."""
     leader: int = host.leader()
-    session: int = host.replicas[leader].open(10_000, host.now)
+    session: int = host.replicas[leader].open(10_000, host.now, password=bytes(16))
     host.answer(session, 0)
     host.ask(leader, session, Create("/word", b"one"))
     return leader, session
 
 
-def words(host: Any, session: int) -> list[bytes]:
-    return [replica.read(session, GetData("/word")).data for replica in host.replicas.values()]
+def words(host: Any) -> list[bytes]:
+    return [replica.tree.read(GetData("/word")).data for replica in host.replicas.values()]
 
 
 def test_what_is_said_between_a_break_and_its_report_is_not_sent(host: Any) -> None:
@@ -97,7 +97,7 @@ def test_a_replica_cut_off_alone_catches_up_once_healed(host: Any) -> None:
 
     host.link(leader, behind)
     host.link(other, behind)
-    host.run_until(lambda: words(host, session) == [b"two"] * 3)
+    host.run_until(lambda: words(host) == [b"two"] * 3)
 
 
 def test_a_leader_cut_off_from_one_follower_goes_on_with_the_other(host: Any) -> None:
@@ -110,7 +110,7 @@ def test_a_leader_cut_off_from_one_follower_goes_on_with_the_other(host: Any) ->
     assert host.leader() == leader
 
     host.link(leader, cut_off)
-    host.run_until(lambda: words(host, session) == [b"49"] * 3)
+    host.run_until(lambda: words(host) == [b"49"] * 3)
 
 
 def test_a_write_cut_off_with_its_leader_is_never_applied(host: Any) -> None:
@@ -125,24 +125,23 @@ def test_a_write_cut_off_with_its_leader_is_never_applied(host: Any) -> None:
     for other in others:
         host.link(leader, other)
     host.run_until(lambda: host.replicas[leader].leader == new)
-    assert words(host, session) == [b"one"] * 3
+    assert words(host) == [b"one"] * 3
 
 
 @pytest.mark.parametrize("pause", [1, 7, 30, 150, 250])
 def test_links_that_come_and_go_lose_nothing_that_was_answered(host: Any, pause: int) -> None:
     """Every link in turn breaks and comes back, `pause` ticks later; whoever leads then takes a session and a write."""
     begin(host)
-    session = 0
     for number, (a, b) in enumerate([(1, 2), (2, 3), (1, 3)] * 2):
         for change in (host.cut, host.link):
             change(a, b)
             for _ in range(pause):
                 host.step()
         leader = host.leader()
-        session = host.replicas[leader].open(10_000, host.now)
+        session = host.replicas[leader].open(10_000, host.now, password=bytes(16))
         host.answer(session, 0)
         host.ask(leader, session, SetData("/word", b"%d" % number, version=number))
-    host.run_until(lambda: words(host, session) == [b"5"] * 3)
+    host.run_until(lambda: words(host) == [b"5"] * 3)
 
 
 # --- the demo

@@ -14,6 +14,18 @@ import zkcore.sync
 from zkcore import errors
 
 EXPORTED = [
+    "Timeouts",
+    "LiveSession",
+    "Guard",
+    "ACL",
+    "Id",
+    "Access",
+    "DigestScheme",
+    "Permission",
+    "digest_id",
+    "scrypt_id",
+    "Rules",
+    "NodeACL",
     "BadArgumentsError",
     "BadVersionError",
     "QuotaExceededError",
@@ -83,6 +95,18 @@ EXPORTED = [
 ]
 
 EXPORTED_BLOCKING = [
+    "Timeouts",
+    "LiveSession",
+    "Guard",
+    "ACL",
+    "Id",
+    "Access",
+    "DigestScheme",
+    "Permission",
+    "digest_id",
+    "scrypt_id",
+    "Rules",
+    "NodeACL",
     "BadArgumentsError",
     "BadVersionError",
     "QuotaExceededError",

@@ -63,15 +63,20 @@ from zkcore.errors import (
     VersionMismatchError,
     ZkcoreError,
 )
-from zkcore.jute.records import Stat
+from zkcore.jute.records import ACL, Id, Stat
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
+from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.replica import Replica
+from zkcore.replica.rules import Rules
 from zkcore.storage.storage import MemoryStorage, Storage
 from zkcore.transport.transport import Inbox, LocalNetwork, Transport
+from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
-from zkcore.tree.requests import NodeData
+from zkcore.tree.prepare import Guard
+from zkcore.tree.requests import NodeACL, NodeData
+from zkcore.tree.sessions import Timeouts
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Role
 from zkcore.zab.peer import PeerStatus
@@ -80,22 +85,28 @@ from zkcore.zab.quorum import EnsembleConfig
 __version__ = "0.1.0"
 
 __all__ = [
+    "ACL",
+    "Access",
     "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
     "Client",
     "ConfigurationError",
     "ConnectionLostError",
+    "DigestScheme",
     "EmbeddedClient",
     "EnsembleConfig",
     "EventType",
     "FrameTooLargeError",
+    "Guard",
+    "Id",
     "Inbox",
     "InvalidACLError",
     "InvariantViolation",
     "Lease",
     "LeaseLostError",
     "Limits",
+    "LiveSession",
     "LocalCluster",
     "LocalNetwork",
     "Lock",
@@ -109,6 +120,7 @@ __all__ = [
     "NoNodeError",
     "NoWatcherError",
     "Node",
+    "NodeACL",
     "NodeData",
     "NodeExistsError",
     "NotEmptyError",
@@ -117,6 +129,7 @@ __all__ = [
     "OutcomeForgottenError",
     "OutcomeUnknownError",
     "PeerStatus",
+    "Permission",
     "Port",
     "ProtocolError",
     "QuotaExceededError",
@@ -125,6 +138,7 @@ __all__ = [
     "Replica",
     "RequestError",
     "Role",
+    "Rules",
     "SessionClosedError",
     "SessionError",
     "SessionExpiredError",
@@ -138,6 +152,7 @@ __all__ = [
     "StorageFailedError",
     "StorageFullError",
     "ThrottledError",
+    "Timeouts",
     "TransferFailedError",
     "Transport",
     "UnimplementedError",
@@ -145,5 +160,7 @@ __all__ = [
     "VersionMismatchError",
     "WatchEvent",
     "ZkcoreError",
+    "digest_id",
     "local_cluster",
+    "scrypt_id",
 ]

@@ -12,9 +12,11 @@ from typing import Any
 
 from attrs import evolve
 
+from zkcore.jute.records import Id
 from zkcore.replica.answers import Attached, Detached, Replied, SessionEnded, Touched, WatchFired
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.replica.replica import Replica
+from zkcore.replica.rules import Rules
 from zkcore.storage.storage import MemoryStorage
 from zkcore.tree.requests import Request
 from zkcore.zab.limits import Limits
@@ -23,6 +25,8 @@ from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import NOTHING, Ready
 
 ANSWERS = (Replied, WatchFired, Touched, Attached, Detached, SessionEnded)
+PASSWORD = b"0123456789abcdef"
+"""Of every session that does not say otherwise."""
 START_MS = 1_700_000_000_000
 
 
@@ -30,10 +34,12 @@ class Ensemble:
     """Replicas 1 to `count`, and then the observers, linked with one another."""
 
     def __init__(
-        self, count: int = 3, *, observers: int = 0, limits: Limits | None = None, slow: tuple[int, ...] = ()
-    ) -> None:
+        self, count: int = 3, *, observers: int = 0, limits: Limits | None = None, slow: tuple[int, ...] = (),
+        rules: Rules | None = None,
+    ) -> None:  # fmt: skip
         self.config = EnsembleConfig(range(1, count + 1), observers=range(count + 1, count + observers + 1))
         self.limits = limits if limits is not None else Limits()
+        self.rules = rules
         self.slow = slow  # these apply one transaction with each input
         self.now = START_MS
         self.storages = {me: MemoryStorage() for me in self.config.members}
@@ -52,7 +58,7 @@ class Ensemble:
 
     def start(self, me: int) -> None:
         limits = evolve(self.limits, deliver_bytes=1) if me in self.slow else self.limits
-        self.replicas[me] = Replica(me, self.config, self.storages[me], limits=limits)
+        self.replicas[me] = Replica(me, self.config, self.storages[me], limits=limits, rules=self.rules)
         self.act(me)
         for other in self.replicas:
             self._link(me, other)
@@ -211,8 +217,8 @@ class Ensemble:
         """The Replied among them."""
         return [told for told in self.heard(me, session) if isinstance(told, Replied)]
 
-    def open(self, me: int, timeout_ms: int = 10_000) -> int:
-        session = self.replicas[me].open(timeout_ms, self.now)
+    def open(self, me: int, timeout_ms: int = 10_000, *, ids: tuple[Id, ...] = ()) -> int:
+        session = self.replicas[me].open(timeout_ms, self.now, password=PASSWORD, ids=ids)
         self.act(me)
         self.settle()
         assert self.replies(me, session) == [Replied(session, 0, None, None)]
@@ -236,8 +242,13 @@ class Ensemble:
             raise answer.error
         return answer.result
 
-    def attach(self, me: int, session: int, *, last_zxid: int = 0, next_xid: int = 1000) -> None:
-        self.replicas[me].attach(session, last_zxid=last_zxid, next_xid=next_xid, now=self.now)
+    def attach(
+        self, me: int, session: int, *, password: bytes = PASSWORD, last_zxid: int = 0, next_xid: int = 1000,
+        ids: tuple[Id, ...] = (),
+    ) -> None:  # fmt: skip
+        self.replicas[me].attach(
+            session, password=password, last_zxid=last_zxid, next_xid=next_xid, now=self.now, ids=ids
+        )
         self.act(me)
 
     def touch(self, me: int, session: int, token: int = 1) -> None:

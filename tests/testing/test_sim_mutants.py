@@ -18,23 +18,23 @@ from zkcore.zab.learner import Learner
 from zkcore.zab.messages import Vote
 
 SEEN = {
-    "ack-before-durable": 2, "answers-whoever-waits": 0, "attached-at-once": 2, "closed-link-heard": 5,
+    "ack-before-durable": 2, "answers-whoever-waits": 10, "attached-at-once": 39, "closed-link-heard": 8,
     "commit-beyond-sent": 17, "commit-without-quorum": 2, "committed-when-saved": 1, "compacted-too-far": 8,
-    "compacted-under-a-reader": 38, "current-epoch-before-history": 7, "current-epoch-from-the-start": 0,
-    "damaged-leads": 25, "damaged-promises": 7, "deliver-before-durable": 4, "duplicate-proposal-accepted": 2,
-    "ephemerals-left": 2, "epoch-not-durable": 2, "established-alone": 4, "every-answer-counts": 23,
-    "forgetful-counted-at-once": 13, "forgetful-counted-early": 13, "forgetful-mends-itself": 13,
-    "forward-when-acked": 1, "forwarded-twice": 2, "handover-keeps-the-epoch": 7, "handover-to-anybody": 21,
-    "handover-too-early": 7, "index-not-waited-for": 4, "interrupted-sync-carried-on": 22, "laggard-skipped": 0,
-    "lost-learner-kept": 0, "moved-accepted": 0, "newleader-acked-early": 2, "newleader-first": 0,
-    "observers-counted": 59, "observers-fed-at-once": 6, "observers-promise": 6, "own-epoch-not-durable": 2,
-    "own-record-counts-at-once": 27, "prepared-blindly": 1, "promise-before-durable": 2, "promise-given-again": 10,
-    "question-joined": 25, "read-counts-old-pings": 88, "read-joins-a-round": 2, "read-level-ignored": 2,
-    "read-unconfirmed": 0, "reads-forgotten": 35, "reads-overtake": 2, "recency-by-zxid": 38, "recency-unchecked": 4,
-    "restored-untold": 1, "sessions-kept": 0, "sessions-not-restored": 4, "stale-leader-serves": 0,
-    "sync-acks-counted": 29, "timeouts-run-on": 2, "touch-unconfirmed": 37, "trunc-skipped": 0, "trunc-too-far": 0,
-    "uptodate-uncommitted": 8, "watches-last": 24, "watches-lost": 1, "weights-ignored": 5, "window-ignored": 1,
-    "writes-dropped": 16,
+    "compacted-under-a-reader": 8, "current-epoch-before-history": 7, "current-epoch-from-the-start": 0,
+    "damaged-leads": 177, "damaged-promises": 7, "deliver-before-durable": 4, "duplicate-proposal-accepted": 2,
+    "ephemerals-left": 27, "epoch-not-durable": 2, "established-alone": 0, "every-answer-counts": 23,
+    "forgetful-counted-at-once": 62, "forgetful-counted-early": 62, "forgetful-mends-itself": 62,
+    "forward-when-acked": 1, "forwarded-twice": 2, "full-for-ever": 0, "handover-keeps-the-epoch": 2,
+    "handover-to-anybody": 21, "handover-too-early": 2, "index-not-waited-for": 52,
+    "interrupted-sync-carried-on": 171, "laggard-skipped": 0, "lost-learner-kept": 0, "moved-accepted": 65,
+    "never-full": 0, "newleader-acked-early": 2, "newleader-first": 0, "observers-counted": 169,
+    "observers-fed-at-once": 6, "observers-promise": 6, "own-epoch-not-durable": 2, "own-record-counts-at-once": 27,
+    "prepared-blindly": 1, "promise-before-durable": 2, "promise-given-again": 10, "question-joined": 25,
+    "read-counts-old-pings": 472, "read-joins-a-round": 2, "read-level-ignored": 2, "read-unconfirmed": 1,
+    "reads-forgotten": 125, "reads-overtake": 2, "recency-by-zxid": 0, "recency-unchecked": 4, "restored-untold": 1,
+    "sessions-kept": 49, "sessions-not-restored": 1, "stale-leader-serves": 0, "sync-acks-counted": 8,
+    "timeouts-run-on": 2, "touch-unconfirmed": 49, "trunc-skipped": 1, "trunc-too-far": 1, "uptodate-uncommitted": 12,
+    "watches-last": 54, "watches-lost": 1, "weights-ignored": 0, "window-ignored": 1, "writes-dropped": 2,
 }  # fmt: skip
 """A seed for each bug. They are cheap ones: the bug shows early in their lives."""
 
@@ -45,8 +45,8 @@ RARE = {"ended-session-alive", "snapshots-mixed"}
 """It takes hundreds of seeds to find these: `sim mutants` looks for them."""
 
 WITHOUT_N6 = {
-    "ack-before-durable": 0, "epoch-not-durable": 1, "newleader-acked-early": 2, "own-epoch-not-durable": 25,
-    "promise-before-durable": 7,
+    "ack-before-durable": 0, "epoch-not-durable": 1, "newleader-acked-early": 2, "own-epoch-not-durable": 8,
+    "promise-before-durable": 1,
 }  # fmt: skip
 """Seeds that show what comes of a promise that was not durable."""
 

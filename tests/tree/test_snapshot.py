@@ -87,7 +87,7 @@ def test_bytes_depend_on_the_state_alone_and_not_on_the_order_in_which_it_was_le
         for path, record in shard.items()
     ]
     sessions = dict(reversed(state.sessions.items()))
-    backwards = Tree.rebuild(state.last_zxid, sessions, znodes=reversed(znodes))
+    backwards = Tree.rebuild(state.last_zxid, sessions, keys={}, znodes=reversed(znodes))
     backwards.check()
     assert b"".join(dump(backwards)) == b"".join(dump(alone.tree))
 

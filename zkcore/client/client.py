@@ -5,14 +5,32 @@ This module must not know what kind of Port it has, nor any clock or event loop.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from zkcore.client.port import Port, SessionState, Watcher
 from zkcore.errors import BadArgumentsError, NodeExistsError
-from zkcore.jute.records import Stat
+from zkcore.jute.records import ACL, Stat
 from zkcore.replica.levels import Read, ReadLevel, Sync
+from zkcore.tree.acl import DEFAULT_ACL
 from zkcore.tree.paths import parent_of, validate
 from zkcore.tree.prepare import MAX_DATA
-from zkcore.tree.requests import Create, Delete, Exists, GetChildren, GetData, NodeData, SetData
-from zkcore.tree.znode import CreateMode
+from zkcore.tree.requests import (
+    Create,
+    CreateContainer,
+    Created,
+    CreateTTL,
+    Delete,
+    Exists,
+    GetACL,
+    GetChildren,
+    GetData,
+    NodeACL,
+    NodeData,
+    Request,
+    SetACL,
+    SetData,
+)
+from zkcore.tree.znode import MAX_TTL, CreateMode
 from zkcore.zxid import Zxid
 
 __all__ = ["Client"]
@@ -34,6 +52,12 @@ def _check_data(data: bytes, path: str) -> bytes:
             path=path,
         )
     return data
+
+
+def _milliseconds(ttl: float, path: str) -> int:
+    if not 0.001 <= ttl <= MAX_TTL / 1000:
+        raise BadArgumentsError(f"{path}: a ttl of {ttl} seconds; it is between 0.001 and {MAX_TTL // 1000}", path=path)
+    return round(ttl * 1000)
 
 
 class Client:
@@ -68,24 +92,54 @@ class Client:
         return self.port.session.state
 
     @property
+    def session_timeout(self) -> float:
+        """After so many seconds of silence the session expires: as asked for, or what the ensemble's rules allow."""
+        return self.port.session.timeout
+
+    @property
     def last_zxid(self) -> Zxid:
         """The newest transaction whose effect this client may have seen: tell it to another, who can then read with
         `Read.at_least` what this one has read or written."""
         return self.port.session.last_zxid
 
     async def create(
-        self, path: str, value: bytes = b"", *, ephemeral: bool = False, sequence: bool = False, makepath: bool = False
+        self,
+        path: str,
+        value: bytes = b"",
+        *,
+        acl: Iterable[ACL] | None = None,
+        ephemeral: bool = False,
+        sequence: bool = False,
+        container: bool = False,
+        ttl: float | None = None,
+        makepath: bool = False,
     ) -> str:
         """Create a znode and give its path, to which `sequence` adds ten digits that count up. An `ephemeral` one is
-        deleted when the session ends. `makepath` creates missing parents.
+        deleted when the session ends, a `container` some time after the last of its children has gone, and one with a
+        `ttl` some time after it has gone so many seconds without a change, and has no children.
 
-        Raises NodeExistsError, NoNodeError (the parent is missing), NoChildrenForEphemeralsError, BadArgumentsError.
+        `acl` says who may do what with it; None is the default of the ensemble (`Rules.access`). `makepath` creates
+        missing parents, with the same ACL.
+
+        Raises NodeExistsError, NoNodeError (the parent is missing), NoChildrenForEphemeralsError, NoAuthError,
+        InvalidACLError, QuotaExceededError, BadArgumentsError.
         """
         validate(path + "0" if sequence else path)  # a sequential znode may have no name but its number
         _check_data(value, path)
+        entries = DEFAULT_ACL if acl is None else tuple(acl)
+        request: Request[Created]
+        if ttl is not None and not (ephemeral or container):
+            mode = CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL if sequence else CreateMode.PERSISTENT_WITH_TTL
+            request = CreateTTL(path, value, acl=entries, mode=mode, ttl_ms=_milliseconds(ttl, path))
+        elif container and not (ephemeral or sequence or ttl is not None):
+            request = CreateContainer(path, value, acl=entries)
+        elif container or ttl is not None:
+            raise BadArgumentsError(f"{path}: a znode is ephemeral, a container, or has a ttl; choose one", path=path)
+        else:
+            request = Create(path, value, acl=entries, mode=_MODES[ephemeral, sequence])
         if makepath and (parent := parent_of(path)) != "/":
-            await self.ensure_path(parent)
-        return (await self.port.request(Create(path, value, mode=_MODES[ephemeral, sequence]))).path
+            await self.ensure_path(parent, acl=entries)
+        return (await self.port.request(request)).path
 
     async def get(self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION) -> NodeData:
         """The data of a znode and its Stat. Raises NoNodeError."""
@@ -120,6 +174,18 @@ class Client:
         """The names of the children, in order. Raises NoNodeError."""
         return list(await self.port.request(GetChildren(path, watch is not None), watch=watch, read=read))
 
+    async def get_acls(self, path: str, *, read: ReadLevel = Read.SESSION) -> NodeACL:
+        """The ACL of a znode and its Stat. What proves an id is shown as `x` to those who may not change the ACL.
+        Raises NoNodeError, NoAuthError."""
+        return await self.port.request(GetACL(path), read=read)
+
+    async def set_acls(self, path: str, acls: Iterable[ACL], *, version: int = -1) -> Stat:
+        """Replace the ACL of a znode; the new Stat. With a `version` only if it is still its `aversion`.
+
+        Raises NoNodeError, NoAuthError, InvalidACLError, BadVersionError, BadArgumentsError."""
+        validate(path)
+        return await self.port.request(SetACL(path, tuple(acls), version=version))
+
     async def sync(self) -> Zxid:
         """Wait until this client's replica has applied everything that was proposed before; up to which zxid it has.
         Every read from then on, whatever its level, shows that, and every write of anybody that was answered before.
@@ -127,13 +193,19 @@ class Client:
         Unlike Apache ZooKeeper's, it rests on a quorum: a leader that was deposed without knowing it cannot answer."""
         return await self.port.request(Sync(), read=Read.LINEARIZABLE)
 
-    async def ensure_path(self, path: str) -> None:
-        """Create `path` and whatever is missing above it."""
+    async def add_auth(self, scheme: str, credentials: str | bytes) -> None:
+        """Have this session known by what `credentials` prove, from the next request on: for `digest` and `scrypt`
+        that is `user:password`. Several may be added. Raises AuthFailedError, BadArgumentsError for too many."""
+        await self.port.authenticate(scheme, credentials.encode() if isinstance(credentials, str) else credentials)
+
+    async def ensure_path(self, path: str, *, acl: Iterable[ACL] | None = None) -> None:
+        """Create `path` and whatever is missing above it, with the ACL `acl`, by default the ensemble's."""
         validate(path)
         if path == "/" or await self.exists(path) is not None:
             return
-        await self.ensure_path(parent_of(path))
+        entries = DEFAULT_ACL if acl is None else tuple(acl)
+        await self.ensure_path(parent_of(path), acl=entries)
         try:
-            await self.port.request(Create(path, b""))
+            await self.port.request(Create(path, b"", acl=entries))
         except NodeExistsError:
             pass  # somebody else was faster

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 import threading
 import time
 from collections import deque
@@ -31,12 +32,15 @@ from zkcore.errors import (
     ThrottledError,
     ZkcoreError,
 )
+from zkcore.jute.records import Id
 from zkcore.replica.host import Host
 from zkcore.replica.levels import AtLeast, Read, ReadLevel, check_level
-from zkcore.replica.replica import MAX_TIMEOUT_MS
+from zkcore.replica.rules import MAX_TIMEOUT_MS, add_ids
 from zkcore.replica.serving import following_xid
+from zkcore.tree.acl import Access
 from zkcore.tree.applied import WatchEvent
 from zkcore.tree.requests import CloseSession, Request
+from zkcore.tree.sessions import PASSWORD_SIZE
 from zkcore.zab.limits import Limits
 from zkcore.zab.ready import Event
 from zkcore.zxid import Zxid
@@ -78,8 +82,9 @@ _Unanswered: TypeAlias = tuple[asyncio.Future[Any], Request[Any], Watcher | None
 class EmbeddedSession:
     """The session as its owner sees it (`zkcore.client.port.Session`)."""
 
-    def __init__(self, lost: AsyncSignal, newest: Callable[[], Zxid]) -> None:
+    def __init__(self, lost: AsyncSignal, newest: Callable[[], Zxid], timeout: float) -> None:
         self.id = 0
+        self.timeout = timeout
         self.state = SessionState.SUSPENDED
         self.lost: AsyncSignal = lost
         self.alive_until = 0.0
@@ -93,7 +98,7 @@ class EmbeddedSession:
 class EmbeddedPort:
     """A Port over `hosts()`, the hosts to choose from, best first.
 
-    Make it on the event loop of the hosts, then `await start()`. `timeout` is the session's, in seconds.
+    Make it on the event loop of the hosts, then `await start()`. `timeout` is the one to ask for, in seconds.
     """
 
     def __init__(self, hosts: Callable[[], Sequence[Host]], *, timeout: float) -> None:
@@ -101,10 +106,11 @@ class EmbeddedPort:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._hosts = hosts
-        self._timeout = timeout
+        self._asked_timeout = timeout
+        self._password = secrets.token_bytes(PASSWORD_SIZE)
         self.rng = random.Random()
         self._suspended = AsyncSignal(self._loop, self._thread)
-        self.session = EmbeddedSession(AsyncSignal(self._loop, self._thread), self._newest)
+        self.session = EmbeddedSession(AsyncSignal(self._loop, self._thread), self._newest, timeout)
         self._host: Host | None = None  # where the session is served, or is being opened or attached
         self._opening: asyncio.Future[Any] | None = None
         self._sent_at = 0.0  # when the open or attach under way was sent
@@ -112,6 +118,8 @@ class EmbeddedPort:
         self._unanswered: deque[_Unanswered] = deque()
         self._waiting: deque[_Unanswered] = deque()  # made while suspended
         self._watchers = WatcherTable()
+        self._access = Access()  # that of the hosts, as soon as there was one
+        self._ids: tuple[Id, ...] = ()
         self._most_requests = Limits().outstanding_proposals
         self._next_xid = 1
         self._last_zxid: Zxid = 0
@@ -143,7 +151,7 @@ class EmbeddedPort:
             return
         self._closing = True
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.session.timeout):
                 await self.request(CloseSession())
         except (ZkcoreError, TimeoutError):
             pass
@@ -209,6 +217,15 @@ class EmbeddedPort:
             raise ThrottledError(
                 f"{self._most_requests} requests of this session are under way; wait for answers before you go on"
             )
+
+    async def authenticate(self, scheme: str, credentials: bytes) -> None:
+        """See `zkcore.client.port.Port.authenticate`. On another thread: a scheme may take its time on purpose."""
+        if self._opening is not None or self._is_over:
+            raise self._refusal()
+        ids = await self._loop.run_in_executor(None, self._access.authenticate, scheme, credentials)
+        self._ids = add_ids(self._ids, ids)
+        if self._serving is not None:
+            self._serving.replica.identify(self.session.id, ids)
 
     def unwatch(self, path: str, watch: Watcher) -> None:
         """See `zkcore.client.port.Port.unwatch`."""
@@ -283,11 +300,15 @@ class EmbeddedPort:
     def _join(self, host: Host) -> None:
         self._host = host
         self._most_requests = host.replica.limits.outstanding_proposals
+        self._access = host.replica.rules.access
         self._sent_at = self._loop.time()
         if self.session.id == 0:
-            host.open(self, round(self._timeout * 1000))
+            host.open(self, round(self._asked_timeout * 1000), password=self._password, ids=self._ids)
         else:
-            host.attach(self, self.session.id, last_zxid=self._last_zxid, next_xid=self._next_xid)
+            host.attach(
+                self, self.session.id, password=self._password, last_zxid=self._last_zxid, next_xid=self._next_xid,
+                ids=self._ids,
+            )  # fmt: skip
 
     def _listen(self, host: Host) -> None:
         if self._on_host_event not in host.listeners:
@@ -339,6 +360,8 @@ class EmbeddedPort:
         if self._is_over:
             return
         self._serve()
+        if self._ids and self._host is not None:  # it may have authenticated itself while it was being attached
+            self._host.replica.identify(self.session.id, self._ids)
         while self._waiting and self._host is not None:
             waiting = self._waiting.popleft()
             if not waiting[0].done():  # nobody waits for what was cancelled meanwhile, and it was never sent
@@ -401,6 +424,10 @@ class EmbeddedPort:
         self.session.state = SessionState.CONNECTED
         self._suspended.clear()
         self._serving = self._host
+        if self._serving is not None:
+            granted = self._serving.replica.tree.sessions.get(self.session.id)
+            if granted is not None:  # else it is over already, and we are about to be told
+                self.session.timeout = granted / 1000
         self._confirm(self._sent_at)
         if not self._is_over:
             self._beat()
@@ -418,10 +445,10 @@ class EmbeddedPort:
         return self._last_zxid if self._host is None else max(self._last_zxid, self._host.replica.tree.last_zxid)
 
     def _beat(self) -> None:
-        self._start_timer("beat", self._timeout / 4, self._beat)
+        self._start_timer("beat", self.session.timeout / 4, self._beat)
         if self._host is None or self._frozen:
             return
-        if self.session.alive_until - self._loop.time() < self._timeout * _PATIENCE and len(self._hosts()) > 1:
+        if self.session.alive_until - self._loop.time() < self.session.timeout * _PATIENCE and len(self._hosts()) > 1:
             self._move_on()
         else:
             self._heartbeat += 1
@@ -441,7 +468,7 @@ class EmbeddedPort:
         if 0 < self.session.alive_until <= self._loop.time():
             self._end(SessionState.LOST)  # too late: whoever looked has been told that it is lost
             return
-        until = sent_at + self._timeout * _CLOCK_MARGIN
+        until = sent_at + self.session.timeout * _CLOCK_MARGIN
         if until > self.session.alive_until:
             self.session.alive_until = until
             self._start_timer("deadline", until - self._loop.time(), self._on_deadline)

@@ -24,8 +24,10 @@ from zkcore.errors import (
     ZkcoreError,
 )
 from zkcore.replica.host import Host, HostListener
+from zkcore.replica.leading import LiveSession
 from zkcore.replica.pump import Pump
 from zkcore.replica.replica import Replica
+from zkcore.replica.rules import Rules
 from zkcore.storage.storage import MemoryStorage, Storage
 from zkcore.transport.transport import Inbox, LocalNetwork, Transport
 from zkcore.zab.limits import Limits
@@ -113,7 +115,8 @@ class Node:
 
     `me` is its number among the members of `ensemble`. `transport` makes the node's Transport, given the Inbox to
     fill; `storage` is used by this node alone. With `save_on_thread` a save does not stop the event loop: the default
-    for every storage but MemoryStorage. Use it as an async context manager, or call `start` and `stop`.
+    for every storage but MemoryStorage. `rules` say what clients may do, the same everywhere. Use it as an async
+    context manager, or call `start` and `stop`.
 
     Raises ConfigurationError, and StorageCorruptError where the storage is damaged. An even number of voters is warned
     about.
@@ -127,6 +130,7 @@ class Node:
         storage: Storage,
         transport: Callable[[Inbox], Transport],
         limits: Limits | None = None,
+        rules: Rules | None = None,
         pump: Pump | None = None,
         save_on_thread: bool | None = None,
     ) -> None:
@@ -134,7 +138,7 @@ class Node:
         on_thread = not isinstance(storage, MemoryStorage) if save_on_thread is None else save_on_thread
         self.me = me
         self._host = Host(
-            Replica(me, ensemble, storage, limits=limits), transport, pump=pump, save_on_thread=on_thread
+            Replica(me, ensemble, storage, limits=limits, rules=rules), transport, pump=pump, save_on_thread=on_thread
         )
 
     def __repr__(self) -> str:
@@ -176,6 +180,15 @@ class Node:
         """
         return await self._host.transfer(target)
 
+    def sessions(self) -> list[LiveSession]:
+        """All sessions of the ensemble. Raises NotLeadingError where this node does not lead."""
+        return self.replica.sessions()
+
+    async def kill_session(self, session: int) -> bool:
+        """End a session, wherever it is served, as if it had expired. Whether there was one. Raises NotLeadingError
+        where this node does not lead."""
+        return await self._host.kill_session(session)
+
     def status(self) -> PeerStatus:
         """What the node knows of itself."""
         return self.replica.status()
@@ -210,7 +223,9 @@ class LocalCluster:
     Nodes can be killed and restarted, links cut and healed; what a node had saved outlives it.
     """
 
-    def __init__(self, count: int, *, observers: int = 0, limits: Limits | None = None) -> None:
+    def __init__(
+        self, count: int, *, observers: int = 0, limits: Limits | None = None, rules: Rules | None = None
+    ) -> None:
         for number, least, what in ((count, 1, "nodes"), (observers, 0, "observers")):
             if not isinstance(number, int) or isinstance(number, bool) or number < least:
                 raise ConfigurationError(f"a cluster of {number!r} {what}; give a number, at least {least}")
@@ -219,6 +234,7 @@ class LocalCluster:
         self.network = LocalNetwork()
         """Cut and heal links here."""
         self._limits = limits
+        self._rules = rules if rules is not None else Rules()
         self._storages = {me: MemoryStorage() for me in self.ensemble.members}
         self._pump = Pump()
         self._nodes: dict[PeerId, Node] = {}
@@ -256,6 +272,7 @@ class LocalCluster:
                 storage=self._storages[me],
                 transport=lambda inbox: self.network.attach(me, inbox),
                 limits=self._limits,
+                rules=self._rules,
                 pump=self._pump,
             )
         for listener in self._listeners:
@@ -282,10 +299,21 @@ class LocalCluster:
 
     async def transfer(self, target: PeerId | None = None) -> PeerId:
         """Have the leader hand over. See `Node.transfer`; raises NotLeadingError where nobody leads."""
+        return await self._leading().transfer(target)
+
+    def _leading(self) -> Node:
         leader = self.leader
         if leader is None:
             raise NotLeadingError(None)
-        return await self._nodes[leader].transfer(target)
+        return self._nodes[leader]
+
+    def sessions(self) -> list[LiveSession]:
+        """All sessions of the ensemble, as the leader sees them. Raises NotLeadingError where nobody leads."""
+        return self._leading().sessions()
+
+    async def kill_session(self, session: int) -> bool:
+        """End a session, as if it had expired. Whether there was one. Raises NotLeadingError where nobody leads."""
+        return await self._leading().kill_session(session)
 
     def _node(self, me: PeerId) -> Node:
         self._check_open()
@@ -364,10 +392,12 @@ class LocalCluster:
         await self.close()
 
 
-def local_cluster(count: int = 3, *, observers: int = 0, limits: Limits | None = None) -> LocalCluster:
+def local_cluster(
+    count: int = 3, *, observers: int = 0, limits: Limits | None = None, rules: Rules | None = None
+) -> LocalCluster:
     """An ensemble of `count` voters and as many `observers` as asked for in this process, in memory, as an async
-    context manager.
+    context manager. `rules` say what clients may do.
 
     Raises ConfigurationError for no voters at all; warns of an even number.
     """
-    return LocalCluster(count, observers=observers, limits=limits)
+    return LocalCluster(count, observers=observers, limits=limits, rules=rules)

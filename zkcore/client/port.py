@@ -65,6 +65,10 @@ class Session(Protocol):
     def state(self) -> SessionState: ...
 
     @property
+    def timeout(self) -> float:
+        """After so many seconds of silence it expires: what the ensemble granted, as soon as it exists."""
+
+    @property
     def lost(self) -> Signal:
         """Set when the session is LOST or CLOSED."""
 
@@ -111,6 +115,10 @@ class Port(Protocol):
         applied: the session was suspended while the request was under way, or `timeout` seconds passed),
         SessionExpiredError or SessionClosedError (not applied).
         """
+
+    async def authenticate(self, scheme: str, credentials: bytes) -> None:
+        """Have the session known by what `credentials` prove, for all requests made from then on, wherever it is
+        served. Raises AuthFailedError, BadArgumentsError for too many ids, and the errors of a session that is over."""
 
     def unwatch(self, path: str, watch: Watcher) -> None:
         """Nobody waits for this watch any more."""

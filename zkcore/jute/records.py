@@ -261,7 +261,8 @@ class ErrorTxn:
 @record
 @frozen
 class CreateSessionTxn:
-    """The session of the header begins, with this timeout in milliseconds."""
+    """The session of the header begins, with this timeout in milliseconds. Behind it may stand, as so many bare bytes,
+    the key to the session's password, which ZooKeeper does not have."""
 
     TYPE: ClassVar[int] = -10
 

@@ -13,6 +13,7 @@ from attrs import frozen
 
 from zkcore.errors import MalformedFrameError
 from zkcore.jute.codec import Boolean, Buffer, Int, Long, decode, encode, record
+from zkcore.jute.records import Id
 
 __all__ = [
     "AskIndex", "Claim", "Claimed", "Forwarded", "FromLeader", "Index", "Refused", "Submit", "Touch", "TouchReply",
@@ -23,12 +24,14 @@ __all__ = [
 @record
 @frozen
 class Submit:
-    """To the leader: a request of a session that the sender serves. The answer is the transaction itself."""
+    """To the leader: a request of a session that the sender serves, and the ids by which its client is known, of which
+    the sender has made sure. The answer is the transaction itself."""
 
     session: Long
     xid: Int
     opcode: Int
     body: Buffer
+    ids: tuple[Id, ...] = ()
 
 
 @record
@@ -64,10 +67,11 @@ class TouchReply:
 @frozen
 class Claim:
     """To the leader: the sender serves the session from now on, and nobody else (ZooKeeper's revalidation). `nonce`
-    tells one claim of the sender from the next."""
+    tells one claim of the sender from the next; `key` comes from the password that the client has shown."""
 
     session: Long
     nonce: Long
+    key: Buffer
 
 
 @record

@@ -22,20 +22,25 @@ once attached, a client knows by reading what became of its requests.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from zkcore.errors import (
     BY_CODE,
     BadArgumentsError,
     ConnectionLostError,
+    NotLeadingError,
     ProtocolError,
     RequestError,
+    SessionClosedError,
     SessionMovedError,
     ThrottledError,
     UnimplementedError,
 )
+from zkcore.jute.records import Id
+from zkcore.replica.admission import check_attaching, check_opening
 from zkcore.replica.answers import Answer, Touched
+from zkcore.replica.arriving import Arrivals
 from zkcore.replica.forward import (
     AskIndex,
     Claim,
@@ -50,13 +55,15 @@ from zkcore.replica.forward import (
     pack,
     unpack,
 )
-from zkcore.replica.leading import ALWAYS_TAKEN, Leading
+from zkcore.replica.leading import Leading, LiveSession
 from zkcore.replica.levels import AtLeast, Read, ReadLevel, check_level
 from zkcore.replica.reading import Questions
-from zkcore.replica.serving import MAX_XID, Connection, Serving
+from zkcore.replica.rules import Rules, add_ids, are_bounded
+from zkcore.replica.serving import Connection, Serving
 from zkcore.storage.storage import Storage
+from zkcore.tree.acl import Caller
 from zkcore.tree.requests import CloseSession, CreateSession, Request, T, decode_request, encode_request
-from zkcore.tree.sessions import SessionIds
+from zkcore.tree.sessions import SessionIds, key_of
 from zkcore.tree.snapshot import dump, restore
 from zkcore.tree.tree import Tree
 from zkcore.zab.limits import Limits
@@ -73,12 +80,9 @@ from zkcore.zab.ready import (
     RoleChanged,
     SnapshotRef,
 )
-from zkcore.zxid import Zxid, format_zxid
+from zkcore.zxid import Zxid
 
-__all__ = ["MAX_TIMEOUT_MS", "Replica"]
-
-MAX_TIMEOUT_MS = 0x7FFFFFFF
-"""A session's timeout is a 32-bit number of milliseconds: almost 25 days."""
+__all__ = ["Replica"]
 
 _SNAPSHOT_PIECE = 1 << 20
 _CREATE_SESSION = CreateSession.opcode
@@ -87,20 +91,28 @@ _SESSION = Read.SESSION
 
 
 class Replica:
-    """See the module for the contract. `storage` is opened here and used by nobody else.
+    """See the module for the contract. `storage` is opened here and used by nobody else; `rules` say what clients may
+    do.
 
     Raises ConfigurationError where `me` is not in `ensemble`, and StorageCorruptError where the storage is damaged.
     """
 
     def __init__(
-        self, me: PeerId, ensemble: EnsembleConfig, storage: Storage, *, limits: Limits | None = None
+        self,
+        me: PeerId,
+        ensemble: EnsembleConfig,
+        storage: Storage,
+        *,
+        limits: Limits | None = None,
+        rules: Rules | None = None,
     ) -> None:
         self.me = me
         self.ensemble = ensemble
         self.limits = limits if limits is not None else Limits()
+        self.rules = rules if rules is not None else Rules()
         self.storage = storage
         self._most_requests = self.limits.outstanding_proposals
-        self._serving = Serving()
+        self._serving = Serving(Tree(self.rules.access))
         self._ids = SessionIds(me)
         self._now_ms = 0
         self._claims = 0
@@ -109,7 +121,7 @@ class Replica:
         self._asks: dict[PeerId, int] = {}  # which replica asks how new a read must be, by which question
         self._asking = False  # there is such a question to put or to answer; looked at in every drain
         self._links: dict[PeerId, int] = {}  # how often the link to each was lost
-        self._early_arrivals: list[tuple[PeerId, int, int, Request[Any] | Claim]] = []
+        self._arrivals = Arrivals(self._most_requests)
         self._leader: PeerId | None = None
         self._sends: list[tuple[PeerId, Forward]] = []
         self._busy = self._peer_busy = False
@@ -148,8 +160,7 @@ class Replica:
     def ticks_until_due(self) -> int:
         """How many ticks may pass before `tick` must be called; at least 1."""
         due = self.peer.ticks_until_due
-        sessions = self._leading.ticks_until_due if self._leading is not None else None
-        return due if sessions is None else min(due, max(sessions, 1))
+        return due if self._leading is None else min(due, max(self._leading.ticks_until_due, 1))
 
     def status(self) -> PeerStatus:
         """See `Peer.status`."""
@@ -167,7 +178,7 @@ class Replica:
         self._begin_input(now)
         self.peer.tick(ticks)
         if self._leading is not None:
-            self._leading.tick(ticks)
+            self._leading.tick(ticks, now)
 
     def receive(self, sender: PeerId, message: Message, now: int) -> None:
         """See `Peer.receive`."""
@@ -208,44 +219,60 @@ class Replica:
 
     # --- inputs from clients
 
-    def open(self, timeout_ms: int, now: int) -> int:
-        """Begin a session that expires after `timeout_ms` of silence; its id. The answer, Replied with xid 0, says
-        when it exists. Raises ConnectionLostError where this replica has no leader, BadArgumentsError for the
-        timeout."""
+    def open(self, timeout_ms: int, now: int, *, password: bytes, ids: Iterable[Id] = ()) -> int:
+        """Begin a session that expires after `timeout_ms` of silence, or what comes nearest to that in
+        `rules.timeouts`; its id. The answer, Replied with xid 0, says when it exists; then `tree.sessions` has the
+        timeout. `password` is PASSWORD_SIZE random bytes, by which the client will prove that the session is its own.
+        `ids` are those by which the host knows the client: its address, what its certificate says.
+
+        Raises ConnectionLostError where this replica has no leader, BadArgumentsError for a timeout or password that is
+        none and for too many ids."""
         self._begin_input(now)
-        if not 0 < timeout_ms <= MAX_TIMEOUT_MS:
-            raise BadArgumentsError(f"a session timeout of {timeout_ms} ms; it must be between 1 and {MAX_TIMEOUT_MS}")
+        check_opening(timeout_ms, password)
+        known = add_ids((), ids)
         self._check_serving()
         session = self._ids.next(now)
-        self._submit(self._serving.open(session), CreateSession(timeout_ms))
+        timeout_ms = self.rules.timeouts.negotiate(timeout_ms)
+        creation = CreateSession(timeout_ms, key=key_of(session, password))
+        self._submit(self._serving.open(Caller(session, known)), creation)
         return session
 
-    def attach(self, session: int, *, last_zxid: Zxid, next_xid: int, now: int) -> None:
+    def attach(
+        self, session: int, *, password: bytes, last_zxid: Zxid, next_xid: int, now: int, ids: Iterable[Id] = ()
+    ) -> None:
         """Serve a session that another replica served, or this one before. Attached or SessionEnded is the answer.
 
         `last_zxid` is the newest state the client has seen and `next_xid` a number above those of all its requests so
-        far. Raises ConnectionLostError where this replica has no leader, or has not yet applied `last_zxid`,
-        ThrottledError where too many sessions are being attached here, and BadArgumentsError for a `next_xid` that is
-        none.
+        far; `ids` are those by which the client is known now, whatever it was known by elsewhere. Raises
+        ConnectionLostError where this replica has no leader, or has not yet applied `last_zxid`, AuthFailedError where
+        `password` is not that of the session (where the session is not known here yet, SessionEnded says so, as of one
+        that is over), ThrottledError where too many sessions are being attached here, and BadArgumentsError for a
+        `next_xid` that is none, and for too many ids.
         """
         self._begin_input(now)
-        if not 0 < next_xid <= MAX_XID:
-            raise BadArgumentsError(f"the number of a request is between 1 and {MAX_XID}, not {next_xid}")
+        known = add_ids((), ids)
         self._check_serving()
-        if self.tree.last_zxid < last_zxid:
-            raise ConnectionLostError(
-                f"replica {self.me} has applied {format_zxid(self.tree.last_zxid)} and the session has seen "
-                f"{format_zxid(last_zxid)}; try another replica, or this one a little later"
-            )
+        check_attaching(self.tree, session, password=password, last_zxid=last_zxid, next_xid=next_xid)
         if len(self._serving.attaching) >= self._most_requests:
             raise ThrottledError("too many sessions are being attached here; try again a little later")
         self._claims += 1
-        self._serving.begin_attach(session, next_xid, self._claims)
-        claim = Claim(session, self._claims)
+        self._serving.begin_attach(Caller(session, known), next_xid, self._claims)
+        claim = Claim(session, self._claims, key_of(session, password))
         if self._leading is not None:
             self._leading.arrive(self.me, session, 0, claim)
         else:
             self._to_leader(claim)
+
+    def identify(self, session: int, ids: Iterable[Id]) -> None:
+        """The client of a session served here is known by these, too: what it asks for from now on is judged by them.
+        Whoever serves it has made sure, by `rules.access.authenticate` where the client has shown credentials. Not an
+        input: it may be called while a Ready is out.
+
+        Raises SessionClosedError where the session is not served here, and BadArgumentsError for too many ids."""
+        connection = self._serving.find(session)
+        if connection is None:
+            raise SessionClosedError(f"session {session:#x} is not served by this replica; attach it first")
+        connection.caller = Caller(session, add_ids(connection.caller.ids, ids))
 
     def detach(self, session: int) -> None:
         """The client has gone, and is told nothing more; its session is left to expire, or to be attached again."""
@@ -261,19 +288,36 @@ class Replica:
         else:
             self._to_leader(Touch(session, token))
 
+    def sessions(self) -> list[LiveSession]:
+        """All sessions of the ensemble, by id, as their leader sees them. Raises NotLeadingError."""
+        if self._leading is None:
+            raise NotLeadingError(self._leader)
+        return self._leading.sessions()
+
+    def kill(self, session: int, now: int) -> bool:
+        """End a session, wherever it is served, with the next tick: as if it had expired. Whether there is one. Raises
+        NotLeadingError."""
+        self._begin_input(now)
+        if self._leading is None:
+            raise NotLeadingError(self._leader)
+        return self._leading.kill(session)
+
     def submit(self, session: int, request: Request[Any], now: int, *, read: ReadLevel = Read.SESSION) -> int:
         """A request of a session served here; its xid, which Replied carries. Replies come in the order of requests.
 
         A read is answered as fresh as `read` says, or fresher: Read.LOCAL has no meaning in an order, call `read` for
         it. What cannot be carried out is answered, too: with BadArgumentsError a request that cannot be written down
-        (a number beyond its field), with ThrottledError one too many for the leader.
+        (a number beyond its field), with UnimplementedError one that is no client's, with ThrottledError one too many
+        for the leader.
 
         Raises SessionClosedError where the session is not served here, or not attached yet, and ThrottledError where
         it has `Limits.outstanding_proposals` requests under way, its end alone excepted; BadArgumentsError for what is
-        no level.
+        no level, and for a CreateSession.
         """
         self._begin_input(now)
         connection = self._serving.get(session)
+        if request.opcode == _CREATE_SESSION:
+            raise BadArgumentsError("a session begins with `open`, and stays what it was made")
         if len(connection.unanswered) >= self._most_requests and not isinstance(request, CloseSession):
             raise ThrottledError("the session has too many requests under way; wait for answers")
         if read is _SESSION or request.writes or not self._needs_leader(read):
@@ -296,9 +340,9 @@ class Replica:
 
     def read(self, session: int, request: Request[T]) -> T:
         """The answer to a read, at once; `can_read` says whether that is in order. Not an input: it may be called
-        while a Ready is out. Raises RequestError."""
+        while a Ready is out. Raises RequestError, and SessionClosedError where the session is not served here."""
         serving = self._serving
-        return serving.watches.read(serving.tree, request, session=session)
+        return cast(T, serving.answer(serving.get(session), request))
 
     # --- output
 
@@ -364,10 +408,11 @@ class Replica:
         leading = self._leading
         try:
             if leading is None:
-                self._to_leader(Submit(connection.session, xid, *encode_request(request)))
+                opcode, body = encode_request(request)
+                self._to_leader(Submit(connection.session, xid, opcode, body, connection.caller.ids))
             else:
-                leading.arrive(self.me, connection.session, xid, request)
-        except (BadArgumentsError, ThrottledError) as error:
+                leading.arrive(self.me, connection.session, xid, request, connection.caller.ids)
+        except (BadArgumentsError, ThrottledError, UnimplementedError) as error:
             self._serving.refuse(connection, xid, error)
 
     def _to_leader(self, message: Forwarded) -> None:
@@ -450,7 +495,7 @@ class Replica:
             if isinstance(message, Submit):
                 self._on_submit(sender, message)
             elif isinstance(message, Claim):
-                self._on_arrival(sender, message.session, 0, message)
+                self._on_arrival(sender, message.session, 0, message, ())
             elif isinstance(message, Touch):
                 if self._leading is not None:
                     alive = self._leading.touch(message.session)
@@ -465,12 +510,14 @@ class Replica:
             self.peer.reject(sender, str(error))
 
     def _on_submit(self, sender: PeerId, message: Submit) -> None:
+        if not are_bounded(message.ids):
+            raise ProtocolError(f"a request comes with {len(message.ids)} ids of its client, or with too long ones")
         try:
             request = decode_request(message.opcode, message.body)
         except UnimplementedError as error:
             self._answer_origin(sender, Refused(message.session, message.xid, error.code))
         else:
-            self._on_arrival(sender, message.session, message.xid, request)
+            self._on_arrival(sender, message.session, message.xid, request, message.ids)
 
     @property
     def _leads(self) -> bool:
@@ -479,16 +526,13 @@ class Replica:
         the link it came on is about to break."""
         return self._leading is not None or self.peer.role is Role.LEADING
 
-    def _on_arrival(self, sender: PeerId, session: int, xid: int, request: Request[Any] | Claim) -> None:
-        try:
-            if self._leading is not None:
-                self._leading.arrive(sender, session, xid, request)
-            elif self._leads:
-                if len(self._early_arrivals) >= self._most_requests and not isinstance(request, ALWAYS_TAKEN):
-                    raise ThrottledError
-                self._early_arrivals.append((sender, session, xid, request))
-        except ThrottledError as error:
-            self._answer_origin(sender, Refused(session, xid, error.code))
+    def _on_arrival(
+        self, sender: PeerId, session: int, xid: int, request: Request[Any] | Claim, ids: tuple[Id, ...]
+    ) -> None:
+        if self._leads:
+            refused = self._arrivals.take(self._leading, sender, session, xid, request, ids)
+            if refused is not None:
+                self._answer_origin(sender, refused)
 
     def _on_leader_says(self, message: FromLeader) -> None:
         if isinstance(message, Index):
@@ -531,7 +575,7 @@ class Replica:
     def _restore(self, snapshot: SnapshotRef) -> None:
         if snapshot.zxid <= self.tree.last_zxid:
             return
-        self._serving.tree = restore(self._pieces(snapshot))
+        self._serving.tree = restore(self._pieces(snapshot), access=self.rules.access)
 
     def _pieces(self, snapshot: SnapshotRef) -> Iterator[bytes]:
         offset = 0
@@ -547,14 +591,13 @@ class Replica:
             return
         self._leader = event.leader
         if event.role is Role.LEADING:
-            self._leading = Leading(self.tree, self.limits)
-            early, self._early_arrivals = self._early_arrivals, []
-            for arrival in early:
-                self._on_arrival(*arrival)
+            self._leading = Leading(self.tree, self.limits, self.rules)
+            for origin, refused in self._arrivals.establish(self._leading):
+                self._answer_origin(origin, refused)
 
     def _leave(self, why: str) -> None:
         self._leader = self._leading = None
-        self._early_arrivals.clear()
+        self._arrivals.clear()
         self._asks.clear()
         self._sends.clear()
         self._questions.drop()

@@ -16,12 +16,13 @@ import heapq
 from collections import deque
 from typing import Any, ClassVar
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define, field, frozen
 
 from zkcore.errors import SessionClosedError, ZkcoreError
 from zkcore.replica.answers import Answer, Attached, Detached, Replied, SessionEnded, WatchFired
 from zkcore.replica.levels import ReadLevel, Sync
 from zkcore.replica.reading import Gated
+from zkcore.tree.acl import Caller
 from zkcore.tree.applied import Applied
 from zkcore.tree.requests import Request
 from zkcore.tree.tree import Tree
@@ -53,6 +54,8 @@ class Connection:
 
     session: int
     next_xid: int
+    caller: Caller = field(kw_only=True)
+    """The session and its ids, as all its requests need them: made once."""
     unanswered: deque[tuple[int, Request[Any] | Gated | _Refusal]] = Factory(deque)
     gates: int = 0
     """How many of them need the leader's word."""
@@ -66,8 +69,8 @@ class Connection:
 class Serving:
     """The connections of one replica. What clients are to be told gathers in `answers`."""
 
-    def __init__(self) -> None:
-        self.tree = Tree()
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
         """The replica's state, which it replaces when it restores a snapshot."""
         self.answers: list[Answer] = []
         self.released: list[tuple[Connection, int, Request[Any]]] = []
@@ -91,15 +94,16 @@ class Serving:
             raise SessionClosedError(f"session {session:#x} is not served by this replica; attach it first")
         return connection
 
-    def open(self, session: int) -> Connection:
+    def open(self, caller: Caller) -> Connection:
         """A new session; its creation is request number 0."""
-        connection = self._connections[session] = Connection(session, 0)
+        connection = self._connections[caller.session] = Connection(caller.session, 0, caller=caller)
         return connection
 
-    def begin_attach(self, session: int, next_xid: int, claim: int) -> None:
+    def begin_attach(self, caller: Caller, next_xid: int, claim: int) -> None:
         """Serve the session as soon as the leader has answered `claim` and what it names is applied."""
+        session = caller.session
         self.drop(session)  # where the client was here before and went without a word, its watches still are
-        connection = Connection(session, next_xid, attached=False, claim=claim)
+        connection = Connection(session, next_xid, caller=caller, attached=False, claim=claim)
         self._connections[session] = connection
         self.attaching.append(connection)
 
@@ -253,7 +257,7 @@ class Serving:
                     heapq.heappush(self.behind, (request.needs, connection.session))
                     return
             try:
-                result = self._answer(connection.session, request)
+                result = self.answer(connection, request)
             except ZkcoreError as error:
                 self._reply(connection, None, error)
             else:
@@ -261,7 +265,8 @@ class Serving:
             if isinstance(request, Gated):
                 self._release(connection)
 
-    def _answer(self, session: int, request: Request[Any] | Gated | _Refusal) -> Any:
+    def answer(self, connection: Connection, request: Request[Any] | Gated | _Refusal) -> Any:
+        """The answer to what stands first in the queue of a session, or needs not stand there. Raises RequestError."""
         if not isinstance(request, Request):
             if request.error is not None:
                 raise request.error
@@ -269,7 +274,7 @@ class Serving:
             request = request.request
         if isinstance(request, Sync):
             return self.tree.last_zxid
-        return self.watches.read(self.tree, request, session=session)
+        return self.watches.read(self.tree, request, session=connection.session, caller=connection.caller)
 
     def _release(self, connection: Connection) -> None:
         """The head of the queue was answered: the writes behind it may go, up to the next read of its kind."""

@@ -48,29 +48,40 @@ from zkcore.errors import (
     VersionMismatchError,
     ZkcoreError,
 )
-from zkcore.jute.records import Stat
+from zkcore.jute.records import ACL, Id, Stat
+from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
+from zkcore.replica.rules import Rules
 from zkcore.sync.client import Client, LocalCluster, local_cluster
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
+from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
-from zkcore.tree.requests import NodeData
+from zkcore.tree.prepare import Guard
+from zkcore.tree.requests import NodeACL, NodeData
+from zkcore.tree.sessions import Timeouts
 from zkcore.zab.limits import Limits
 
 __all__ = [
+    "ACL",
+    "Access",
     "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
     "Client",
     "ConfigurationError",
     "ConnectionLostError",
+    "DigestScheme",
     "EventType",
     "FrameTooLargeError",
+    "Guard",
+    "Id",
     "InvalidACLError",
     "InvariantViolation",
     "Lease",
     "LeaseLostError",
     "Limits",
+    "LiveSession",
     "LocalCluster",
     "Lock",
     "LockNotHeldError",
@@ -81,6 +92,7 @@ __all__ = [
     "NoChildrenForEphemeralsError",
     "NoNodeError",
     "NoWatcherError",
+    "NodeACL",
     "NodeData",
     "NodeExistsError",
     "NotEmptyError",
@@ -88,11 +100,13 @@ __all__ = [
     "OperationTimeoutError",
     "OutcomeForgottenError",
     "OutcomeUnknownError",
+    "Permission",
     "ProtocolError",
     "QuotaExceededError",
     "Read",
     "RecipeError",
     "RequestError",
+    "Rules",
     "SessionClosedError",
     "SessionError",
     "SessionExpiredError",
@@ -105,11 +119,14 @@ __all__ = [
     "StorageFailedError",
     "StorageFullError",
     "ThrottledError",
+    "Timeouts",
     "TransferFailedError",
     "UnimplementedError",
     "UnsupportedError",
     "VersionMismatchError",
     "WatchEvent",
     "ZkcoreError",
+    "digest_id",
     "local_cluster",
+    "scrypt_id",
 ]

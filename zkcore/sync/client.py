@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -10,10 +11,12 @@ from zkcore.client.node import DEFAULT_SESSION_TIMEOUT, EmbeddedClient
 from zkcore.client.node import LocalCluster as AsyncLocalCluster
 from zkcore.client.port import SessionState, Watcher
 from zkcore.errors import SessionClosedError
-from zkcore.jute.records import Stat
+from zkcore.jute.records import ACL, Stat
+from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read, ReadLevel
+from zkcore.replica.rules import Rules
 from zkcore.sync.port import BlockingPort, LoopThread, mirrors, run
-from zkcore.tree.requests import NodeData
+from zkcore.tree.requests import NodeACL, NodeData
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
 from zkcore.zxid import Zxid
@@ -52,14 +55,32 @@ class Client:
         return self.unblocked.state
 
     @property
+    def session_timeout(self) -> float:
+        return self.unblocked.session_timeout
+
+    @property
     def last_zxid(self) -> Zxid:
         return self.unblocked.last_zxid
 
     def create(
-        self, path: str, value: bytes = b"", *, ephemeral: bool = False, sequence: bool = False, makepath: bool = False
+        self,
+        path: str,
+        value: bytes = b"",
+        *,
+        acl: Iterable[ACL] | None = None,
+        ephemeral: bool = False,
+        sequence: bool = False,
+        container: bool = False,
+        ttl: float | None = None,
+        makepath: bool = False,
     ) -> str:
-        client = self.unblocked
-        return run(client.create(path, value, ephemeral=ephemeral, sequence=sequence, makepath=makepath))
+        create = self.unblocked.create
+        return run(
+            create(
+                path, value, acl=acl, ephemeral=ephemeral, sequence=sequence, container=container, ttl=ttl,
+                makepath=makepath,
+            )
+        )  # fmt: skip
 
     def get(self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION) -> NodeData:
         return run(self.unblocked.get(path, watch, read=read))
@@ -76,11 +97,20 @@ class Client:
     def get_children(self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION) -> list[str]:
         return run(self.unblocked.get_children(path, watch, read=read))
 
+    def get_acls(self, path: str, *, read: ReadLevel = Read.SESSION) -> NodeACL:
+        return run(self.unblocked.get_acls(path, read=read))
+
+    def set_acls(self, path: str, acls: Iterable[ACL], *, version: int = -1) -> Stat:
+        return run(self.unblocked.set_acls(path, acls, version=version))
+
     def sync(self) -> Zxid:
         return run(self.unblocked.sync())
 
-    def ensure_path(self, path: str) -> None:
-        run(self.unblocked.ensure_path(path))
+    def ensure_path(self, path: str, *, acl: Iterable[ACL] | None = None) -> None:
+        run(self.unblocked.ensure_path(path, acl=acl))
+
+    def add_auth(self, scheme: str, credentials: str | bytes) -> None:
+        run(self.unblocked.add_auth(scheme, credentials))
 
     def abandon(self) -> None:
         self._thread.do(self._inner.abandon)
@@ -110,8 +140,10 @@ class Client:
 class LocalCluster:
     """`zkcore.LocalCluster` for blocking code. Its event loop has a thread of its own."""
 
-    def __init__(self, count: int, *, observers: int = 0, limits: Limits | None = None) -> None:
-        self._inner = AsyncLocalCluster(count, observers=observers, limits=limits)
+    def __init__(
+        self, count: int, *, observers: int = 0, limits: Limits | None = None, rules: Rules | None = None
+    ) -> None:
+        self._inner = AsyncLocalCluster(count, observers=observers, limits=limits, rules=rules)
         self.ensemble = self._inner.ensemble
         self.network = self._inner.network
         """Cut and heal links here."""
@@ -143,6 +175,12 @@ class LocalCluster:
 
     def transfer(self, target: PeerId | None = None) -> PeerId:
         return self._running().call(self._inner.transfer(target))
+
+    def sessions(self) -> list[LiveSession]:
+        return self._running().do(self._inner.sessions)
+
+    def kill_session(self, session: int) -> bool:
+        return self._running().call(self._inner.kill_session(session))
 
     def explain(self) -> tuple[str, ...]:
         return self._running().do(self._inner.explain)
@@ -178,10 +216,12 @@ class LocalCluster:
         self.close()
 
 
-def local_cluster(count: int = 3, *, observers: int = 0, limits: Limits | None = None) -> LocalCluster:
+def local_cluster(
+    count: int = 3, *, observers: int = 0, limits: Limits | None = None, rules: Rules | None = None
+) -> LocalCluster:
     """An ensemble of `count` voters and as many `observers` as asked for in this process, in memory, as a context
-    manager.
+    manager. `rules` say what clients may do.
 
     Raises ConfigurationError for no voters at all; warns of an even number.
     """
-    return LocalCluster(count, observers=observers, limits=limits)
+    return LocalCluster(count, observers=observers, limits=limits, rules=rules)

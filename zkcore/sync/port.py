@@ -136,6 +136,9 @@ class BlockingPort:
         """Blocks until the answer is there. `watch` is called on the cluster's thread."""
         return self._thread.call(self._inner.request(op, watch=watch, timeout=timeout, read=read))
 
+    async def authenticate(self, scheme: str, credentials: bytes) -> None:
+        self._thread.call(self._inner.authenticate(scheme, credentials))
+
     def unwatch(self, path: str, watch: Watcher) -> None:
         self._thread.do(lambda: self._inner.unwatch(path, watch))
 

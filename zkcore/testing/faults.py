@@ -9,7 +9,7 @@ what a strike does (strikes.py) from one of its own, so that any of them can be 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from random import Random
 
 from attrs import frozen
@@ -160,7 +160,7 @@ class Faults:
     """Strikes until `stop`, except those that `leave_out` names. `came_about` holds the names of those that did
     something, in the order in which they did it."""
 
-    def __init__(self, scene: Scene, plan: Plan, *, leave_out: frozenset[str] = frozenset()) -> None:
+    def __init__(self, scene: Scene, plan: Plan, *, leave_out: Container[str] = ()) -> None:
         self._scene = scene
         self._plan = plan
         self._leave_out = leave_out

@@ -12,7 +12,7 @@ breaks what the run broke.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from attrs import Factory, define, fields, frozen
@@ -216,7 +216,7 @@ def _opening(plan: Plan) -> list[str]:
     return [" ".join(words), *(f"hold-saves {me}" for me in config.members)]
 
 
-def record(plan: Plan, *, without: frozenset[str] = frozenset(), leave_out: frozenset[str] = frozenset()) -> Recording:
+def record(plan: Plan, *, without: frozenset[str] = frozenset(), leave_out: Container[str] = ()) -> Recording:
     """Run the world of `plan` with bare Peers on its nodes, and write it down. The other arguments are World's."""
     world = World(plan.seed, plan=plan, without=without, make_program=_Recorded, leave_out=leave_out)
     recorder = _Recorder(world)

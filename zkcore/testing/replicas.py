@@ -39,6 +39,7 @@ _ANSWERS = (Attached, Detached, Replied, SessionEnded, Touched, WatchFired)
 _LEAVES = ("/a/x", "/b/x", "/c")
 _PATHS = ("/a", "/b", *_LEAVES, "/c", "/c")
 _MOST_STEPS = 20_000
+_PASSWORD = b"one for everybody"[:16]
 _EPOCH_MS = 1_600_000_000_000
 _HOUR_MS = 3_600_000
 _SLOWEST = 0.8 * 1_000_000
@@ -182,12 +183,13 @@ class Replicas:
         self._leave(client)
         try:
             if client.session is None:
-                client.session = machine.replica.open(self.timeout_ms, machine.now_ms)
+                client.session = machine.replica.open(self.timeout_ms, machine.now_ms, password=_PASSWORD)
                 self._by_session[client.session] = client
             else:
                 machine.replica.attach(
-                    client.session, last_zxid=client.seen, next_xid=client.next_xid, now=machine.now_ms
-                )
+                    client.session, password=_PASSWORD, last_zxid=client.seen, next_xid=client.next_xid,
+                    now=machine.now_ms,
+                )  # fmt: skip
         except ZkcoreError:
             return  # no leader, or not as far as the client: it tries again some time
         client.node = node.me
@@ -225,6 +227,8 @@ class Replicas:
         result, failed = None, None
         try:
             result = _replica(node).read(client.session, request)
+        except SessionClosedError:
+            raise
         except ZkcoreError as error:
             failed = error
         self._judge(node).read_at_once(client, request, result, failed)

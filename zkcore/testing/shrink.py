@@ -13,7 +13,7 @@ a step that makes no sense without those before it is skipped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import groupby
 from time import process_time
 from typing import TypeVar
@@ -101,14 +101,24 @@ class _Tried:
     steps: tuple[str, ...] = ()
 
 
-Try = Callable[[Plan, frozenset[str]], _Tried]
+class _AllBut(Container[str]):
+    """All strikes and pieces of load but those in `kept`: also those that the failing run did not live to see."""
+
+    def __init__(self, kept: Iterable[str]) -> None:
+        self._kept = frozenset(kept)
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self._kept
+
+
+Try = Callable[[Plan, Container[str]], _Tried]
 """Runs the world of a plan, with some strikes and pieces of load left out."""
 
 
 def _trying(make_program: Callable[[Plan], Program], without: frozenset[str]) -> Try:
     """Bare peers are recorded and replayed, others run."""
 
-    def attempt(plan: Plan, leave_out: frozenset[str]) -> _Tried:
+    def attempt(plan: Plan, leave_out: Container[str]) -> _Tried:
         if make_program is not BarePeers:
             report = simulate(plan.seed, plan=plan, without=without, make_program=make_program, leave_out=leave_out)
             return _Tried(report.violation, report.strikes, report.loads)
@@ -140,7 +150,7 @@ def _quieter(plan: Plan) -> dict[str, Plan]:
 
 
 def _shrink_world(plan: Plan, first: _Tried, run: Try, spent: Spent) -> tuple[_Tried, list[str], list[str]]:
-    """The run that is left, what is left out of it, and which noise."""
+    """The run that is left, the strikes and pieces of load it was given, and which noise is gone."""
     assert first.violation is not None
     invariant = first.violation.invariant
     everything = [*first.strikes, *(f"load/{number}" for number in range(first.loads))]
@@ -148,7 +158,7 @@ def _shrink_world(plan: Plan, first: _Tried, run: Try, spent: Spent) -> tuple[_T
 
     def fails(plan: Plan, kept: list[str]) -> bool:
         nonlocal best
-        tried = run(plan, frozenset(everything) - frozenset(kept))
+        tried = run(plan, _AllBut(kept))
         if tried.violation is None or tried.violation.invariant != invariant or (first.steps and not tried.steps):
             return False
         best = tried
@@ -161,7 +171,7 @@ def _shrink_world(plan: Plan, first: _Tried, run: Try, spent: Spent) -> tuple[_T
         if not spent() and fails(candidate, kept):
             plan = candidate
             quiet.append(name)
-    return best, [name for name in everything if name not in frozenset(kept)], quiet
+    return best, kept, quiet
 
 
 def shrink(
@@ -177,7 +187,7 @@ def shrink(
     first = run(draw_plan(seed), frozenset())
     if first.violation is None:
         return None
-    best, left_out, quiet = _shrink_world(draw_plan(seed), first, run, lambda: process_time() - begun > budget_s / 3)
+    best, kept, quiet = _shrink_world(draw_plan(seed), first, run, lambda: process_time() - begun > budget_s / 3)
     assert best.violation is not None
     violation, script = best.violation, list[str]()
     if best.steps:
@@ -185,12 +195,11 @@ def shrink(
             best.steps, violation.invariant, lambda: process_time() - begun > budget_s, without=without
         )
         violation = replay(script, without=without).violation or violation
-    loads = [f"load/{number}" for number in range(best.loads)]
     return Shrunk(
         seed=seed,
         violation=violation,
-        strikes=tuple(name for name in best.strikes if name not in left_out),
-        loads=tuple(name for name in loads if name not in left_out),
+        strikes=best.strikes,
+        loads=tuple(name for name in kept if name.startswith("load/")),
         quiet=tuple(quiet),
         recorded=len(first.steps),
         script=tuple(script),

@@ -10,7 +10,7 @@ There is one heap of (time, sequence, action); a world is a function of its seed
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from heapq import heappop, heappush
 from random import Random
 from typing import Any
@@ -90,7 +90,7 @@ class World:
         keep_trace: bool = False,
         without: frozenset[str] = frozenset(),
         make_program: Callable[[Plan], Program] = BarePeers,
-        leave_out: frozenset[str] = frozenset(),
+        leave_out: Container[str] = (),
     ) -> None:
         self.seed = seed
         self.now = 0
@@ -243,7 +243,7 @@ class World:
 
     def _load_now(self) -> None:
         if self._loading:
-            if self._leave_out and f"load/{self.loads}" in self._leave_out:
+            if f"load/{self.loads}" in self._leave_out:
                 self.loads += 1
             else:
                 self._put_load()
@@ -300,7 +300,7 @@ def simulate(
     keep_trace: bool = False,
     without: frozenset[str] = frozenset(),
     make_program: Callable[[Plan], Program] = BarePeers,
-    leave_out: frozenset[str] = frozenset(),
+    leave_out: Container[str] = (),
 ) -> Report:
     """Run the world of `seed` to its end, or to its first violation. The arguments are those of World."""
     world = World(

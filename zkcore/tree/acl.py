@@ -133,14 +133,17 @@ class DigestScheme:
         self._superuser = superuser
 
     def authenticate(self, credentials: bytes) -> tuple[Id, ...]:
+        """See `Scheme`: `credentials` are `user:password`."""
         made = digest_id(*_user_and_password(credentials))
         is_super = self._superuser is not None and compare_digest(made.id.encode(), self._superuser.id.encode())
         return (made, SUPER) if is_super else (made,)
 
     def is_valid(self, pattern: str) -> bool:
+        """See `Scheme`."""
         return _is_user_and_hash(pattern)
 
     def matches(self, caller: str, pattern: str) -> bool:
+        """See `Scheme`."""
         return compare_digest(caller.encode(), pattern.encode())
 
 
@@ -212,6 +215,14 @@ class CertificateScheme:
         return compare_digest(caller.encode(), pattern.encode())
 
 
+def _can_be_written(entry: ACL) -> bool:
+    """What comes over a wire always can; an entry that is made in this process need not."""
+    try:
+        return len(f"{entry.id.scheme}:{entry.id.id}".encode()) > 0 and -(1 << 31) <= entry.perms < 1 << 31
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+
+
 class Access:
     """The rules of one ensemble: its schemes, and the ACL that DEFAULT_ACL stands for.
 
@@ -240,11 +251,13 @@ class Access:
     def fix_up(self, acl: tuple[ACL, ...], ids: tuple[Id, ...]) -> tuple[ACL, ...]:
         """The ACL that a caller with `ids` means by `acl`: each entry once, and ids in the place of `auth`.
         Raises InvalidACLError."""
-        if acl is OPEN_ACL:
-            return acl
+        if acl is OPEN_ACL or (self._default is OPEN_ACL and acl == DEFAULT_ACL):
+            return OPEN_ACL
         fixed: list[ACL] = []
         for entry in dict.fromkeys(acl):
             scheme = entry.id.scheme
+            if not _can_be_written(entry):
+                raise InvalidACLError(f"the entry {entry!r} of an ACL cannot be written down")
             if entry.id == ANYONE:
                 fixed.append(entry)
             elif scheme == "auth":

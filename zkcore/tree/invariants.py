@@ -91,6 +91,7 @@ def _check_owners(stats: Mapping[str, Persisted], state: State, families: Mappin
     _require(owned == state.ephemerals, "the sets of ephemerals differ from the owners that znodes name")
     for session in owned:
         _require(session in state.sessions, f"session {session:#x} has ephemerals and does not live")
+    _require(state.session_keys.keys() <= state.sessions.keys(), "there is a key to a session that does not live")
     _require(empty == state.empty_containers.keys(), "the empty containers are not those that are listed")
     _require(expiring == set(state.expiring), "the znodes with a time to live are not those that are listed")
 

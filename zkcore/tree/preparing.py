@@ -44,6 +44,7 @@ from zkcore.jute.records import (
 from zkcore.tree.acl import Permission
 from zkcore.tree.outstanding import MAX_DATA, Outstanding
 from zkcore.tree.paths import PROTECTED, parent_of, validate
+from zkcore.tree.sessions import KEY_SIZE
 from zkcore.tree.writes import (
     Check,
     CleanUp,
@@ -264,10 +265,12 @@ def _check(out: Outstanding, session: int, request: Check) -> Prepared:
 def _create_session(out: Outstanding, session: int, request: CreateSession) -> Prepared:
     if request.timeout_ms not in _INT32 or session == 0 or is_mark(session):
         raise BadArgumentsError
+    if len(request.key) not in (0, KEY_SIZE):
+        raise BadArgumentsError(f"the key to a session has {KEY_SIZE} bytes, not {len(request.key)}")
     if out.is_ending(session):
         raise SessionExpiredError
     out.begin_session(session)
-    return CreateSessionTxn.TYPE, _pack_create_session(request.timeout_ms)
+    return CreateSessionTxn.TYPE, _pack_create_session(request.timeout_ms) + request.key
 
 
 def _close_session(out: Outstanding, session: int, request: CloseSession) -> Prepared:

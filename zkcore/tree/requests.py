@@ -71,9 +71,12 @@ _BY_OPCODE[1] = Create
 
 
 def encode_request(request: Request[object]) -> tuple[int, bytes]:
-    """The opcode and the body of `request`. Raises BadArgumentsError where a number does not fit its field."""
+    """The opcode and the body of `request`. Raises BadArgumentsError where a number does not fit its field, and
+    UnimplementedError for what is no request of a client."""
     if isinstance(request, Multi | MultiRead | Once):
         return request.opcode, encode_several(request)
+    if request.writes and _BY_OPCODE.get(request.opcode) is not type(request):
+        raise UnimplementedError(f"{type(request).__name__} cannot be asked for by a client")
     return request.opcode, encode(request)
 
 

@@ -4,6 +4,7 @@ A snapshot is a sequence of blocks: an int length, the CRC-32 of the body, and t
 
     H   "zkcs", int version, long zxid, long digest of the tree: first, once
     S   (long session, int timeout)*: the sessions by id
+    K   (long session, 32 bytes)*: the keys to the passwords of those that have one, by id
     C   (long client, long floor, vector of (long number, buffer outcome))*: what is remembered of requests, by client
     O   (long session)*: those that ended last, in that order
     A   (vector of ACL)*: each ACL in use but the open one, sorted by their bytes
@@ -34,6 +35,7 @@ from zkcore.jute.codec import Buffer, Int, Long, UString, codec_of, encode, reco
 from zkcore.jute.records import ACL
 from zkcore.tree.acl import Access
 from zkcore.tree.once import Memory, Remembered
+from zkcore.tree.sessions import KEY_SIZE
 from zkcore.tree.state import Frozen, Loaded
 from zkcore.tree.tree import Tree
 from zkcore.tree.znode import STAT_SIZE
@@ -45,6 +47,7 @@ VERSION = 2
 _BLOCK = Struct(">II")
 _HEADER = Struct(">4siqQ")
 _SESSION = Struct(">qi")
+_KEY = Struct(f">q{KEY_SIZE}s")
 _PREFIX = Struct(">4si")
 _SESSION_ID = Struct(">q")
 _END = Struct(">qqI")
@@ -121,10 +124,12 @@ def _bodies(state: Frozen) -> Iterator[bytes]:
     for start in range(0, len(sessions), _BLOCK_BYTES // _SESSION.size):
         some = sessions[start : start + _BLOCK_BYTES // _SESSION.size]
         yield b"S" + b"".join([_SESSION.pack(session, timeout) for session, timeout in some])
+    yield from _cut(b"K", (_KEY.pack(session, key) for session, key in sorted(state.session_keys.items())))
     yield from _cut(b"C", (_pack_client(client, *state.clients[client]) for client in sorted(state.clients)))
     yield from _cut(b"O", (_SESSION_ID.pack(session) for session in state.ended))
-    numbers = {acl: number for number, (_, acl) in enumerate(_acls_of(state))}
-    yield from _cut(b"A", (entries for entries, _ in _acls_of(state)))
+    known = sorted((_pack_entries(acl), acl) for acl in state.acls_in_use)
+    numbers = {acl: number for number, (_, acl) in enumerate(known)}
+    yield from _cut(b"A", (entries for entries, _ in known))
     yield from _cut(
         b"P", (_pack_protected(path, numbers[acls[path]]) for acls in state.acls if acls for path in sorted(acls))
     )
@@ -135,10 +140,6 @@ def _bodies(state: Frozen) -> Iterator[bytes]:
 
 def _pack_client(client: int, floor: int, outcomes: tuple[tuple[int, bytes], ...]) -> bytes:
     return encode(_Client(client, floor, tuple([_Numbered(*each) for each in outcomes])))
-
-
-def _acls_of(state: Frozen) -> list[tuple[bytes, tuple[ACL, ...]]]:
-    return sorted((_pack_entries(acl), acl) for acl in {acl for acls in state.acls for acl in acls.values()})
 
 
 def _cut(letter: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -193,10 +194,16 @@ def restore(chunks: Iterable[bytes], *, access: Access | None = None) -> Tree:
         while body[:1] == b"S":
             sessions.update(_SESSION.iter_unpack(body[1:]))
             body = reader.block()
+        keys: dict[int, bytes] = {}
+        while body[:1] == b"K":
+            keys.update(_KEY.iter_unpack(body[1:]))
+            body = reader.block()
+        if not keys.keys() <= sessions.keys():
+            raise StorageCorruptError("a snapshot holds a key to a session that it does not hold")
         memory, body = _memory(body, reader)
         acls, body = _protected(body, reader)
         znodes = _znodes(body, reader, acls, sessions=len(sessions))
-        tree = Tree.rebuild(zxid, sessions, znodes=znodes, memory=memory, access=access)
+        tree = Tree.rebuild(zxid, sessions, keys=keys, znodes=znodes, memory=memory, access=access)
     except (struct_error, ValueError, ProtocolError) as error:  # sound checksums over what `dump` never wrote
         raise StorageCorruptError(f"{reader.where} does not decode: {error}") from error
     if tree.digest != digest:
@@ -321,6 +328,6 @@ class _Reader:
 
 
 _SECTIONS = {
-    b"H": "the header", b"S": "sessions", b"C": "clients", b"O": "ended sessions", b"A": "ACLs", b"P": "who has ACLs",
-    b"Z": "znodes", b"E": "the end",
+    b"H": "the header", b"S": "sessions", b"K": "keys to sessions", b"C": "clients", b"O": "ended sessions",
+    b"A": "ACLs", b"P": "who has ACLs", b"Z": "znodes", b"E": "the end",
 }  # fmt: skip

@@ -62,11 +62,14 @@ class Frozen:
     last_zxid: Zxid
     digest: int
     sessions: Mapping[int, int]
+    session_keys: Mapping[int, bytes]
     clients: Mapping[int, Remembered]
     ended: tuple[int, ...]
     shards: tuple[Mapping[str, bytes], ...]
     nulls: tuple[frozenset[str] | set[str], ...]
     acls: tuple[Mapping[str, tuple[ACL, ...]], ...]
+    acls_in_use: tuple[tuple[ACL, ...], ...]
+    """Each of the ACLs in `acls`, once."""
 
 
 @define
@@ -83,13 +86,16 @@ class State:
     def __init__(self, memory: Memory | None = None) -> None:
         self.last_zxid: Zxid = 0
         self.sessions: dict[int, int] = {}
+        self.session_keys: dict[int, bytes] = {}
+        """The keys to the passwords of those sessions that have one."""
         self.digest = 0
         self.bytes = 0
         """The length of all paths and records."""
-        self.shards: list[dict[str, bytes]] = [{} for _ in range(SHARDS)]
-        self.nulls: list[set[str]] = [set() for _ in range(SHARDS)]
-        self.acls: list[dict[str, tuple[ACL, ...]]] = [{} for _ in range(SHARDS)]
-        self.borrowed = bytearray(SHARDS)
+        # Every shard begins as a copy still to be made of the same empty one: most trees of a simulation stay small.
+        self.shards: list[dict[str, bytes]] = [{}] * SHARDS
+        self.nulls: list[set[str]] = [set()] * SHARDS
+        self.acls: list[dict[str, tuple[ACL, ...]]] = [{}] * SHARDS
+        self.borrowed = bytearray(b"\x01" * SHARDS)
         self.families = Families()
         self.ephemerals: dict[int, set[str]] = {}
         self.empty_containers: dict[str, None] = {}
@@ -335,8 +341,8 @@ class State:
     def seen(self) -> Frozen:
         """The state as it is now, to be looked at before the next change."""
         return Frozen(
-            self.last_zxid, self.digest, dict(self.sessions), dict(self.memory.clients), tuple(self.memory.ended),
-            tuple(self.shards), tuple(self.nulls), tuple(self.acls),
+            self.last_zxid, self.digest, dict(self.sessions), dict(self.session_keys), dict(self.memory.clients),
+            tuple(self.memory.ended), tuple(self.shards), tuple(self.nulls), tuple(self.acls), tuple(self._shared),
         )  # fmt: skip
 
     def _take_back(self, index: int) -> None:
@@ -353,6 +359,8 @@ class State:
             raw = path.encode()
             crc = crc32(raw)
             index = crc & 255
+            if self.borrowed[index]:
+                self._take_back(index)
             self.shards[index][path] = record
             if null:
                 self.nulls[index].add(path)

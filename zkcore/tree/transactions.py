@@ -34,6 +34,7 @@ from zkcore.jute.records import (
 )
 from zkcore.tree.applied import EventType, Outcome
 from zkcore.tree.paths import parent_of
+from zkcore.tree.sessions import KEY_SIZE
 from zkcore.tree.state import State
 from zkcore.tree.znode import CONTAINER_OWNER, MAX_TTL, STAT_SIZE, make_stat, read_stat, ttl_owner
 from zkcore.zxid import Zxid
@@ -165,7 +166,12 @@ def _gone(state: State, zxid: Zxid, path: str) -> bool:
 
 
 def _create_session(state: State, zxid: Zxid, time: int, session: int, values: Values) -> Effect:
-    state.sessions[session] = values[0]
+    timeout, key, _ = values
+    state.sessions[session] = timeout
+    if key:
+        state.session_keys[session] = key
+    else:
+        state.session_keys.pop(session, None)
     state.memory.on_session_began(session)
     return 0, "", (), ()
 
@@ -176,6 +182,7 @@ def _close_session(state: State, zxid: Zxid, time: int, session: int, values: Va
     left = sorted(state.ephemerals.get(session, set()).difference(paths))
     gone = tuple([(_DELETED, path) for path in (*paths, *left) if _gone(state, zxid, path)])
     if state.sessions.pop(session, None) is not None:
+        state.session_keys.pop(session, None)
         state.memory.on_session_ended(session)
     return 0, "", gone, ()
 
@@ -251,6 +258,13 @@ def _decode_ttl(payload: bytes, at: int) -> Values:
     return values
 
 
+def _decode_session(payload: bytes, at: int) -> Values:
+    # ZooKeeper's body ends here; at most a digest is left then, which is shorter than a key.
+    timeout, at = codec_of(CreateSessionTxn).unpack(payload, at)
+    end = at + KEY_SIZE if len(payload) - at >= KEY_SIZE else at
+    return timeout, payload[at:end], end
+
+
 def _decode_closing(payload: bytes, at: int) -> Values:
     # Older logs of ZooKeeper have no body here.
     values = codec_of(CloseSessionTxn).unpack(payload, at) if at < len(payload) else ((), at)
@@ -291,7 +305,7 @@ TRANSACTIONS: dict[int, tuple[Decode, Do]] = {
     SetDataTxn.TYPE: (codec_of(SetDataTxn).unpack, _set_data),
     SetACLTxn.TYPE: (codec_of(SetACLTxn).unpack, _set_acl),
     CheckVersionTxn.TYPE: (codec_of(CheckVersionTxn).unpack, _check),
-    CreateSessionTxn.TYPE: (codec_of(CreateSessionTxn).unpack, _create_session),
+    CreateSessionTxn.TYPE: (_decode_session, _create_session),
     CloseSessionTxn.TYPE: (_decode_closing, _close_session),
     ErrorTxn.TYPE: (codec_of(ErrorTxn).unpack, _error),
     MultiTxn.TYPE: (_decode_multi, _multi),

@@ -49,6 +49,8 @@ class Tree:
         """For the rooms of the tree alone."""
         self.sessions: Mapping[int, int] = self.state.sessions
         """The timeout in milliseconds of every live session."""
+        self.session_keys: Mapping[int, bytes] = self.state.session_keys
+        """The keys to the passwords of those that have one: see `sessions.opens`."""
 
     @property
     def last_zxid(self) -> Zxid:
@@ -160,14 +162,16 @@ class Tree:
         last_zxid: Zxid,
         sessions: Mapping[int, int],
         *,
+        keys: Mapping[int, bytes],
         znodes: Iterable[Loaded],
         memory: Memory | None = None,
         access: Access | None = None,
     ) -> Tree:
-        """The tree of a snapshot: all its znodes, in any order."""
+        """The tree of a snapshot: its sessions with the keys to them, and all its znodes, in any order."""
         state = State(memory)
         state.last_zxid = last_zxid
         state.sessions.update(sessions)
+        state.session_keys.update(keys)
         state.load(znodes)
         return cls(access, state=state)
 

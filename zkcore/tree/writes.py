@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 
 from attrs import field, frozen
 
-from zkcore.jute.codec import Int, Long, NullableBuffer, UString, record
+from zkcore.jute.codec import Buffer, Int, Long, NullableBuffer, UString, record
 from zkcore.jute.records import ACL, OPEN_ACL, Stat
 from zkcore.tree.request import Request, check_types, tuple_of
 from zkcore.tree.znode import CreateMode
@@ -166,16 +166,17 @@ class Check(Request[None]):
 @record
 @frozen
 class CreateSession(Request[None]):
-    """Begin the session in whose name this is sent, with a timeout in milliseconds; a session that lives already gets
-    this timeout. Errors: BadArgumentsError."""
+    """Begin the session in whose name this is sent, with a timeout in milliseconds and the key to its password (see
+    `sessions.py`; b"" where it has none); a session that lives already gets these. Errors: BadArgumentsError."""
 
     opcode: ClassVar[int] = -10
     writes: ClassVar[bool] = True
 
     timeout_ms: Int
+    key: Buffer = field(default=b"", kw_only=True, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        check_types("", number=self.timeout_ms)
+        check_types("", self.key, number=self.timeout_ms)
 
 
 @record
