@@ -14,6 +14,7 @@ import zkcore.sync
 from zkcore import errors
 
 EXPORTED = [
+    "Resync",
     "Timeouts",
     "LiveSession",
     "Guard",
@@ -95,6 +96,7 @@ EXPORTED = [
 ]
 
 EXPORTED_BLOCKING = [
+    "Resync",
     "Timeouts",
     "LiveSession",
     "Guard",

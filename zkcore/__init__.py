@@ -77,6 +77,7 @@ from zkcore.tree.applied import EventType, WatchEvent
 from zkcore.tree.prepare import Guard
 from zkcore.tree.requests import NodeACL, NodeData
 from zkcore.tree.sessions import Timeouts
+from zkcore.tree.watch_requests import Resync
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Role
 from zkcore.zab.peer import PeerStatus
@@ -137,6 +138,7 @@ __all__ = [
     "RecipeError",
     "Replica",
     "RequestError",
+    "Resync",
     "Role",
     "Rules",
     "SessionClosedError",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from zkcore.client.port import Port, SessionState, Watcher
+from zkcore.client.port import LastingWatcher, Port, SessionState, Watcher
 from zkcore.errors import BadArgumentsError, NodeExistsError
 from zkcore.jute.records import ACL, Stat
 from zkcore.replica.levels import Read, ReadLevel, Sync
@@ -30,6 +30,7 @@ from zkcore.tree.requests import (
     SetACL,
     SetData,
 )
+from zkcore.tree.watch_requests import AddWatch, WatchMode
 from zkcore.tree.znode import MAX_TTL, CreateMode
 from zkcore.zxid import Zxid
 
@@ -70,8 +71,8 @@ class Client:
 
     How fresh a read must be is said in `read`; see `zkcore.Read`.
 
-    A `watch` is called once when what was read changes, with the WatchEvent, or with None where the session was
-    suspended and nothing is watched any more: read again either way.
+    A `watch` is called once when what was read changes, with the WatchEvent, or with None where the session ended
+    first. Watches outlive the loss of a replica: the next one tells what happened meanwhile.
     """
 
     def __init__(self, port: Port) -> None:
@@ -185,6 +186,20 @@ class Client:
         Raises NoNodeError, NoAuthError, InvalidACLError, BadVersionError, BadArgumentsError."""
         validate(path)
         return await self.port.request(SetACL(path, tuple(acls), version=version))
+
+    async def add_watch(self, path: str, watch: LastingWatcher, *, recursive: bool = False) -> None:
+        """Have `watch` called with every WatchEvent of a znode from now on, whether or not there is one, until
+        `remove_watch`: when it comes, changes or goes, and when its children come and go. With `recursive` instead with
+        the coming, change and going of the znode and of everything below it.
+
+        What happens while the session is suspended is told afterwards; where that is too much, or too long ago, `watch`
+        is called with a Resync: read again what it is about. When the session ends it is called with None."""
+        mode = WatchMode.PERSISTENT_RECURSIVE if recursive else WatchMode.PERSISTENT
+        await self.port.request(AddWatch(path, mode), watch=watch)
+
+    async def remove_watch(self, path: str, watch: Watcher | LastingWatcher) -> None:
+        """Call `watch` no more for what happens at `path`; without effect where it does not watch that."""
+        self.port.unwatch(path, watch)
 
     async def sync(self) -> Zxid:
         """Wait until this client's replica has applied everything that was proposed before; up to which zxid it has.

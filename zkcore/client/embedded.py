@@ -25,6 +25,7 @@ from zkcore.client.watcher import WatcherTable
 from zkcore.errors import (
     BadArgumentsError,
     ConnectionLostError,
+    NoWatcherError,
     OperationTimeoutError,
     SessionClosedError,
     SessionError,
@@ -38,9 +39,9 @@ from zkcore.replica.levels import AtLeast, Read, ReadLevel, check_level
 from zkcore.replica.rules import MAX_TIMEOUT_MS, add_ids
 from zkcore.replica.serving import following_xid
 from zkcore.tree.acl import Access
-from zkcore.tree.applied import WatchEvent
 from zkcore.tree.requests import CloseSession, Request
 from zkcore.tree.sessions import PASSWORD_SIZE
+from zkcore.tree.watch_requests import Missed, RemoveWatches
 from zkcore.zab.limits import Limits
 from zkcore.zab.ready import Event
 from zkcore.zxid import Zxid
@@ -118,6 +119,8 @@ class EmbeddedPort:
         self._unanswered: deque[_Unanswered] = deque()
         self._waiting: deque[_Unanswered] = deque()  # made while suspended
         self._watchers = WatcherTable()
+        self._told: list[Missed] = []  # the last events of watches, those of one transaction
+        self._told_zxid: Zxid = 0  # at the last place all was told up to here
         self._access = Access()  # that of the hosts, as soon as there was one
         self._ids: tuple[Id, ...] = ()
         self._most_requests = Limits().outstanding_proposals
@@ -182,7 +185,7 @@ class EmbeddedPort:
             if not op.writes and (not self._unanswered if read is _SESSION else self._can_read(host, read)):
                 answer = host.replica.read(self.session.id, op)
                 if watch is not None:
-                    self._watchers.add(op, watch)
+                    self._watchers.add(op, watch, answer)
                 return answer
             if len(self._unanswered) >= self._most_requests:
                 self._check_throttled(op)
@@ -229,7 +232,12 @@ class EmbeddedPort:
 
     def unwatch(self, path: str, watch: Watcher) -> None:
         """See `zkcore.client.port.Port.unwatch`."""
-        self._watchers.remove(path, watch)
+        for kind in self._watchers.remove(path, watch):
+            if self._serving is not None:
+                try:
+                    self._serving.replica.read(self.session.id, RemoveWatches(path, kind))
+                except (NoWatcherError, SessionClosedError):
+                    pass  # no watch there, or nobody: that is what is wanted
 
     async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
         """See `zkcore.client.port.Port.wait`."""
@@ -338,7 +346,7 @@ class EmbeddedPort:
         future, request, watch, _ = self._unanswered.popleft()
         if error is None:
             if watch is not None:
-                self._watchers.add(request, watch)
+                self._watchers.add(request, watch, result)
             if not future.done():
                 future.set_result(result)
         elif not future.done():
@@ -360,15 +368,30 @@ class EmbeddedPort:
         if self._is_over:
             return
         self._serve()
-        if self._ids and self._host is not None:  # it may have authenticated itself while it was being attached
-            self._host.replica.identify(self.session.id, self._ids)
+        if self._host is not None:
+            if self._ids:  # it may have authenticated itself while it was being attached
+                self._host.replica.identify(self.session.id, self._ids)
+            self._catch_up(self._host)
         while self._waiting and self._host is not None:
             waiting = self._waiting.popleft()
             if not waiting[0].done():  # nobody waits for what was cancelled meanwhile, and it was never sent
                 self._submit(self._host, waiting)
 
-    def on_watch(self, event: WatchEvent) -> None:
+    def on_watch(self, event: Missed) -> None:
+        if self._told and self._told[-1].zxid != event.zxid:
+            self._told.clear()
+        self._told.append(event)
         self._watchers.fire(event)
+
+    def _catch_up(self, host: Host) -> None:
+        """Watch here what was watched before, and tell what was missed meanwhile; what was told just before the session
+        left its last place may be among it."""
+        request = self._watchers.catch_up(self._told_zxid)
+        if request is not None:
+            told = set(self._told)
+            for missed in host.replica.read(self.session.id, request):
+                if missed not in told:
+                    self.on_watch(missed)
 
     def on_touched(self, token: int, alive: bool) -> None:
         sent_at = self._heartbeats.pop(token, None)
@@ -392,7 +415,6 @@ class EmbeddedPort:
         while self._unanswered and not self._unanswered[-1][1].writes:
             self._waiting.appendleft(self._unanswered.pop())
         self._refuse(self._unanswered, ConnectionLostError, f"the answer was lost ({why}); it may have happened or not")
-        self._watchers.fire_all()
         self._start_timer("retry", 0.0, self._look_for_host)
 
     def on_ended(self) -> None:
@@ -434,6 +456,9 @@ class EmbeddedPort:
 
     def _leave_host(self) -> None:
         self._last_zxid = self._newest()
+        if self._serving is not None:
+            # In the middle of being told, the host does not count yet what we were told just now.
+            self._told_zxid = max([self._serving.told_zxid, *(event.zxid - 1 for event in self._told[-1:])])
         self._host = None
         self._serving = None
         self._suspended.set()

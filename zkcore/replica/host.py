@@ -106,6 +106,8 @@ class Host:
         self._reopening: asyncio.TimerHandle | None = None
         self._down = False  # the storage failed, and the replica waits to be opened again, or for ever
         self.failure: Exception | None = None
+        self.told_zxid: Zxid = 0
+        """Of everything up to this transaction clients were told what their watches have to tell."""
         self._ticked_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_is_soon = False
@@ -168,7 +170,8 @@ class Host:
         self._queue((_ATTACH, client, session, password, last_zxid, next_xid, ids))
 
     def detach(self, session: int) -> None:
-        """The client goes away; its session lives on."""
+        """The client goes away, and hears nothing more; its session lives on."""
+        self._clients.pop(session, None)
         self._queue((_DETACH, session))
 
     def submit(self, session: int, request: Request[Any], read: ReadLevel = Read.SESSION) -> None:
@@ -263,7 +266,6 @@ class Host:
             elif kind is _TOUCH:
                 replica.touch(item[1], item[2], now)
             elif kind is _DETACH:
-                self._clients.pop(item[1], None)
                 replica.detach(item[1])
             elif kind is _OPEN:
                 session = replica.open(item[2], now, password=item[3], ids=item[4])
@@ -321,6 +323,7 @@ class Host:
                 self._tell(ready.events)
                 if self._transport is None:
                     return  # somebody who was told something stopped this host
+                self.told_zxid = replica.tree.last_zxid
             if ready.writes:
                 if self._saver is not None:
                     self._save_elsewhere(ready, self._saver)

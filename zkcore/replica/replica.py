@@ -66,6 +66,7 @@ from zkcore.tree.requests import CloseSession, CreateSession, Request, T, decode
 from zkcore.tree.sessions import SessionIds, key_of
 from zkcore.tree.snapshot import dump, restore
 from zkcore.tree.tree import Tree
+from zkcore.tree.watches import Watches
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Forward, Message, PeerId, Role
 from zkcore.zab.peer import Peer, PeerStatus
@@ -112,7 +113,9 @@ class Replica:
         self.rules = rules if rules is not None else Rules()
         self.storage = storage
         self._most_requests = self.limits.outstanding_proposals
-        self._serving = Serving(Tree(self.rules.access))
+        self._serving = Serving(
+            Tree(self.rules.access), Watches(history=self.rules.watch_history, most=self.rules.watch_most)
+        )
         self._ids = SessionIds(me)
         self._now_ms = 0
         self._claims = 0
@@ -279,6 +282,19 @@ class Replica:
         self._check_idle()
         self._serving.drop(session)
 
+    def pause(self, session: int) -> None:
+        """The client does not keep up: tell it nothing of its watches, but what comes before its next answer, until
+        `resume`. What it misses is not gathered; the replica remembers what happened, within bounds. Raises
+        SessionClosedError."""
+        self._check_idle()
+        self._serving.pause(self._serving.get(session))
+
+    def resume(self, session: int) -> None:
+        """Tell the client of its watches again, and first what it missed: event by event, or where that is not known
+        any more, or too much, with a Resync for each watch. Raises SessionClosedError."""
+        self._check_idle()
+        self._serving.resume(self._serving.get(session))
+
     def touch(self, session: int, token: int, now: int) -> None:
         """The client is alive. Touched is the answer, once the leader knows and is known to lead."""
         self._begin_input(now)
@@ -334,9 +350,12 @@ class Replica:
         return read is Read.LINEARIZABLE
 
     def can_read(self, session: int) -> bool:
-        """Whether a read of the session may be answered at once: none of its requests is under way."""
+        """Whether a read of the session may be answered at once: none of its requests is under way, and it was told of
+        all its watches."""
         connection = self._serving.find(session)
-        return connection is not None and connection.attached and not connection.unanswered
+        if connection is None or not connection.attached:
+            return False
+        return not connection.unanswered and not connection.paused
 
     def read(self, session: int, request: Request[T]) -> T:
         """The answer to a read, at once; `can_read` says whether that is in order. Not an input: it may be called
@@ -575,7 +594,7 @@ class Replica:
     def _restore(self, snapshot: SnapshotRef) -> None:
         if snapshot.zxid <= self.tree.last_zxid:
             return
-        self._serving.tree = restore(self._pieces(snapshot), access=self.rules.access)
+        self._serving.replace_tree(restore(self._pieces(snapshot), access=self.rules.access))
 
     def _pieces(self, snapshot: SnapshotRef) -> Iterator[bytes]:
         offset = 0

@@ -44,6 +44,10 @@ class Rules:
     """How large the tree may become."""
     timeouts: Timeouts = field(factory=lambda: Timeouts(minimum_ms=1, maximum_ms=MAX_TIMEOUT_MS))
     """Between which timeouts a session gets the one that its client asks for. (ZooKeeper: 2 to 20 of its ticks.)"""
+    watch_history: int = field(default=10_000, validator=_positive)
+    """So many changes each replica remembers, to tell a persistent watch what it missed."""
+    watch_most: int = field(default=1_000, validator=_positive)
+    """So many missed events a session is told at once; where there are more, it is told to look for itself (Resync)."""
     clean_every_ms: int = field(default=60_000, validator=_positive)
     """How often the leader deletes containers that have become empty, and znodes past their time to live."""
     clean_most: int = field(default=10_000, validator=_positive)

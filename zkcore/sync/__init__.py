@@ -60,6 +60,7 @@ from zkcore.tree.applied import EventType, WatchEvent
 from zkcore.tree.prepare import Guard
 from zkcore.tree.requests import NodeACL, NodeData
 from zkcore.tree.sessions import Timeouts
+from zkcore.tree.watch_requests import Resync
 from zkcore.zab.limits import Limits
 
 __all__ = [
@@ -106,6 +107,7 @@ __all__ = [
     "Read",
     "RecipeError",
     "RequestError",
+    "Resync",
     "Rules",
     "SessionClosedError",
     "SessionError",

@@ -9,7 +9,7 @@ from typing import Self
 from zkcore.client.client import Client as AsyncClient
 from zkcore.client.node import DEFAULT_SESSION_TIMEOUT, EmbeddedClient
 from zkcore.client.node import LocalCluster as AsyncLocalCluster
-from zkcore.client.port import SessionState, Watcher
+from zkcore.client.port import LastingWatcher, SessionState, Watcher
 from zkcore.errors import SessionClosedError
 from zkcore.jute.records import ACL, Stat
 from zkcore.replica.leading import LiveSession
@@ -102,6 +102,12 @@ class Client:
 
     def set_acls(self, path: str, acls: Iterable[ACL], *, version: int = -1) -> Stat:
         return run(self.unblocked.set_acls(path, acls, version=version))
+
+    def add_watch(self, path: str, watch: LastingWatcher, *, recursive: bool = False) -> None:
+        run(self.unblocked.add_watch(path, watch, recursive=recursive))
+
+    def remove_watch(self, path: str, watch: Watcher | LastingWatcher) -> None:
+        run(self.unblocked.remove_watch(path, watch))
 
     def sync(self) -> Zxid:
         return run(self.unblocked.sync())

@@ -21,6 +21,7 @@ from zkcore.testing.histories import ZnodeHistory
 from zkcore.testing.linearizability import Register, Verdict, check
 from zkcore.testing.load import Machine
 from zkcore.testing.trace import NANOSECONDS, random_stream
+from zkcore.tree.applied import WatchEvent
 from zkcore.tree.requests import CloseSession, Create, Delete, Exists, GetData, Request, SetData
 from zkcore.tree.znode import CreateMode
 from zkcore.zab.messages import Message, PeerId
@@ -280,6 +281,7 @@ class Replicas:
                     node.now, client.number, xid=event.xid, result=event.result, error=event.error
                 )
         elif isinstance(event, WatchFired):
+            assert isinstance(event.event, WatchEvent)  # nobody is ever paused here
             judge.watch_fired(client, event.event)
         elif isinstance(event, Attached):
             judge.attached(client, _replica(node).tree.last_zxid)

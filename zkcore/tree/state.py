@@ -104,6 +104,8 @@ class State:
         """Pairs of (when, path) for each znode with a time to live: milliseconds since 1970."""
         self.quotas = Quotas()
         self.memory = memory if memory is not None else Memory()
+        self.removed_acls: dict[str, tuple[ACL, ...]] = {}
+        """What ACLs the znodes had that were removed, but for open ones; whoever looks here empties it."""
         self._shared: dict[tuple[ACL, ...], _Shared] = {}
 
     @classmethod
@@ -214,7 +216,9 @@ class State:
         if record is None:
             return None
         self.nulls[index].discard(path)
-        if self.acls[index]:
+        acl = self.acls[index].get(path)
+        if acl is not None:
+            self.removed_acls[path] = acl
             self._drop_acl(index, path)
         self.bytes -= len(raw) + len(record)
         if not path.startswith(UNCOUNTED):

@@ -96,7 +96,11 @@ class Tree:
                 raise InvariantViolation(
                     f"after transaction {zxid:#x} this tree has the digest {state.digest:#x}, the leader's {digest:#x}"
                 )
-        return _new_applied(Applied, (zxid, session, cxid, kind, error, path, changes, outcomes))
+        removed: tuple[tuple[str, tuple[ACL, ...]], ...] = ()
+        if state.removed_acls:
+            removed = tuple(state.removed_acls.items())
+            state.removed_acls.clear()
+        return _new_applied(Applied, (zxid, session, cxid, kind, error, path, changes, outcomes, removed))
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
