@@ -141,7 +141,7 @@ def test_a_plain_function_runs_its_world_itself(runs: Runs) -> None:
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("async def test_it(zk_world): pass", "takes keywords only: faults, limits"),
+        ("async def test_it(zk_world): pass", "takes keywords only: faults, limits, "),
         ("async def test_it(zk_cluster): pass", "takes keywords only"),
     ],
 )

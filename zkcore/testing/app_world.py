@@ -39,6 +39,7 @@ from zkcore.client.node import DEFAULT_SESSION_TIMEOUT
 from zkcore.errors import BadArgumentsError, ConfigurationError
 from zkcore.replica.host import Host
 from zkcore.replica.replica import Replica
+from zkcore.replica.rules import Rules
 from zkcore.storage.storage import MemoryStorage
 from zkcore.testing.app_faults import AppFaults
 from zkcore.testing.apps import App
@@ -51,7 +52,6 @@ from zkcore.testing.processes import Life, Process, home, where_tasks_wait
 from zkcore.testing.promises import Promises, WorldFailure
 from zkcore.testing.trace import Trace, random_stream
 from zkcore.testing.virtual_loop import VirtualLoop
-from zkcore.tree.requests import CloseSession
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
 from zkcore.zab.quorum import EnsembleConfig
@@ -101,6 +101,7 @@ class AppWorld:
         nodes: int = 3,
         observers: int = 0,
         limits: Limits | None = None,
+        rules: Rules | None = None,
         faults: str = "",
         time_limit: float = 24 * 3600.0,
         most_steps: int = 10_000_000,
@@ -117,6 +118,7 @@ class AppWorld:
         self.lines: deque[str] = deque(maxlen=_LAST_LINES)
         """What happened last, a line each."""
         self._limits = limits if limits is not None else _PATIENT
+        self._rules = rules
         self._time_limit = time_limit
         self._most_steps = most_steps
         self.distances = Distances(seed)
@@ -338,7 +340,7 @@ class AppWorld:
 
     def _start_node(self, me: PeerId) -> None:
         process = Process(f"node {me}", self.loop.next_number())
-        replica = Replica(me, self.ensemble, self._storages[me], limits=self._limits)
+        replica = Replica(me, self.ensemble, self._storages[me], limits=self._limits, rules=self._rules)
         host = Host(replica, lambda inbox: self._links.attach(me, process, inbox), wall=self.wall)
         self._nodes[me] = _Node(process, host)
         self._node_processes.add(process)
@@ -432,13 +434,12 @@ class AppWorld:
         self.loop.check_here()
         session = who if isinstance(who, int) else who.session_id
         leader = self.leader
-        leading = self._nodes[leader].host.replica._leading if leader is not None else None
-        if leader is None or leading is None:
+        if leader is None:
             raise BadArgumentsError("nobody leads at the moment, so nothing expires; wait for world.leader")
         self.say(f"session {session:#x} expires")
-        leading.arrived.append((None, session, 0, CloseSession()))
         node = self._nodes[leader]
-        node.process.context.copy().run(node.host.turn)
+        task = self.loop.create_task(node.host.kill_session(session), context=node.process.context.copy())
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may lead no longer
 
     def calm(self) -> None:
         """No more faults from the seed; and whatever is cut, paused or down works again."""

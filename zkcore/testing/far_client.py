@@ -10,7 +10,7 @@ This module knows the inside of EmbeddedPort, since a test must run what is used
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Self, TypeVar, cast
 
@@ -18,12 +18,14 @@ from zkcore.client.embedded import EmbeddedPort
 from zkcore.client.node import DEFAULT_SESSION_TIMEOUT, EmbeddedClient
 from zkcore.client.port import Watcher
 from zkcore.errors import OperationTimeoutError, SessionClosedError, ZkcoreError
+from zkcore.jute.records import Id
 from zkcore.replica.host import Host, HostListener
 from zkcore.replica.levels import Read, ReadLevel, check_level
 from zkcore.replica.served import Served
 from zkcore.testing.channels import Channel
 from zkcore.testing.virtual_loop import VirtualLoop
 from zkcore.tree.requests import Request
+from zkcore.tree.sessions import PASSWORD_SIZE
 from zkcore.zxid import Zxid
 
 __all__ = ["AppClient", "Connection", "FarHost", "FarPort"]
@@ -57,6 +59,15 @@ class Connection:
     def _at_node(self, method: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         if self._up:
             getattr(self._far.host, method)(*args, **options)
+
+    def identify(self, session: int, ids: tuple[Id, ...]) -> None:
+        """Have `Replica.identify` called at the node."""
+        if self._up:
+            self._far.to_node.post(self._identify_at_node, session, ids)
+
+    def _identify_at_node(self, session: int, ids: tuple[Id, ...]) -> None:
+        if self._up:
+            self._far.host.replica.identify(session, ids)
 
     def leave(self) -> None:
         """The client goes, or has gone."""
@@ -114,11 +125,12 @@ class Connection:
 
     def _tell(self, method: str, *args: Any) -> None:
         if self._up:
-            self._far.to_app.post(self._at_app, self._far.host.replica.tree.last_zxid, method, args)
+            host = self._far.host
+            self._far.to_app.post(self._at_app, host.replica.tree.last_zxid, host.told_zxid, method, args)
 
-    def _at_app(self, zxid: Zxid, method: str, args: tuple[Any, ...]) -> None:
+    def _at_app(self, seen: Zxid, told: Zxid, method: str, args: tuple[Any, ...]) -> None:
         if self._up and not self._left:
-            self._far.seen = max(self._far.seen, zxid)
+            self._far.seen, self._far.told_zxid = max(self._far.seen, seen), max(self._far.told_zxid, told)
             getattr(self._client, method)(*args)
 
 
@@ -131,9 +143,12 @@ class FarHost:
         self.to_node = to_node
         self.to_app = to_app
         self.listeners: list[HostListener] = []  # of its role changes: from afar nobody hears of them
-        self.replica = _FarReplica(host)
+        self.replica = FarReplica(self)
         self.running = True  # as far as one can know
         self.seen: Zxid = 0
+        """The newest state of which something has come from there."""
+        self.told_zxid: Zxid = 0
+        """See Host, as of the message that arrived last."""
         self.connection: Connection | None = None
         self._reachable = reachable
 
@@ -178,15 +193,43 @@ class FarHost:
             self.connection = None
 
 
-class _FarReplica:
-    """What a Port looks up in a replica, as far as it can be known from afar: what never changes."""
+class FarReplica:
+    """What a Port looks up in a replica, as far as it can be known from afar: what does not change.
+
+    Two things are nearer here than they would be: what a session missed of its watches while it moved, and that a watch
+    is given up, take no time.
+    """
 
     serving = True
-    last_zxid = _NEWEST  # whether the node has applied enough, the node will say
+
+    def __init__(self, far: FarHost) -> None:
+        self._far = far
+        self.limits = far.host.replica.limits
+        self.rules = far.host.replica.rules
+        self.tree = FarTree(far.host)
+
+    def identify(self, session: int, ids: tuple[Id, ...]) -> None:
+        """See Replica."""
+        if self._far.connection is not None:
+            self._far.connection.identify(session, ids)
+
+    def read(self, session: int, request: Request[T]) -> T:
+        """See Replica. Only for what leaves the tree alone. Raises SessionClosedError where the session has left."""
+        return self._far.host.replica.read(session, request)
+
+
+class FarTree:
+    """Of a tree only what was granted to sessions can be known; whether it is new enough the node will say."""
+
+    last_zxid = _NEWEST
 
     def __init__(self, host: Host) -> None:
-        self.limits = host.replica.limits
-        self.tree = self
+        self._host = host
+
+    @property
+    def sessions(self) -> Mapping[int, int]:
+        """The timeouts of all sessions, in milliseconds."""
+        return self._host.replica.tree.sessions
 
 
 class FarPort(EmbeddedPort):
@@ -203,6 +246,7 @@ class FarPort(EmbeddedPort):
         self._wall = wall
         super().__init__(cast("Callable[[], Sequence[Host]]", hosts), timeout=timeout)
         self.rng = rng
+        self._password = rng.randbytes(PASSWORD_SIZE)
 
     def wall(self) -> float:
         return self._wall()

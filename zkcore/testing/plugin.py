@@ -39,7 +39,7 @@ DEFAULT_SEEDS = 20
 
 _VIRTUAL = "zk_world"
 _REAL = {"zk_cluster", "zk_client"}
-_OPTIONS = {"seeds", "nodes", "observers", "limits", "faults", "time_limit", "most_steps"}
+_OPTIONS = {"seeds", "nodes", "observers", "limits", "rules", "faults", "time_limit", "most_steps"}
 
 _total: list[Seeds] = []
 
