@@ -1,9 +1,9 @@
 """A unit test of a worker of your own, in 500 worlds on virtual time: in each something else goes wrong, by its seed.
 
-The worker adds to an account while it holds a lock. In its world nodes and apps crash, and are paused for longer than
-sessions live, links are cut, messages come late, sessions expire; and whatever happens, no update may be lost, and after
-the faults the work must go on. Then the same test is given a worker that makes a mistake: it trusts the lock, and shows
-the account no fencing token.
+The worker adds to an account while it holds a lock. In its world nodes and apps crash, or are paused for longer than
+sessions live, links are cut, messages come late, sessions expire; and whatever happens, no update may be lost, and
+after the faults the work must go on. Then the same test is given a worker that makes a mistake: it trusts the lock, and
+shows the account no fencing token.
 
 As a test it is run by ``pytest examples/07_unit_test.py``. As a script it does the same by itself, and prints::
 

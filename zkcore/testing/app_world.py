@@ -33,20 +33,17 @@ from hashlib import blake2b
 from random import Random
 from typing import Any, TypeAlias, TypeVar
 
-from attrs import define
-
 from zkcore.client.node import DEFAULT_SESSION_TIMEOUT
 from zkcore.errors import BadArgumentsError, ConfigurationError
 from zkcore.replica.host import Host
-from zkcore.replica.replica import Replica
 from zkcore.replica.rules import Rules
-from zkcore.storage.storage import MemoryStorage
 from zkcore.testing.app_faults import AppFaults
 from zkcore.testing.apps import App
 from zkcore.testing.boundary import SimulationError
 from zkcore.testing.channels import Channel, Distances
 from zkcore.testing.far_client import AppClient, FarHost, FarPort
 from zkcore.testing.fenced_resource import FencedResource
+from zkcore.testing.hosted_nodes import HostedNode, HostedNodes
 from zkcore.testing.node_links import NodeLinks
 from zkcore.testing.processes import Life, Process, home, where_tasks_wait
 from zkcore.testing.promises import Promises, WorldFailure
@@ -65,19 +62,8 @@ EPOCH = 1_800_000_000.0
 
 _LAST_LINES = 40
 
-_PATIENT = Limits(ping_ticks=100, sync_limit_ticks=400)
-"""A leader that pings once in a second costs half as much of an idle hour. Who is silent is given up after four."""
-
 TEST = "test"
 """The app that the test itself is."""
-
-
-@define(eq=False)
-class _Node:
-    """A node that is up."""
-
-    process: Process
-    host: Host
 
 
 Place: TypeAlias = "PeerId | str | App"
@@ -117,15 +103,17 @@ class AppWorld:
         self.trace = Trace()
         self.lines: deque[str] = deque(maxlen=_LAST_LINES)
         """What happened last, a line each."""
-        self._limits = limits if limits is not None else _PATIENT
-        self._rules = rules
         self._time_limit = time_limit
         self._most_steps = most_steps
         self.distances = Distances(seed)
-        self._links = NodeLinks(self.loop, seed, self.distances)
-        self._storages = {me: MemoryStorage() for me in self.ensemble.members}
-        self._nodes: dict[PeerId, _Node] = {}
-        self._node_processes: set[Process | None] = set()
+        self._nodes = HostedNodes(
+            self.loop,
+            self.ensemble,
+            NodeLinks(self.loop, seed, self.distances),
+            wall=self.wall,
+            limits=limits,
+            rules=rules,
+        )
         self._apps: dict[str, App] = {}
         self._cuts: set[frozenset[str]] = set()
         self._notices = random_stream(seed, "notices")
@@ -162,7 +150,7 @@ class AppWorld:
         self, test: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], options: dict[str, Any]
     ) -> T:
         for me in self.ensemble.members:
-            self._start_node(me)
+            self._nodes.start(me)
         while self.leader is None:
             await asyncio.sleep(0.05)
         self.say(f"node {self.leader} leads")
@@ -195,7 +183,7 @@ class AppWorld:
         __tracebackhide__ = True
         loop = self.loop
         self.trace.mark(loop.now_ns, process.number if process is not None else 0)
-        if process not in self._node_processes:
+        if process not in self._nodes.processes:
             self._promises.check_always()
         self._promises.check_hopes()
         if self._failure is not None:
@@ -257,8 +245,8 @@ class AppWorld:
     def app(self, name: str) -> App:
         """The app of that name; a new one where there is none."""
         if name not in self._apps:
-            if not isinstance(name, str) or not name:
-                raise BadArgumentsError(f"an app has a name, which {name!r} is not")
+            if not isinstance(name, str) or not name or name.startswith("node "):
+                raise BadArgumentsError(f"an app has a name that is no node's, which {name!r} is not")
             self._apps[name] = App(name, self)
         return self._apps[name]
 
@@ -267,10 +255,10 @@ class AppWorld:
         """All but the test itself."""
         return tuple(app for app in self._apps.values() if app is not self._test)
 
-    def client(self, *, timeout: float = DEFAULT_SESSION_TIMEOUT, app: App | None = None) -> AppClient:
-        """A client of the cluster, as `LocalCluster.client` gives them, in the app whose code is running. Give it to
-        your code, or this method itself where your code connects on its own."""
-        owner = app if app is not None else self._present_app()
+    def client(self, *, timeout: float = DEFAULT_SESSION_TIMEOUT) -> AppClient:
+        """A client of the cluster, as `LocalCluster.client` gives them, but at a distance: every read takes a round
+        trip. It is in the app whose code calls this: hand the method to code that connects by itself."""
+        owner = self._present_app()
 
         def connect(timeout: float) -> FarPort:
             self.loop.check_here()
@@ -280,7 +268,7 @@ class AppWorld:
 
             def hosts() -> list[FarHost]:
                 """In another order each time: who was refused asks another."""
-                found = [known.get(node.process) or self._far(owner, node, known) for node in self._nodes.values()]
+                found = [known.get(node.process) or self._far(owner, node, known) for node in self._nodes.up.values()]
                 rng.shuffle(found)
                 return found
 
@@ -296,7 +284,7 @@ class AppWorld:
         app = self._apps.get(process.name) if process is not None else None
         return self._test if app is None else app
 
-    def _far(self, app: App, node: _Node, known: dict[Process, FarHost]) -> FarHost:
+    def _far(self, app: App, node: HostedNode, known: dict[Process, FarHost]) -> FarHost:
         there, here = node.process, app.process
         far = known[there] = FarHost(
             node.host,
@@ -317,46 +305,39 @@ class AppWorld:
     @property
     def nodes(self) -> tuple[PeerId, ...]:
         """The numbers of the nodes that are up; some may be paused."""
-        return tuple(sorted(self._nodes))
+        return tuple(sorted(self._nodes.up))
 
     @property
     def leader(self) -> PeerId | None:
         """The node that leads with a quorum behind it, as far as it knows, or None."""
-        leaders = [
-            (node.host.replica.status().current_epoch, me)
-            for me, node in self._nodes.items()
-            if node.host.replica.serving and node.host.replica.leader == me
-        ]
-        return max(leaders)[1] if leaders else None
+        return self._nodes.leader
 
     def host(self, me: PeerId) -> Host:
         """The shell of a node that is up: look, but do not touch."""
-        return self._node(me).host
+        return self._nodes.get(me).host
 
-    def _node(self, me: PeerId) -> _Node:
-        if me not in self._nodes:
-            raise BadArgumentsError(f"node {me!r} is not up; up are {self.nodes} of {self.ensemble.members}")
-        return self._nodes[me]
+    @property
+    def sessions(self) -> tuple[int, ...]:
+        """The sessions of the apps that the leader knows to live; not those of the test itself."""
+        leader = self.leader
+        if leader is None:
+            return ()
+        own = {port.session.id for port in self._own_ports}
+        return tuple(sorted(id for id in self._nodes.get(leader).host.replica.tree.sessions if id not in own))
 
-    def _start_node(self, me: PeerId) -> None:
-        process = Process(f"node {me}", self.loop.next_number())
-        replica = Replica(me, self.ensemble, self._storages[me], limits=self._limits, rules=self._rules)
-        host = Host(replica, lambda inbox: self._links.attach(me, process, inbox), wall=self.wall)
-        self._nodes[me] = _Node(process, host)
-        self._node_processes.add(process)
-        process.context.copy().run(host.start)
+    def life(self, who: Place) -> Life:
+        """How a node or an app is."""
+        if isinstance(who, int):
+            return self._nodes.up[who].process.life if who in self._nodes.up else Life.DEAD
+        return self._known(who).process.life
 
     # --- what happens to them
 
     def kill(self, node: PeerId) -> None:
         """A node crashes; what it had saved outlives it."""
         self.loop.check_here()
-        killed = self._node(node)
+        self._nodes.kill(node)
         self.say(f"node {node} crashes")
-        del self._nodes[node]
-        self._links.detach(node)
-        killed.process.context.copy().run(killed.host.stop)
-        self.loop.crash(killed.process)
 
     def crash(self, app: str | App) -> None:
         """An app crashes: nothing of it runs any more, no `finally`. Its sessions are left to expire."""
@@ -372,10 +353,8 @@ class AppWorld:
         """Start a node that is down on what it had saved, or an app that crashed with what was spawned in it."""
         self.loop.check_here()
         if isinstance(who, int):
-            if who not in self._storages or who in self._nodes:
-                raise BadArgumentsError(f"node {who!r} is not one of {self.ensemble.members} that is down")
+            self._nodes.start(who)
             self.say(f"node {who} starts")
-            self._start_node(who)
             return
         app = self._app(who, up=False)
         self.say(f"{app.name} starts")
@@ -419,14 +398,14 @@ class AppWorld:
         for pair in sorted(map(sorted, self._cuts)):
             one, two = map(self._number, pair)
             if one is not None and two is not None:
-                self._links.heal(one, two)
+                self._nodes.links.heal(one, two)
         self._cuts.clear()
 
     def reset(self, one: PeerId, two: PeerId) -> None:
         """The link between two nodes breaks, and is made anew."""
         self.loop.check_here()
         self.say(f"the link of nodes {one} and {two} breaks")
-        self._links.reset(one, two)
+        self._nodes.links.reset(one, two)
 
     def expire(self, who: AppClient | int) -> None:
         """The ensemble ends a session, as if its client had been silent for the whole timeout: a client, or the id of
@@ -437,7 +416,7 @@ class AppWorld:
         if leader is None:
             raise BadArgumentsError("nobody leads at the moment, so nothing expires; wait for world.leader")
         self.say(f"session {session:#x} expires")
-        node = self._nodes[leader]
+        node = self._nodes.get(leader)
         task = self.loop.create_task(node.host.kill_session(session), context=node.process.context.copy())
         task.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may lead no longer
 
@@ -447,15 +426,16 @@ class AppWorld:
         self._faults.end()
         self.heal()
         for me in self.ensemble.members:
-            if me not in self._nodes:
-                self.restart(me)
-            elif self._nodes[me].process.life is Life.PAUSED:
-                self.resume(me)
+            self._mend(me)
         for app in self.apps:
-            if not app.up:
-                self.restart(app)
-            elif app.process.life is Life.PAUSED:
-                self.resume(app)
+            self._mend(app)
+
+    def _mend(self, who: Place) -> None:
+        life = self.life(who)
+        if life is Life.DEAD:
+            self.restart(who)
+        elif life is Life.PAUSED:
+            self.resume(who)
 
     # --- names
 
@@ -467,7 +447,7 @@ class AppWorld:
 
     def _name(self, who: Place) -> str:
         if isinstance(who, int):
-            if who not in self._storages:
+            if who not in self.ensemble.members:
                 raise BadArgumentsError(f"there is no node {who!r}; there are {self.ensemble.members}")
             return f"node {who}"
         return self._known(who).name
@@ -478,21 +458,6 @@ class AppWorld:
             raise BadArgumentsError(f"there is no app {who!r}; there are {', '.join(self._apps)}")
         return app
 
-    def life(self, who: Place) -> Life:
-        """How a node or an app is."""
-        if isinstance(who, int):
-            return self._nodes[who].process.life if who in self._nodes else Life.DEAD
-        return self._known(who).process.life
-
-    @property
-    def sessions(self) -> tuple[int, ...]:
-        """The sessions of the apps that the leader knows to live; not those of the test itself."""
-        leader = self.leader
-        if leader is None:
-            return ()
-        own = {port.session.id for port in self._own_ports}
-        return tuple(sorted(id for id in self._nodes[leader].host.replica.tree.sessions if id not in own))
-
     def _app(self, who: str | App, *, up: bool = True) -> App:
         app = self._known(who)
         if app is self._test:
@@ -502,7 +467,7 @@ class AppWorld:
         return app
 
     def _process(self, who: Place) -> Process:
-        return self._node(who).process if isinstance(who, int) else self._app(who).process
+        return self._nodes.get(who).process if isinstance(who, int) else self._app(who).process
 
     def _cut(self, one: str, two: str) -> None:
         if one == two or frozenset((one, two)) in self._cuts:
@@ -510,7 +475,7 @@ class AppWorld:
         self._cuts.add(frozenset((one, two)))
         first, second = self._number(one), self._number(two)
         if first is not None and second is not None:
-            self._links.cut(first, second)
+            self._nodes.links.cut(first, second)
         elif first is not None or second is not None:
             app = self._apps[one if first is None else two]
             me = second if first is None else first

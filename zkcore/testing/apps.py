@@ -9,9 +9,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zkcore.client.node import DEFAULT_SESSION_TIMEOUT
 from zkcore.errors import BadArgumentsError
-from zkcore.testing.far_client import AppClient, FarHost
+from zkcore.testing.far_client import FarHost
 from zkcore.testing.processes import Life, Process
 from zkcore.testing.promises import WorldFailure
 
@@ -45,6 +44,8 @@ class App:
         """Run the coroutine function `main(*args)` in this app, now and again after each crash and restart. What it
         raises fails the world."""
         if not callable(main):
+            if asyncio.iscoroutine(main):
+                main.close()
             raise BadArgumentsError(
                 f"spawn wants a coroutine function and its arguments, not {main!r}: a restart calls it again"
             )
@@ -52,10 +53,6 @@ class App:
             raise BadArgumentsError(f"{self.name} has crashed; restart it first, with what was spawned before")
         self._mains.append((main, args))
         return self._spawn(main, args)
-
-    def client(self, *, timeout: float = DEFAULT_SESSION_TIMEOUT) -> AppClient:
-        """A client in this app; see `AppWorld.client`."""
-        return self._world.client(timeout=timeout, app=self)
 
     def _spawn(self, main: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...]) -> asyncio.Task[T]:
         task = self._world.loop.create_task(main(*args), context=self.process.context.copy())
