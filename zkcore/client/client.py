@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from zkcore.client.port import LastingWatcher, Port, SessionState, Watcher
-from zkcore.errors import BadArgumentsError, NodeExistsError
+from zkcore.errors import BadArgumentsError, NodeExistsError, NoNodeError
 from zkcore.jute.records import ACL, Stat
 from zkcore.replica.levels import Read, ReadLevel, Sync
 from zkcore.tree.acl import DEFAULT_ACL
@@ -143,8 +143,12 @@ class Client:
         return (await self.port.request(request)).path
 
     async def get(self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION) -> NodeData:
-        """The data of a znode and its Stat. Raises NoNodeError."""
-        return await self.port.request(GetData(path, watch is not None), watch=watch, read=read)
+        """The data of a znode and its Stat. Raises NoNodeError, BadArgumentsError."""
+        try:
+            return await self.port.request(GetData(path, watch is not None), watch=watch, read=read)
+        except NoNodeError:
+            validate(path)  # what is there has a path: only what is not need be looked at
+            raise
 
     async def set(self, path: str, value: bytes, *, version: int = -1) -> Stat:
         """Replace the data of a znode; the new Stat. With a `version` only if it is still the one the znode has.
@@ -172,8 +176,12 @@ class Client:
     async def get_children(
         self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION
     ) -> list[str]:
-        """The names of the children, in order. Raises NoNodeError."""
-        return list(await self.port.request(GetChildren(path, watch is not None), watch=watch, read=read))
+        """The names of the children, in order. Raises NoNodeError, BadArgumentsError."""
+        try:
+            return list(await self.port.request(GetChildren(path, watch is not None), watch=watch, read=read))
+        except NoNodeError:
+            validate(path)
+            raise
 
     async def get_acls(self, path: str, *, read: ReadLevel = Read.SESSION) -> NodeACL:
         """The ACL of a znode and its Stat. What proves an id is shown as `x` to those who may not change the ACL.

@@ -22,12 +22,13 @@ from sortedcontainers import SortedSet
 
 from zkcore.jute.records import ACL, READ_ACL
 from zkcore.tree.children import Families
-from zkcore.tree.digest import MASK, UNCOUNTED
+from zkcore.tree.digest import MASK, ROOT, UNCOUNTED, seed_of
 from zkcore.tree.once import Memory, Remembered
 from zkcore.tree.paths import PROTECTED, parent_of
 from zkcore.tree.quota import QUOTA, Quotas, Usage, quota_root, stats_of, stats_path, stats_root
 from zkcore.tree.znode import (
     CONTAINER_OWNER,
+    NO_OWNER,
     STAT_SIZE,
     Persisted,
     ZnodeStat,
@@ -184,11 +185,9 @@ class State:
         size = len(new) - len(old)
         if size:
             self.bytes += size
-        if path == "/":
-            crc = 0
-        elif path.startswith(UNCOUNTED):
-            return
-        self.digest = self.digest - crc32(old, crc) + crc32(new, crc) & MASK
+        seed = crc if ROOT < path < UNCOUNTED else seed_of(path, crc)
+        if seed != -1:
+            self.digest = self.digest - crc32(old, seed) + crc32(new, seed) & MASK
 
     def set_null(self, path: str, *, null: bool) -> None:
         """Say whether the data of a znode, which reads as b"", is null. After a `replace`."""
@@ -359,6 +358,7 @@ class State:
         """Put the znodes of a snapshot, in any order, into a state that has none."""
         paths: list[str] = []
         containers: list[tuple[str, bytes]] = []
+        size = digest = 0
         for path, record, null, acl in znodes:
             raw = path.encode()
             crc = crc32(raw)
@@ -370,19 +370,21 @@ class State:
                 self.nulls[index].add(path)
             if acl is not None:
                 self._keep_acl(index, path, acl)
-            self.bytes += len(raw) + len(record)
-            if path == "/":
-                self.digest += crc32(record)
+            size += len(raw) + len(record)
+            seed = crc if ROOT < path < UNCOUNTED else seed_of(path, crc)
+            if seed != -1:
+                digest += crc32(record, seed)
+            if path != ROOT:
+                paths.append(path)
+            if record.endswith(NO_OWNER):
                 continue
-            paths.append(path)
-            if not path.startswith(UNCOUNTED):
-                self.digest += crc32(record, crc)
             owner = owner_of(record)
             if owner == CONTAINER_OWNER:
                 containers.append((path, record))
-            elif owner:
+            else:
                 self._own(path, record, owner)
-        self.digest &= MASK
+        self.bytes = size
+        self.digest = digest & MASK
         self.families.fill(paths)
         self._find_empty(containers)
         for path in self.below(QUOTA):
