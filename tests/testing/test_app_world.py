@@ -165,6 +165,24 @@ def test_an_app_that_is_cut_off_cannot_read_and_goes_on_after() -> None:
     play(story)
 
 
+def test_a_client_that_is_cut_off_from_its_node_moves_and_the_node_hears_of_it() -> None:
+    async def story(world: AppWorld) -> None:
+        async with world.client(timeout=20) as zk:
+
+            def serving() -> list[int]:
+                return [me for me in world.nodes if world.host(me).replica.can_read(zk.session_id)]
+
+            (before,) = serving()
+            world.partition("test", before)
+            await world.eventually("it moves", lambda: before not in serving() and serving(), within=20)
+            await world.sleep(20)
+            assert len(serving()) == 1
+            assert zk.state is zkcore.SessionState.CONNECTED
+
+    for seed in range(5):
+        play(story, seed=seed)
+
+
 def test_a_session_that_the_ensemble_ends_is_lost() -> None:
     async def story(world: AppWorld) -> None:
         async with world.client() as zk, world.client() as other:
@@ -391,6 +409,21 @@ def test_the_same_seed_is_the_same_world() -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_the_same_seed_leaves_the_same_state_to_the_byte() -> None:
+    """Times, passwords and the names that clients draw are the seed's, too."""
+
+    async def story(world: AppWorld) -> None:
+        async with world.client() as zk, zkcore.Lock(zk, "/lock"):
+            await world.sleep(1)
+            _, pieces = world.host(1).replica.snapshot()
+            states.append(b"".join(pieces))
+
+    states: list[bytes] = []
+    for seed in (1, 1, 2):
+        play(story, seed=seed)
+    assert states[0] == states[1] != states[2]
+
+
 SAME_WORLD = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -424,8 +457,27 @@ def test_chance_is_the_seeds_and_given_back_afterwards() -> None:
     for seed in (1, 1, 2):
         play(story, seed=seed)
     assert random.getstate() == before
-    assert drawn[0] == drawn[1] != drawn[2]
-    assert len(set(drawn[0])) == 3
+    assert drawn[0] == drawn[1]
+    assert len({*drawn[0], *drawn[2]}) == 6
+
+
+def test_faults_strike_again_and_again_and_never_the_test_itself() -> None:
+    async def idle(world: AppWorld) -> None:
+        while True:
+            async with world.client() as zk:
+                await zk.port.wait(zk.port.session.lost)
+
+    async def story(world: AppWorld) -> None:
+        world.app("one").spawn(idle, world)
+        async with world.client() as zk:
+            await world.sleep(300)
+            assert zk.state is zkcore.SessionState.CONNECTED
+            struck.append(world.fault_counts["expire"])
+
+    struck: list[int] = []
+    run_seeds(story, range(6), make_world=lambda seed: AppWorld(seed, faults="expire"))
+    assert max(struck) > 10
+    assert min(struck) == 0  # not every seed has every class
 
 
 def test_calm_mends_everything() -> None:

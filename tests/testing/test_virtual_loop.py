@@ -20,7 +20,7 @@ from zkcore.testing.boundary import (
     LoopClosedError,
 )
 from zkcore.testing.processes import Process
-from zkcore.testing.virtual_loop import VirtualLoop
+from zkcore.testing.virtual_loop import MOST_STEPS_AT_ONCE, VirtualLoop
 
 HOUR = 3600.0
 
@@ -255,6 +255,11 @@ async def main():
     tasks = [asyncio.create_task(work(number)) for number in range(30)]
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     ended += [task.get_name() for task in done]
+    futures = [asyncio.get_running_loop().create_future() for _ in range(30)]
+    for number, future in enumerate(futures):
+        future.set_result(number)
+    done, _ = await asyncio.wait(futures)
+    ended += [future.result() for future in done]
     try:
         async with asyncio.TaskGroup() as group:
             for number in range(30):
@@ -303,6 +308,14 @@ def test_tasks_that_never_sleep_are_an_error() -> None:
 
     with pytest.raises(LivelockError, match=r"time stands still.*\n.*main"):
         run(main)
+
+
+def test_many_steps_are_no_error_where_time_passes() -> None:
+    async def main() -> None:
+        for _ in range(MOST_STEPS_AT_ONCE // 2 + 1):
+            await asyncio.sleep(0.001)  # two steps, the timer's and the task's
+
+    run(main)
 
 
 # --- the boundary -----------------------------------------------------------------------------------------------------
