@@ -52,7 +52,6 @@ class Promises:
         return hope.done
 
     def _on_deadline(self, hope: _Hope, within: float) -> None:
-        self.check_hopes()
         if hope in self._hopes:
             self._fail(WorldFailure(f"eventually {hope.name!r}: not within {within} s"))
 
