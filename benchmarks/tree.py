@@ -175,14 +175,15 @@ def snapshots(alone: Alone, paths: tuple[str, ...]) -> None:
     del again, chunks
     gc.collect()
     pauses = sorted(_pauses(alone, paths))
-    row("a slice of a snapshot and 20 writes, wall: longest", f"{pauses[-1] * 1000:.1f} ms", "<= 20")
-    row("a slice of a snapshot and 20 writes, wall: p99", f"{pauses[len(pauses) * 99 // 100] * 1000:.1f} ms")
+    row("a slice of a snapshot and 20 writes: longest", f"{pauses[-1][0] * 1000:.1f} ms", "<= 20")
+    row("a slice of a snapshot and 20 writes: p99", f"{pauses[len(pauses) * 99 // 100][0] * 1000:.1f} ms")
+    row("longest by the wall clock, with others' work", f"{max(wall for _, wall in pauses) * 1000:.1f} ms")
 
 
-def _pauses(alone: Alone, paths: tuple[str, ...]) -> Iterator[float]:
-    """How long writes wait while a snapshot is taken between them, growth and full collections included: one of those
-    may come at any time, so now and then one is asked for."""
-    begin = time.perf_counter()
+def _pauses(alone: Alone, paths: tuple[str, ...]) -> Iterator[tuple[float, float]]:
+    """How long writes wait while a snapshot is taken between them, in CPU seconds and by the wall clock, growth and
+    full collections included: one of those may come at any time, so now and then one is asked for."""
+    begin, wall = time.process_time(), time.perf_counter()
     chunks = dump(alone.tree)
     for number, _ in enumerate(chunks):
         some = range(number * 10, number * 10 + 10)
@@ -190,9 +191,8 @@ def _pauses(alone: Alone, paths: tuple[str, ...]) -> Iterator[float]:
         alone.run([Create(f"{paths[each * 7919 % len(paths)]}/grown", DATA) for each in some])
         if number % 100 == 99:
             gc.collect()
-        now = time.perf_counter()
-        yield now - begin
-        begin = time.perf_counter()
+        yield time.process_time() - begin, time.perf_counter() - wall
+        begin, wall = time.process_time(), time.perf_counter()
 
 
 def main() -> None:

@@ -20,10 +20,13 @@ and `testing`, which simulates all of it from a seed. Only downward imports exis
 from zkcore.client.client import Client
 from zkcore.client.node import EmbeddedClient, LocalCluster, Node, local_cluster
 from zkcore.client.port import Port, SessionState, Signal
+from zkcore.client.transaction import Transaction
 from zkcore.errors import (
     AuthFailedError,
     BadArgumentsError,
     BadVersionError,
+    BrokenBarrierError,
+    ConfigMismatchError,
     ConfigurationError,
     ConnectionLostError,
     FrameTooLargeError,
@@ -39,6 +42,7 @@ from zkcore.errors import (
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
+    NotLeaderError,
     NotLeadingError,
     NoWatcherError,
     OperationTimeoutError,
@@ -52,6 +56,7 @@ from zkcore.errors import (
     SessionError,
     SessionExpiredError,
     SessionMovedError,
+    StaleTokenError,
     StorageCorruptError,
     StorageError,
     StorageFailedError,
@@ -64,6 +69,12 @@ from zkcore.errors import (
     ZkcoreError,
 )
 from zkcore.jute.records import ACL, Id, Stat
+from zkcore.recipes.barrier import Barrier
+from zkcore.recipes.contender import Contender
+from zkcore.recipes.election import Election
+from zkcore.recipes.event import Event
+from zkcore.recipes.fence import FenceGuard, SqliteTokens
+from zkcore.recipes.holding import OnLost
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
 from zkcore.replica.leading import LiveSession
@@ -91,13 +102,20 @@ __all__ = [
     "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
+    "Barrier",
+    "BrokenBarrierError",
     "Client",
+    "ConfigMismatchError",
     "ConfigurationError",
     "ConnectionLostError",
+    "Contender",
     "DigestScheme",
+    "Election",
     "EmbeddedClient",
     "EnsembleConfig",
+    "Event",
     "EventType",
+    "FenceGuard",
     "FrameTooLargeError",
     "Guard",
     "Id",
@@ -125,7 +143,9 @@ __all__ = [
     "NodeData",
     "NodeExistsError",
     "NotEmptyError",
+    "NotLeaderError",
     "NotLeadingError",
+    "OnLost",
     "OperationTimeoutError",
     "OutcomeForgottenError",
     "OutcomeUnknownError",
@@ -147,6 +167,8 @@ __all__ = [
     "SessionMovedError",
     "SessionState",
     "Signal",
+    "SqliteTokens",
+    "StaleTokenError",
     "Stat",
     "Storage",
     "StorageCorruptError",
@@ -155,6 +177,7 @@ __all__ = [
     "StorageFullError",
     "ThrottledError",
     "Timeouts",
+    "Transaction",
     "TransferFailedError",
     "Transport",
     "UnimplementedError",

@@ -229,6 +229,22 @@ class LeaseLostError(RecipeError):
     """The lease ended before its holder released it: somebody else may hold the lock now."""
 
 
+class NotLeaderError(RecipeError, RuntimeError):
+    """Only who leads can resign."""
+
+
+class ConfigMismatchError(RecipeError, ValueError):
+    """The znode of a recipe was made with other settings than this object has, or for something else."""
+
+
+class BrokenBarrierError(RecipeError, RuntimeError):
+    """The barrier was broken or reset while this party waited, or is broken until somebody resets it."""
+
+
+class StaleTokenError(RecipeError, PermissionError):
+    """The fencing token is lower than one that the resource has seen: its hold is of the past."""
+
+
 # --- storage ---------------------------------------------------------------------------------------------------------
 
 

@@ -16,12 +16,16 @@ import zkcore.sync as blocking
 from zkcore.errors import (
     BadArgumentsError,
     BadVersionError,
+    BrokenBarrierError,
     LeaseLostError,
     LockNotHeldError,
+    LockTimeoutError,
     NoNodeError,
+    NotLeaderError,
     OutcomeUnknownError,
     SessionClosedError,
     SessionError,
+    StaleTokenError,
 )
 from zkcore.replica.levels import Read
 from zkcore.sync.port import LoopThread, run
@@ -260,7 +264,7 @@ def test_a_coroutine_that_suspends_is_not_run_in_blocking_code() -> None:
 def test_the_signature_of_acquire_is_that_of_threading() -> None:
     assert list(inspect.signature(blocking.Lock.acquire).parameters) == ["self", "blocking", "timeout"]
     defaults = [parameter.default for parameter in inspect.signature(blocking.Lock.acquire).parameters.values()]
-    assert defaults[1:] == [True, -1]
+    assert defaults[1:] == [True, None]
 
 
 def test_it_behaves_like_a_lock_of_threading(client: blocking.Client) -> None:
@@ -339,19 +343,112 @@ def test_a_lease_may_be_released_by_another_thread_and_by_two_at_once(client: bl
         assert blocking.Lock(client, "/l").locked() is False
 
 
-def test_a_lost_lease_says_so_and_its_end_is_quiet(cluster: blocking.LocalCluster, client: blocking.Client) -> None:
+def test_a_lost_lease_says_so_and_so_does_its_end(cluster: blocking.LocalCluster, client: blocking.Client) -> None:
     silent = cluster.client(timeout=0.1).start()
     lock = blocking.Lock(silent, "/l")
-    with lock as lease:
-        silent.freeze()
-        with blocking.Lock(client, "/l") as later:
-            assert later.fencing_token > lease.fencing_token
-            assert lease.is_lost()
-            with pytest.raises(LeaseLostError):
-                lease.check()
-            with pytest.raises(LockNotHeldError):
-                lock.release()
-    assert "lost" in repr(lease) or "released" in repr(lease)
+
+    def work() -> None:
+        with lock as lease:
+            silent.freeze()
+            with blocking.Lock(client, "/l") as later:
+                assert later.fencing_token > lease.fencing_token
+                assert lease.is_lost()
+                assert "lost" in repr(lease)
+                with pytest.raises(LeaseLostError):
+                    lease.check()
+
+    with pytest.raises(LeaseLostError):
+        work()
+    with pytest.raises(LockNotHeldError):
+        lock.release()
+
+
+def test_a_hold_in_blocking_code_has_a_timeout_and_shows_who_is_in_line(client: blocking.Client) -> None:
+    lock = blocking.Lock(client, "/l", identifier="first")
+    with lock.hold(timeout=5) as lease:
+        holder = lock.holder()
+        assert holder is not None
+        assert (holder.identifier, holder.fencing_token) == ("first", lease.fencing_token)
+        with pytest.raises(LockTimeoutError), blocking.Lock(client, "/l").hold(timeout=0.01):
+            raise AssertionError("two hold the lock")
+        assert len(lock.contenders()) == 1
+    assert lock.holder() is None
+
+
+def test_threads_lead_one_after_the_other_and_one_looks_on(client: blocking.Client) -> None:
+    changes = blocking.Election(client, "/e").observe()
+    assert next(changes) is None
+    tokens: list[int] = []
+    seen = threading.Event()
+
+    def lead(name: str) -> None:
+        with blocking.Election(client, "/e", identifier=name).lead() as term:
+            tokens.append(term.fencing_token)
+            assert seen.wait(10)
+
+    threads = [in_thread(lambda name=name: lead(name)) for name in "ab"]  # type: ignore[misc]
+    leader = next(changes)
+    seen.set()
+    finish(*threads)
+    assert leader is not None
+    assert leader.fencing_token == tokens[0]
+    assert tokens == sorted(set(tokens))
+    waiting = in_thread(lambda: list(changes))
+    changes.close()
+    finish(waiting)
+    with pytest.raises(NotLeaderError):
+        blocking.Election(client, "/e").resign()
+
+
+def test_threads_meet_at_a_barrier_and_wait_for_an_event(client: blocking.Client) -> None:
+    barrier, event = blocking.Barrier(client, "/b", parties=3), blocking.Event(client, "/e")
+    assert event.wait(0) is False
+    numbers: list[int] = []
+    inside: list[int] = []
+
+    def work() -> None:
+        numbers.append(barrier.wait(-1))
+        with barrier as number:
+            inside.append(number)
+        assert len(inside) == 3
+        assert event.wait(20) is True
+
+    threads = [in_thread(work) for _ in range(3)]
+    event.set()
+    finish(*threads)
+    assert sorted(numbers) == sorted(inside) == [0, 1, 2]
+    event.clear()
+    assert event.is_set() is False
+    assert barrier.n_waiting() == 0
+    barrier.abort()
+    assert barrier.broken() is True
+    with pytest.raises(RuntimeError):
+        barrier.wait()
+    barrier.reset()
+    with pytest.raises(BrokenBarrierError):
+        barrier.wait(timeout=0)
+
+
+def test_a_guard_that_threads_share_lets_none_in_between_the_check_and_the_write() -> None:
+    guard = blocking.FenceGuard()
+    written: list[int] = []
+    inside: list[int] = []
+
+    def write(token: int) -> None:
+        inside.append(token)
+        assert len(inside) == 1
+        written.append(token)
+        inside.pop()
+
+    def work(first: int) -> None:
+        for token in range(first, 2000, 4):
+            with suppress(StaleTokenError):
+                guard.write(token, lambda token=token: write(token))  # type: ignore[misc]
+
+    finish(*[in_thread(lambda first=first: work(first)) for first in range(1, 5)])  # type: ignore[misc]
+    assert written == sorted(set(written))
+    with pytest.raises(StaleTokenError):
+        guard.check(1)
 
 
 def test_leaders_hand_over_and_nodes_explain_themselves_in_blocking_code() -> None:

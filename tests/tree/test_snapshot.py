@@ -17,7 +17,6 @@ from zkcore.errors import StorageCorruptError
 from zkcore.tree.prepare import Preparer
 from zkcore.tree.requests import CloseSession, Create, CreateSession, Delete, GetData, SetData
 from zkcore.tree.snapshot import VERSION, _blocks, dump, restore
-from zkcore.tree.state import Loaded
 from zkcore.tree.tree import Tree
 from zkcore.tree.znode import CreateMode
 
@@ -84,7 +83,7 @@ def test_bytes_depend_on_the_state_alone_and_not_on_the_order_in_which_it_was_le
         alone.do(Create(f"/n{number}", None if number % 3 else b"x"))
     state = alone.tree.freeze()
     znodes = [
-        Loaded(path, record, path in nulls, acls.get(path))
+        (path, record, path in nulls, acls.get(path))
         for shard, nulls, acls in zip(state.shards, state.nulls, state.acls, strict=True)
         for path, record in shard.items()
     ]

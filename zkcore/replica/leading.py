@@ -16,9 +16,10 @@ from zkcore.errors import SessionMovedError, ThrottledError
 from zkcore.jute.records import Id
 from zkcore.replica.forward import Claim, Claimed, FromLeader, Refused
 from zkcore.replica.rules import Rules
+from zkcore.replica.sizes import check_size, size_of
 from zkcore.tree import cleaning
 from zkcore.tree.prepare import Preparer
-from zkcore.tree.requests import CloseSession, Create, CreateSession, Request, SetData
+from zkcore.tree.requests import CloseSession, CreateSession, Request
 from zkcore.tree.sessions import SessionTracker
 from zkcore.tree.tree import Tree
 from zkcore.tree.writes import CleanUp
@@ -35,7 +36,6 @@ _CLEANED_AT_ONCE = 100
 """So many znodes are cleaned up in one tick at most."""
 
 _MOVED = SessionMovedError.code
-_WITH_DATA = (Create, SetData)
 
 
 _Arrived: TypeAlias = tuple[PeerId | None, int, int, Request[Any] | Claim, tuple[Id, ...]]
@@ -50,13 +50,6 @@ class LiveSession(NamedTuple):
     session: int
     timeout_ms: int
     silent_ms: int
-
-
-def _size(request: Request[Any] | Claim) -> int:
-    """About as many bytes as a request keeps: a znode's data and path are all that can be large."""
-    if isinstance(request, _WITH_DATA):
-        return len(request.path) + len(request.data or b"")
-    return len(getattr(request, "path", ""))
 
 
 class Leading:
@@ -155,14 +148,17 @@ class Leading:
         self, origin: PeerId, session: int, xid: int, request: Request[Any] | Claim, ids: tuple[Id, ...] = ()
     ) -> None:
         """A request for the next batch; as good a sign of life as a touch, but for a Claim, which anybody can make.
-        Raises ThrottledError where too much waits already (see ALWAYS_TAKEN)."""
+        Raises ThrottledError where too much waits already (see ALWAYS_TAKEN), and BadArgumentsError for a request that
+        is too large."""
+        size = 0
         if type(request) is not Claim:
             self._tracker.touch(session)
+            size = check_size(request)  # type: ignore[arg-type]
         limits = self._limits
         full = len(self.arrived) >= limits.outstanding_proposals or self._bytes >= limits.outstanding_bytes
         if full and not isinstance(request, ALWAYS_TAKEN):
             raise ThrottledError
-        self._bytes += _size(request)
+        self._bytes += size
         self.arrived.append((origin, session, xid, request, ids))
 
     def explain(self) -> tuple[str, ...]:
@@ -200,5 +196,5 @@ class Leading:
                 size += len(payload)
                 zxid += 1
         del self.arrived[:done]
-        self._bytes = sum([_size(request) for _, _, _, request, _ in self.arrived])
+        self._bytes = sum([0 if isinstance(each[3], Claim) else size_of(each[3]) for each in self.arrived])
         return payloads, answers

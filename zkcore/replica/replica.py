@@ -60,9 +60,10 @@ from zkcore.replica.levels import AtLeast, Read, ReadLevel, check_level
 from zkcore.replica.reading import Questions
 from zkcore.replica.rules import Rules, add_ids, are_bounded
 from zkcore.replica.serving import Connection, Serving
+from zkcore.replica.sizes import encode_bounded
 from zkcore.storage.storage import Storage
 from zkcore.tree.acl import Caller
-from zkcore.tree.requests import CloseSession, CreateSession, Request, T, decode_request, encode_request
+from zkcore.tree.requests import CloseSession, CreateSession, Request, T, decode_request
 from zkcore.tree.sessions import SessionIds, key_of
 from zkcore.tree.snapshot import dump, restore
 from zkcore.tree.tree import Tree
@@ -323,8 +324,8 @@ class Replica:
 
         A read is answered as fresh as `read` says, or fresher: Read.LOCAL has no meaning in an order, call `read` for
         it. What cannot be carried out is answered, too: with BadArgumentsError a request that cannot be written down
-        (a number beyond its field), with UnimplementedError one that is no client's, with ThrottledError one too many
-        for the leader.
+        (a number beyond its field) or is too large (MAX_REQUEST_BYTES), with UnimplementedError one that is no
+        client's, with ThrottledError one too many for the leader.
 
         Raises SessionClosedError where the session is not served here, or not attached yet, and ThrottledError where
         it has `Limits.outstanding_proposals` requests under way, its end alone excepted; BadArgumentsError for what is
@@ -427,7 +428,7 @@ class Replica:
         leading = self._leading
         try:
             if leading is None:
-                opcode, body = encode_request(request)
+                opcode, body = encode_bounded(request)
                 self._to_leader(Submit(connection.session, xid, opcode, body, connection.caller.ids))
             else:
                 leading.arrive(self.me, connection.session, xid, request, connection.caller.ids)

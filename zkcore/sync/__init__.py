@@ -9,6 +9,8 @@ from zkcore.errors import (
     AuthFailedError,
     BadArgumentsError,
     BadVersionError,
+    BrokenBarrierError,
+    ConfigMismatchError,
     ConfigurationError,
     ConnectionLostError,
     FrameTooLargeError,
@@ -24,6 +26,7 @@ from zkcore.errors import (
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
+    NotLeaderError,
     NotLeadingError,
     NoWatcherError,
     OperationTimeoutError,
@@ -37,6 +40,7 @@ from zkcore.errors import (
     SessionError,
     SessionExpiredError,
     SessionMovedError,
+    StaleTokenError,
     StorageCorruptError,
     StorageError,
     StorageFailedError,
@@ -49,12 +53,20 @@ from zkcore.errors import (
     ZkcoreError,
 )
 from zkcore.jute.records import ACL, Id, Stat
+from zkcore.recipes.contender import Contender
+from zkcore.recipes.fence import SqliteTokens
+from zkcore.recipes.holding import OnLost
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.rules import Rules
+from zkcore.sync.barrier import Barrier
 from zkcore.sync.client import Client, LocalCluster, local_cluster
+from zkcore.sync.election import Election
+from zkcore.sync.event import Event
+from zkcore.sync.fence import FenceGuard
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
+from zkcore.sync.transaction import Transaction
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
 from zkcore.tree.prepare import Guard
@@ -69,11 +81,18 @@ __all__ = [
     "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
+    "Barrier",
+    "BrokenBarrierError",
     "Client",
+    "ConfigMismatchError",
     "ConfigurationError",
     "ConnectionLostError",
+    "Contender",
     "DigestScheme",
+    "Election",
+    "Event",
     "EventType",
+    "FenceGuard",
     "FrameTooLargeError",
     "Guard",
     "Id",
@@ -97,7 +116,9 @@ __all__ = [
     "NodeData",
     "NodeExistsError",
     "NotEmptyError",
+    "NotLeaderError",
     "NotLeadingError",
+    "OnLost",
     "OperationTimeoutError",
     "OutcomeForgottenError",
     "OutcomeUnknownError",
@@ -115,6 +136,8 @@ __all__ = [
     "SessionMovedError",
     "SessionState",
     "Signal",
+    "SqliteTokens",
+    "StaleTokenError",
     "Stat",
     "StorageCorruptError",
     "StorageError",
@@ -122,6 +145,7 @@ __all__ = [
     "StorageFullError",
     "ThrottledError",
     "Timeouts",
+    "Transaction",
     "TransferFailedError",
     "UnimplementedError",
     "UnsupportedError",

@@ -16,6 +16,7 @@ from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.replica.rules import Rules
 from zkcore.sync.port import BlockingPort, LoopThread, mirrors, run
+from zkcore.sync.transaction import Transaction
 from zkcore.tree.requests import NodeACL, NodeData
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
@@ -102,6 +103,9 @@ class Client:
 
     def set_acls(self, path: str, acls: Iterable[ACL], *, version: int = -1) -> Stat:
         return run(self.unblocked.set_acls(path, acls, version=version))
+
+    def transaction(self) -> Transaction:
+        return Transaction(self.unblocked.transaction())
 
     def add_watch(self, path: str, watch: LastingWatcher, *, recursive: bool = False) -> None:
         run(self.unblocked.add_watch(path, watch, recursive=recursive))

@@ -95,7 +95,6 @@ class _Protected:
     acl: Int
 
 
-_loaded = tuple.__new__
 _pack_entries = codec_of(_Entries).pack
 _pack_protected = codec_of(_Protected).pack
 
@@ -273,7 +272,7 @@ def _znodes(
             at = start + STAT_SIZE if null else start + STAT_SIZE + length
             if length < -1 or at > end:
                 raise _overrun(length, end - start)
-            yield _loaded(Loaded, (path, body[start:at], null, acls.get(path) if acls else None))
+            yield path, body[start:at], null, acls.get(path) if acls else None
             count += 1
         body = reader.block()
     if body != b"E" + _END.pack(sessions, count, reader.before):

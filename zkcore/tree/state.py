@@ -14,7 +14,7 @@ This module must not know of transactions, requests, leaders or clocks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import TypeAlias
 from zlib import crc32
 
 from attrs import define, frozen
@@ -46,14 +46,8 @@ SHARDS = 256
 
 _FRESH = Persisted(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
-
-class Loaded(NamedTuple):
-    """A znode as it comes from a snapshot. `acl` is None for the open one."""
-
-    path: str
-    record: bytes
-    null: bool = False
-    acl: tuple[ACL, ...] | None = None
+Loaded: TypeAlias = tuple[str, bytes, bool, tuple[ACL, ...] | None]
+"""A znode as it comes from a snapshot: path, record, whether its data is null, and the ACL, None for the open one."""
 
 
 @frozen
@@ -310,6 +304,7 @@ class State:
             del self.quotas.usages[root]
 
     def _usage_of(self, root: str) -> Usage:
+        # The one change that costs by what is there: a new quota counts, in one go, all that it covers from now on.
         count = size = 0
         for path in self.below(root):
             record = self.find(path)

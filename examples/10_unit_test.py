@@ -5,7 +5,7 @@ sessions live, links are cut, messages come late, sessions expire; and whatever 
 after the faults the work must go on. Then the same test is given a worker that makes a mistake: it trusts the lock, and
 shows the account no fencing token.
 
-As a test it is run by ``pytest examples/07_unit_test.py``. As a script it does the same by itself, and prints::
+As a test it is run by ``pytest examples/10_unit_test.py``. As a script it does the same by itself, and prints::
 
     500 seeds, ... virtual hours, ... faults: no update was lost
     the worker that shows no token: always 'no update is lost': no longer at ... s, found with seed ...
