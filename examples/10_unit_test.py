@@ -43,8 +43,8 @@ async def worker(connect: Connect, account: FencedResource) -> None:
                     balance = await account.read(token=lease.fencing_token)
                     await asyncio.sleep(0.5)  # it thinks, and may be paused here, for longer than its session lives
                     await account.write(balance + 1, token=lease.fencing_token)
-        except (zkcore.SessionError, zkcore.OutcomeUnknownError, PermissionError):
-            continue  # the session is over, or the account has seen the token of a later holder
+        except (zkcore.SessionError, zkcore.OutcomeUnknownError, zkcore.LeaseLostError, zkcore.StaleTokenError):
+            continue  # the session is over, the lock is lost, or the account has seen the token of a later holder
 
 
 async def trusting_worker(connect: Connect, account: FencedResource) -> None:
@@ -56,7 +56,7 @@ async def trusting_worker(connect: Connect, account: FencedResource) -> None:
                     balance = await account.read()
                     await asyncio.sleep(0.5)
                     await account.write(balance + 1)
-        except (zkcore.SessionError, zkcore.OutcomeUnknownError):
+        except (zkcore.SessionError, zkcore.OutcomeUnknownError, zkcore.LeaseLostError):
             continue
 
 

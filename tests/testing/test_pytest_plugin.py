@@ -89,6 +89,7 @@ def test_a_failure_says_how_to_have_it_again(runs: Runs) -> None:
     assert "seed 3 of 3" in printed
     assert "again:  pytest 'test_it.py::TestAccount::test_it[3]' --zkcore-seed 3" in printed
     assert "virtual_loop.py" not in printed  # the traceback is the user's own
+    assert "plugin.py" not in printed
     code, printed = runs(FAILING, "test_it.py::TestAccount::test_it[3]", "--zkcore-seed", "3")
     assert code == 1
     assert "1 failed" in printed

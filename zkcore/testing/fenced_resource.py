@@ -12,22 +12,19 @@ from typing import Any
 
 from attrs import frozen
 
-from zkcore.errors import ZkcoreError
+from zkcore.errors import BadArgumentsError, StaleTokenError
+from zkcore.recipes.fence import FenceGuard
 from zkcore.testing.channels import Channel, Distances
 from zkcore.testing.processes import Process, home
 from zkcore.testing.virtual_loop import VirtualLoop
 from zkcore.zxid import Zxid, format_zxid
 
-__all__ = ["FencedResource", "StaleTokenError", "Written"]
+__all__ = ["FencedResource", "Written"]
 
 
 def _asking() -> str:
     process = home()
     return "?" if process is None else process.name
-
-
-class StaleTokenError(ZkcoreError, PermissionError):
-    """The write came from a holder of the past, and was refused: somebody has written with a higher token."""
 
 
 @frozen
@@ -51,8 +48,7 @@ class FencedResource:
         self.value = value
         self.history: list[Written] = []
         self.refused = 0
-        self.highest: Zxid = 0
-        """The highest token that came with a write."""
+        self._guard = FenceGuard()
         self._loop = loop
         self._distances = distances
         self._say = say
@@ -91,14 +87,12 @@ class FencedResource:
     def _check(self, app: str, token: Zxid | None, what: str) -> None:
         if token is None:
             return
-        if token < self.highest:
+        try:
+            self._guard.check(token)
+        except StaleTokenError:
             self.refused += 1
             self._say(f"{self.name} refuses {what} of {app}: token {format_zxid(token)}")
-            raise StaleTokenError(
-                f"{self.name}: token {format_zxid(token)} is older than {format_zxid(self.highest)}, which was here "
-                "since; the lock was lost: stop, and acquire it again"
-            )
-        self.highest = token
+            raise
 
     async def _ask(self, action: Callable[[], Any]) -> Any:
         self._loop.check_here()
@@ -116,7 +110,7 @@ class FencedResource:
         def act() -> None:
             try:
                 back.post(give, action(), None)
-            except StaleTokenError as error:
+            except (StaleTokenError, BadArgumentsError) as error:
                 back.post(give, None, error)
 
         there.post(act)
