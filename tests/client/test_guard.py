@@ -41,11 +41,13 @@ def test_a_body_ends_when_the_signal_is_set_and_the_task_goes_on(when: str) -> N
     run(main())
 
 
-def test_a_signal_that_is_set_after_the_end_cancels_nobody() -> None:
+@pytest.mark.parametrize("when", ["at the end", "after the end"])
+def test_a_signal_that_is_set_too_late_cancels_nobody(when: str) -> None:
     async def main() -> None:
         lost = new_signal()
         with Guard(lost):
-            pass
+            if when == "at the end":
+                lost.set()
         lost.set()
         await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -38,11 +38,12 @@ class Guard:
     ) -> bool:
         assert self._task is not None
         assert self._waiter is not None
+        task, self._task = self._task, None  # from now on a callback that is on its way cancels nobody
         self._lost.remove_waiter(self._waiter)
         self._waiter.cancel()
         if not self._fired:
             return False
-        only_ours = self._task.uncancel() <= self._cancelling
+        only_ours = task.uncancel() <= self._cancelling
         return only_ours and kind is not None and issubclass(kind, asyncio.CancelledError)
 
     def _on_lost(self, waiter: asyncio.Future[Signal]) -> None:
