@@ -94,6 +94,32 @@ EXPORTED = [
     "WatchEvent",
     "ZkcoreError",
     "local_cluster",
+    "StaleTokenError",
+    "Contender",
+    "FenceGuard",
+    "SqliteTokens",
+    "NotLeaderError",
+    "Election",
+    "ConfigMismatchError",
+    "BrokenBarrierError",
+    "Event",
+    "Barrier",
+    "OnLost",
+    "CodecError",
+    "QueueEmptyError",
+    "QueueFullError",
+    "ItemTooLargeError",
+    "Codec",
+    "Queue",
+    "Claim",
+    "json_codec",
+    "text_codec",
+    "InvalidValueError",
+    "NotMemberError",
+    "Config",
+    "Versioned",
+    "Membership",
+    "Member",
 ]
 
 EXPORTED_BLOCKING = [
@@ -165,30 +191,76 @@ EXPORTED_BLOCKING = [
     "WatchEvent",
     "ZkcoreError",
     "local_cluster",
+    "StaleTokenError",
+    "Contender",
+    "FenceGuard",
+    "SqliteTokens",
+    "NotLeaderError",
+    "Election",
+    "ConfigMismatchError",
+    "BrokenBarrierError",
+    "Event",
+    "Barrier",
+    "OnLost",
+    "CodecError",
+    "QueueEmptyError",
+    "QueueFullError",
+    "ItemTooLargeError",
+    "Codec",
+    "Queue",
+    "Claim",
+    "json_codec",
+    "text_codec",
+    "InvalidValueError",
+    "NotMemberError",
+    "Config",
+    "Versioned",
+    "Membership",
+    "Member",
 ]
 
 MIRRORED = {
+    "Barrier": zkcore.Barrier,
+    "Claim": zkcore.Claim,
     "Client": zkcore.EmbeddedClient,
+    "Config": zkcore.Config,
+    "Election": zkcore.Election,
+    "Event": zkcore.Event,
+    "FenceGuard": zkcore.FenceGuard,
     "Lease": zkcore.Lease,
     "LocalCluster": zkcore.LocalCluster,
     "Lock": zkcore.Lock,
+    "Membership": zkcore.Membership,
+    "Queue": zkcore.Queue,
     "Transaction": zkcore.Transaction,
 }
 """The blocking classes, and those they are faces of."""
 
-OWN = {"Client": {"unblocked"}, "Lease": {"fencing_token", "path"}, "Lock": {"path"}}
-"""What only the blocking face has as a property: the way from a client to the recipes, and what its namesake has as a
-plain attribute."""
+OWN = {
+    "Barrier": {"parties", "path"},
+    "Claim": {"item", "lease"},
+    "Client": {"unblocked"},
+    "Config": {"path"},
+    "Election": {"path"},
+    "Event": {"path"},
+    "Lease": {"fencing_token", "path", "unblocked"},
+    "Lock": {"path"},
+    "Membership": {"path"},
+    "Queue": {"maxsize", "path"},
+}
+"""What only the blocking face has as a property: the way from it to its namesake, and what that has as a plain
+attribute."""
 
 ABSENT = {
     "Client": {"port"},
-    "Lease": {"end"},
+    "Lease": {"end", "loss"},
     "LocalCluster": {"add_listener", "nodes"},
 }
 """What blocking code has no use for, or may not touch from its own thread."""
 
-OWN_PARAMETERS = {("Lock", "acquire"): {"blocking", "timeout"}}
-"""Where the blocking face has the signature of a class of the standard library: threading.Lock, here."""
+SET_ASIDE = {"blocking", "block"}
+"""The parameters that only blocking methods have, as those of the standard library. Where one has them its `timeout`
+may stand in its place, too."""
 
 
 def error_classes() -> Iterator[type[zkcore.ZkcoreError]]:
@@ -301,15 +373,18 @@ def test_blocking_methods_take_what_their_namesakes_take(name: str) -> None:
     face, inner = public_members(getattr(zkcore.sync, name)), public_members(MIRRORED[name])
     for member in face.keys() & inner.keys():
         if inspect.isfunction(face[member]):
-            assert signature_of(name, member, face[member]) == signature_of(name, member, inner[member]), member
+            assert signature_of(member, face[member]) == signature_of(member, inner[member]), member
 
 
-def signature_of(owner: str, name: str, method: object) -> list[tuple[str, object, object, str]]:
-    """Name, kind, default and type of each parameter, but for those that a blocking face has of its own."""
+def signature_of(name: str, method: object) -> list[tuple[str, object, object, str]]:
+    """Name, default and type of each parameter that both faces have, and whether it may stand in its place."""
     assert inspect.isfunction(method)
-    own = OWN_PARAMETERS.get((owner, name), set())
     parameters = inspect.signature(method).parameters.values()
-    return [(each.name, each.kind, each.default, str(each.annotation)) for each in parameters if each.name not in own]
+    kinds = {each.name: each.kind for each in parameters}
+    if "timeout" in kinds and (kinds.keys() & SET_ASIDE or kinds["timeout"] is inspect.Parameter.KEYWORD_ONLY):
+        kinds["timeout"] = inspect.Parameter.KEYWORD_ONLY
+    shared = [each for each in parameters if each.name not in SET_ASIDE]
+    return [(each.name, kinds[each.name], each.default, str(each.annotation)) for each in shared]
 
 
 def test_the_function_that_makes_clusters_takes_the_same() -> None:

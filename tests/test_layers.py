@@ -49,7 +49,13 @@ PURE = (
     "zkcore.client.client",
     "zkcore.client.retry",
 )
-SHELLS = ("zkcore.replica.host", "zkcore.replica.pump", "zkcore.client.embedded", "zkcore.client.signals")
+SHELLS = (
+    "zkcore.replica.host",
+    "zkcore.replica.pump",
+    "zkcore.client.embedded",
+    "zkcore.client.guard",
+    "zkcore.client.signals",
+)
 """What runs pure modules on an event loop. They are no pure modules, and these do not use them."""
 IMPURE = frozenset({"asyncio", "threading", "socket", "time", "random", "secrets", "uuid", "os", "logging"})
 CLOCKS = {("datetime", "now"), ("datetime", "today"), ("datetime", "utcnow"), ("date", "today")}

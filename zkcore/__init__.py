@@ -4,7 +4,7 @@ The packages, from what stands on all others down to what knows nobody::
 
     cli         python -m zkcore
     sync        the client and the recipes for blocking code
-    recipes     what people build on a coordination service: the lock
+    recipes     what people build on a coordination service: locks, elections, queues, ...
     client      the verbs of ZooKeeper over a Port; nodes and clusters in this process
     replica     the one place where the core, the tree, the storage and the links meet
     transport   what carries messages; storage, what keeps them
@@ -25,11 +25,16 @@ from zkcore.errors import (
     AuthFailedError,
     BadArgumentsError,
     BadVersionError,
+    BrokenBarrierError,
+    CodecError,
+    ConfigMismatchError,
     ConfigurationError,
     ConnectionLostError,
     FrameTooLargeError,
     InvalidACLError,
+    InvalidValueError,
     InvariantViolation,
+    ItemTooLargeError,
     LeaseLostError,
     LockNotHeldError,
     LockTimeoutError,
@@ -40,12 +45,16 @@ from zkcore.errors import (
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
+    NotLeaderError,
     NotLeadingError,
+    NotMemberError,
     NoWatcherError,
     OperationTimeoutError,
     OutcomeForgottenError,
     OutcomeUnknownError,
     ProtocolError,
+    QueueEmptyError,
+    QueueFullError,
     QuotaExceededError,
     RecipeError,
     RequestError,
@@ -53,6 +62,7 @@ from zkcore.errors import (
     SessionError,
     SessionExpiredError,
     SessionMovedError,
+    StaleTokenError,
     StorageCorruptError,
     StorageError,
     StorageFailedError,
@@ -65,8 +75,18 @@ from zkcore.errors import (
     ZkcoreError,
 )
 from zkcore.jute.records import ACL, Id, Stat
+from zkcore.recipes.barrier import Barrier
+from zkcore.recipes.codec import Codec, json_codec, text_codec
+from zkcore.recipes.config import Config, Versioned
+from zkcore.recipes.contender import Contender
+from zkcore.recipes.election import Election
+from zkcore.recipes.event import Event
+from zkcore.recipes.fence import FenceGuard, SqliteTokens
+from zkcore.recipes.holding import OnLost
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
+from zkcore.recipes.membership import Member, Membership
+from zkcore.recipes.queue import Claim, Queue
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.replica import Replica
@@ -92,19 +112,32 @@ __all__ = [
     "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
+    "Barrier",
+    "BrokenBarrierError",
+    "Claim",
     "Client",
+    "Codec",
+    "CodecError",
+    "Config",
+    "ConfigMismatchError",
     "ConfigurationError",
     "ConnectionLostError",
+    "Contender",
     "DigestScheme",
+    "Election",
     "EmbeddedClient",
     "EnsembleConfig",
+    "Event",
     "EventType",
+    "FenceGuard",
     "FrameTooLargeError",
     "Guard",
     "Id",
     "Inbox",
     "InvalidACLError",
+    "InvalidValueError",
     "InvariantViolation",
+    "ItemTooLargeError",
     "Lease",
     "LeaseLostError",
     "Limits",
@@ -115,6 +148,8 @@ __all__ = [
     "LockNotHeldError",
     "LockTimeoutError",
     "MalformedFrameError",
+    "Member",
+    "Membership",
     "MemoryStorage",
     "MultiError",
     "NoAuthError",
@@ -126,7 +161,10 @@ __all__ = [
     "NodeData",
     "NodeExistsError",
     "NotEmptyError",
+    "NotLeaderError",
     "NotLeadingError",
+    "NotMemberError",
+    "OnLost",
     "OperationTimeoutError",
     "OutcomeForgottenError",
     "OutcomeUnknownError",
@@ -134,6 +172,9 @@ __all__ = [
     "Permission",
     "Port",
     "ProtocolError",
+    "Queue",
+    "QueueEmptyError",
+    "QueueFullError",
     "QuotaExceededError",
     "Read",
     "RecipeError",
@@ -148,6 +189,8 @@ __all__ = [
     "SessionMovedError",
     "SessionState",
     "Signal",
+    "SqliteTokens",
+    "StaleTokenError",
     "Stat",
     "Storage",
     "StorageCorruptError",
@@ -162,9 +205,12 @@ __all__ = [
     "UnimplementedError",
     "UnsupportedError",
     "VersionMismatchError",
+    "Versioned",
     "WatchEvent",
     "ZkcoreError",
     "digest_id",
+    "json_codec",
     "local_cluster",
     "scrypt_id",
+    "text_codec",
 ]

@@ -18,6 +18,7 @@ This module knows nothing of zkcore.
 
 from __future__ import annotations
 
+import queue
 from typing import ClassVar, Literal
 
 Applied = Literal["no", "unknown"]
@@ -227,6 +228,50 @@ class LockNotHeldError(RecipeError, RuntimeError):
 
 class LeaseLostError(RecipeError):
     """The lease ended before its holder released it: somebody else may hold the lock now."""
+
+
+class NotLeaderError(RecipeError, RuntimeError):
+    """Only who leads can resign."""
+
+
+class ConfigMismatchError(RecipeError, ValueError):
+    """The znode of a recipe was made with other settings than this object has, or for something else."""
+
+
+class BrokenBarrierError(RecipeError, RuntimeError):
+    """The barrier was broken or reset while this party waited, or is broken until somebody resets it."""
+
+
+class CodecError(RecipeError, ValueError):
+    """A codec could not turn a value into bytes, or bytes into a value."""
+
+
+class QueueEmptyError(RecipeError, queue.Empty):
+    """There was no item to take within the time allowed."""
+
+    retryable = True
+
+
+class QueueFullError(RecipeError, queue.Full):
+    """There was no room within the time allowed; nothing was put."""
+
+    retryable = True
+
+
+class ItemTooLargeError(RecipeError, ValueError):
+    """What was to be put does not fit into one request; nothing was put."""
+
+
+class InvalidValueError(RecipeError, ValueError):
+    """A config refuses the value; nothing was set."""
+
+
+class NotMemberError(RecipeError, RuntimeError):
+    """Only a member can leave, or update what the others see of it."""
+
+
+class StaleTokenError(RecipeError, PermissionError):
+    """The fencing token is lower than one that the resource has seen: its hold is of the past."""
 
 
 # --- storage ---------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ coroutine, as a cancellation or Ctrl-C would. The znodes are real: the requests 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from random import Random
 from typing import Any, TypeVar
@@ -177,6 +178,9 @@ class ScriptedPort:
     def signal(self) -> Flag:
         return Flag()
 
+    def guard(self, lost: Signal) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def now(self) -> float:
         return self._world.time
 
@@ -204,10 +208,15 @@ Script = Callable[[Run, Point], str | None]
 """
 
 
+made: list[World] = []
+"""Worlds to be tidied up after the test (`conftest.py`)."""
+
+
 class World:
     """Znodes, time, and the coroutines that are on their way."""
 
     def __init__(self) -> None:
+        made.append(self)
         self.time = 1000.0
         self.tree = Tree()
         self.asked: list[tuple[int, Request[Any]]] = []
@@ -270,14 +279,19 @@ class World:
         while moved:
             moved = False
             for run in list(self.runs):
-                moved = self._step(run) or moved
+                moved = self.step(run) or moved
         self.runs = [run for run in self.runs if not run.is_over]
+
+    def step_any(self, rng: Random) -> bool:
+        """Let one coroutine, drawn by chance, go to its next await; False where none can while no time passes."""
+        return any(self.step(run) for run in rng.sample(self.runs, len(self.runs)))
 
     def sleep(self, seconds: float) -> None:
         self.time += seconds
         self.settle()
 
-    def _step(self, run: Run) -> bool:
+    def step(self, run: Run) -> bool:
+        """Let one coroutine go to its next await, if it can."""
         point = run.at
         if point is None or not self._is_ready(point):
             return False

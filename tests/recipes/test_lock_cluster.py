@@ -112,18 +112,20 @@ def test_a_holder_that_fell_silent_knows_that_it_lost_the_lease_before_another_g
         async with local_cluster(3) as cluster:
             silent, other = await cluster.client(timeout=0.1).start(), await cluster.client().start()
             lock = zkcore.Lock(silent, "/l")
-            async with lock as lease:
-                silent.freeze()
-                async with zkcore.Lock(other, "/l") as later:
-                    assert lease.is_lost()
-                    assert lease.lost.is_set()
-                    assert lease.remaining == 0
-                    assert not lock.held
-                    assert later.fencing_token > lease.fencing_token
-                    with pytest.raises(LeaseLostError):
-                        lease.check()
-                    with pytest.raises(LockNotHeldError):
-                        await lock.release()
+            await lock.acquire()
+            lease = lock.lease
+            assert lease is not None
+            silent.freeze()
+            async with zkcore.Lock(other, "/l") as later:
+                assert lease.is_lost()
+                assert lease.lost.is_set()
+                assert lease.remaining == 0
+                assert not lock.held
+                assert later.fencing_token > lease.fencing_token
+                with pytest.raises(LeaseLostError):
+                    lease.check()
+                with pytest.raises(LockNotHeldError):
+                    await lock.release()
             with pytest.raises(SessionExpiredError):
                 await lock.acquire()
 
@@ -134,10 +136,83 @@ def test_a_lease_can_be_waited_on_for_its_loss() -> None:
     async def main() -> None:
         async with local_cluster(3) as cluster:
             client = await cluster.client(timeout=0.1).start()
-            async with zkcore.Lock(client, "/l") as lease:
+            async with zkcore.Lock(client, "/l").hold(on_lost=zkcore.OnLost.NOTHING) as lease:
                 assert await client.port.wait(lease.lost, timeout=0) is None
                 client.freeze()
                 assert await client.port.wait(lease.lost) is lease.lost
+
+    run(main())
+
+
+def test_a_body_that_awaits_is_cancelled_before_another_can_hold_the_lock() -> None:
+    async def main() -> None:
+        async with local_cluster(3) as cluster, cluster.client() as other:
+            silent = await cluster.client(timeout=0.3).start()
+            ended: list[str] = []
+
+            async def work() -> None:
+                async with zkcore.Lock(silent, "/l"):
+                    silent.freeze()
+                    try:
+                        await asyncio.Event().wait()
+                    finally:
+                        ended.append("first")
+
+            working = asyncio.create_task(work())
+            await until(lambda: silent.port._frozen)
+            async with zkcore.Lock(other, "/l"):
+                ended.append("second")
+            with pytest.raises(LeaseLostError):
+                await working
+            assert ended == ["first", "second"]
+            assert working.cancelling() == 0
+
+    run(main())
+
+
+def test_the_loss_of_a_lease_is_told_from_a_cancellation_from_outside() -> None:
+    async def main() -> None:
+        async with local_cluster(1) as cluster, cluster.client() as client:
+            entered = asyncio.Event()
+
+            async def work() -> None:
+                async with zkcore.Lock(client, "/l"):
+                    entered.set()
+                    await asyncio.Event().wait()
+
+            task = asyncio.create_task(work())
+            await entered.wait()
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+            entered.clear()
+            task = asyncio.create_task(work())
+            await entered.wait()
+            client.abandon()  # the guard cancels, and so does somebody else
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+
+    run(main())
+
+
+def test_a_body_that_does_not_yield_is_told_at_its_end_and_stopped_by_its_token() -> None:
+    """Nothing can cancel what never awaits: the resource refuses its token, and its end says what happened."""
+
+    async def main() -> None:
+        async with local_cluster(1) as cluster:
+            guard = zkcore.FenceGuard()
+
+            async def work(client: zkcore.EmbeddedClient) -> None:
+                async with zkcore.Lock(client, "/l") as lease:
+                    while not lease.is_lost():
+                        pass  # it lets nobody run, its own heartbeats included
+                    guard.check(lease.fencing_token + 1)  # the next holder was here
+                    with pytest.raises(zkcore.StaleTokenError):
+                        guard.check(lease.fencing_token)
+
+            with pytest.raises(LeaseLostError):
+                await work(await cluster.client(timeout=0.1).start())
 
     run(main())
 
@@ -282,7 +357,7 @@ def test_two_holders_of_one_resource_are_told_apart_by_their_tokens() -> None:
         async with local_cluster(3) as cluster:
             resource = Resource()
             paused, other = await cluster.client(timeout=0.1).start(), await cluster.client().start()
-            first = await zkcore.Lock(paused, "/l").__aenter__()
+            first = await zkcore.Lock(paused, "/l").hold(on_lost=zkcore.OnLost.NOTHING).__aenter__()
             assert resource.write(first.fencing_token)
             paused.freeze()
             async with zkcore.Lock(other, "/l") as second:

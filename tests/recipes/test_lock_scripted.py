@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from scripted import TIMEOUT, Interrupted, Point, Run
-from scripted import World as UntidyWorld
+from faults import ACTIONS, attempt
+from scripted import TIMEOUT, World
 
 from zkcore.client.client import Client
 from zkcore.errors import (
     BadArgumentsError,
     LeaseLostError,
     LockNotHeldError,
-    SessionExpiredError,
+    LockTimeoutError,
     ThrottledError,
 )
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
-from zkcore.tree.requests import Create, Delete, Exists, GetChildren
+from zkcore.tree.requests import Create, CreateWithParents, Delete, Exists, GetChildren
 
 PATH = "/locks/report"
-
-made: list[UntidyWorld] = []
-
-
-class World(UntidyWorld):
-    """One that is tidied up after the test."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        made.append(self)
-
-
-@pytest.fixture(autouse=True)
-def _tidy() -> Iterator[None]:
-    yield
-    while made:
-        made.pop().end()
-
 
 
 def contenders(world: World, client: Client) -> set[str]:
@@ -289,58 +270,57 @@ def test_a_lease_that_seemed_lost_for_a_moment_does_not_leave_its_contender_behi
     assert contenders(world, client) == set()
 
 
-# --- everything at every await
+# --- looking at the line, and the end of a hold
 
 
-class Fault:
-    """Does `action` to a coroutine at the await number `at` of those it could hit."""
-
-    def __init__(self, run_of: Callable[[], Run | None], action: str, *at: int) -> None:
-        self._run_of, self._action, self._at = run_of, action, at
-        self.count = 0
-        self.hits = 0
-
-    def __call__(self, run: Run, point: Point) -> str | None:
-        interrupts = self._action.startswith("interrupted")
-        if interrupts and self._run_of() not in (None, run):
-            return None  # a cancellation hits the task, not its cleanup
-        self.count += 1
-        if self.count - 1 in self._at:
-            self.hits += 1
-            return self._action
-        return None
-
-
-ACTIONS = ["lost before", "lost after", "interrupted before", "interrupted after", "expired"]
-
-ACCEPTED = (Interrupted, SessionExpiredError, ThrottledError)
-"""What may come of an attempt, beside a result."""
-
-
-def attempt(
-    world: World,
-    coroutine: Coroutine[Any, Any, Any],
-    action: str,
-    *at: int,
-    then: Coroutine[Any, Any, None] | None = None,
-) -> tuple[Run, bool]:
-    """Run `coroutine` with a fault, and `then` when it can go no further. Also says whether there was an await for the
-    fault to hit."""
-    started: list[Run] = []
-    fault = Fault(lambda: started[0] if started else None, action, *at)
-    world.script = fault
-    started.append(world.start(coroutine))
-    world.settle()
-    if then is not None:
-        world.start(then)
+def test_everybody_sees_who_holds_the_lock_and_who_waits_in_which_order() -> None:
+    world = World()
+    a, b, c = (world.client() for _ in range(3))
+    lock = Lock(a, PATH, identifier="first")
+    assert world.run(lock.holder()) is None
+    assert world.run(lock.contenders()) == ()
+    lease: Lease = world.run(lock.__aenter__())
+    for client, name in ((b, "second"), (c, "third")):
+        world.start(Lock(client, PATH, identifier=name).acquire())
         world.settle()
-    world.sleep(1)
-    world.script = lambda run, point: None
+    seen = world.run(Lock(c, PATH).contenders())
+    assert [contender.identifier for contender in seen] == ["first", "second", "third"]
+    assert [contender.fencing_token for contender in seen] == sorted({each.fencing_token for each in seen})
+    holder = world.run(Lock(c, PATH).holder())
+    assert (holder.path, holder.fencing_token) == (lease.path, lease.fencing_token)
+
+
+def test_a_hold_that_finds_the_lock_taken_says_so_by_an_error_and_leaves_nobody_behind() -> None:
+    world = World()
+    a, b = world.client(), world.client()
+    hold(world, a)
+    entering = world.start(Lock(b, PATH).hold(timeout=0.5).__aenter__())
+    world.sleep(0.5)
+    with pytest.raises(LockTimeoutError, match="stands in line"):
+        entering.outcome()
+    assert contenders(world, b) == set()
+
+
+@pytest.mark.parametrize("ending", ["released before", "lost", "lost and raised"])
+def test_the_end_of_a_with_tells_of_a_loss_where_nothing_else_is_told(ending: str) -> None:
+    world = World()
+    client = world.client()
+
+    async def body() -> None:
+        async with Lock(client, PATH) as lease:
+            if ending == "released before":
+                await lease.release()
+            world.expire(client)
+            if ending == "lost and raised":
+                raise ValueError("of its own")
+
+    run = world.start(body())
     world.settle()
-    assert started[0].is_over, f"it hangs at {started[0].at}"
-    error = started[0].error
-    assert error is None or isinstance(error, ACCEPTED), f"{action} at {at}: {error!r}"
-    return started[0], fault.hits > 0
+    expected = {"released before": None, "lost": LeaseLostError, "lost and raised": ValueError}[ending]
+    assert run.error is None if expected is None else isinstance(run.error, expected)
+
+
+# --- everything at every await
 
 
 def check_free_for_others(world: World) -> None:
@@ -364,7 +344,7 @@ def test_a_fault_while_a_free_lock_is_acquired(action: str, exists: bool) -> Non
             world.run(lock.release())
         check_free_for_others(world)
         if not hit:
-            assert at >= (2 if exists else 3)
+            assert at >= 2
             return
     raise AssertionError("it never came to an end")
 
@@ -434,7 +414,7 @@ def test_acquire_returns_in_time_though_no_answer_comes(action: str) -> None:
         assert run.result is (not hit), f"{action} at {at}"
         assert len(contenders(world, client)) == (1 if run.result else 0), f"{action} at {at}"
         if not hit:
-            assert at >= 3
+            assert at >= 2
             return
     raise AssertionError("it never came to an end")
 
@@ -482,7 +462,10 @@ def test_a_contender_whose_creation_was_not_answered_is_found_and_not_made_twice
     lock = Lock(client, PATH)
     run, _ = attempt(world, lock.acquire(), "lost after", 0)
     assert run.result is True
-    assert sum(isinstance(request, Create) and request.path.startswith(PATH + "/") for _, request in world.asked) == 1
+    assert sum(isinstance(request, CreateWithParents) for _, request in world.asked) == 1
+    lease = lock.lease
+    assert lease is not None
+    assert lease.fencing_token == world.run(client.exists(lease.path)).czxid
     assert not any(isinstance(request, Exists) and request.watch for _, request in world.asked)
 
 

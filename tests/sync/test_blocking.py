@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import queue as standard
 import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +17,18 @@ import zkcore.sync as blocking
 from zkcore.errors import (
     BadArgumentsError,
     BadVersionError,
+    BrokenBarrierError,
+    InvalidValueError,
     LeaseLostError,
     LockNotHeldError,
+    LockTimeoutError,
     NoNodeError,
+    NotLeaderError,
+    NotMemberError,
     OutcomeUnknownError,
     SessionClosedError,
     SessionError,
+    StaleTokenError,
 )
 from zkcore.replica.levels import Read
 from zkcore.sync.port import LoopThread, run
@@ -260,7 +267,7 @@ def test_a_coroutine_that_suspends_is_not_run_in_blocking_code() -> None:
 def test_the_signature_of_acquire_is_that_of_threading() -> None:
     assert list(inspect.signature(blocking.Lock.acquire).parameters) == ["self", "blocking", "timeout"]
     defaults = [parameter.default for parameter in inspect.signature(blocking.Lock.acquire).parameters.values()]
-    assert defaults[1:] == [True, -1]
+    assert defaults[1:] == [True, None]
 
 
 def test_it_behaves_like_a_lock_of_threading(client: blocking.Client) -> None:
@@ -339,19 +346,179 @@ def test_a_lease_may_be_released_by_another_thread_and_by_two_at_once(client: bl
         assert blocking.Lock(client, "/l").locked() is False
 
 
-def test_a_lost_lease_says_so_and_its_end_is_quiet(cluster: blocking.LocalCluster, client: blocking.Client) -> None:
+def test_a_lost_lease_says_so_and_so_does_its_end(cluster: blocking.LocalCluster, client: blocking.Client) -> None:
     silent = cluster.client(timeout=0.1).start()
     lock = blocking.Lock(silent, "/l")
-    with lock as lease:
-        silent.freeze()
-        with blocking.Lock(client, "/l") as later:
-            assert later.fencing_token > lease.fencing_token
-            assert lease.is_lost()
-            with pytest.raises(LeaseLostError):
-                lease.check()
-            with pytest.raises(LockNotHeldError):
-                lock.release()
-    assert "lost" in repr(lease) or "released" in repr(lease)
+
+    def work() -> None:
+        with lock as lease:
+            silent.freeze()
+            with blocking.Lock(client, "/l") as later:
+                assert later.fencing_token > lease.fencing_token
+                assert lease.is_lost()
+                assert "lost" in repr(lease)
+                with pytest.raises(LeaseLostError):
+                    lease.check()
+
+    with pytest.raises(LeaseLostError):
+        work()
+    with pytest.raises(LockNotHeldError):
+        lock.release()
+
+
+def test_a_hold_in_blocking_code_has_a_timeout_and_shows_who_is_in_line(client: blocking.Client) -> None:
+    lock = blocking.Lock(client, "/l", identifier="first")
+    with lock.hold(timeout=5) as lease:
+        holder = lock.holder()
+        assert holder is not None
+        assert (holder.identifier, holder.fencing_token) == ("first", lease.fencing_token)
+        with pytest.raises(LockTimeoutError), blocking.Lock(client, "/l").hold(timeout=0.01):
+            raise AssertionError("two hold the lock")
+        assert len(lock.contenders()) == 1
+    assert lock.holder() is None
+
+
+def test_threads_lead_one_after_the_other_and_one_looks_on(client: blocking.Client) -> None:
+    changes = blocking.Election(client, "/e").observe()
+    assert next(changes) is None
+    tokens: list[int] = []
+    seen = threading.Event()
+
+    def lead(name: str) -> None:
+        with blocking.Election(client, "/e", identifier=name).lead() as term:
+            tokens.append(term.fencing_token)
+            assert seen.wait(10)
+
+    threads = [in_thread(lambda name=name: lead(name)) for name in "ab"]  # type: ignore[misc]
+    leader = next(changes)
+    seen.set()
+    finish(*threads)
+    assert leader is not None
+    assert leader.fencing_token == tokens[0]
+    assert tokens == sorted(set(tokens))
+    waiting = in_thread(lambda: list(changes))
+    changes.close()
+    finish(waiting)
+    with pytest.raises(NotLeaderError):
+        blocking.Election(client, "/e").resign()
+
+
+def test_threads_meet_at_a_barrier_and_wait_for_an_event(client: blocking.Client) -> None:
+    barrier, event = blocking.Barrier(client, "/b", parties=3), blocking.Event(client, "/e")
+    assert event.wait(0) is False
+    numbers: list[int] = []
+    inside: list[int] = []
+
+    def work() -> None:
+        numbers.append(barrier.wait(-1))
+        with barrier as number:
+            inside.append(number)
+        assert len(inside) == 3
+        assert event.wait(20) is True
+
+    threads = [in_thread(work) for _ in range(3)]
+    event.set()
+    finish(*threads)
+    assert sorted(numbers) == sorted(inside) == [0, 1, 2]
+    event.clear()
+    assert event.is_set() is False
+    assert barrier.n_waiting() == 0
+    barrier.abort()
+    assert barrier.broken() is True
+    with pytest.raises(RuntimeError):
+        barrier.wait()
+    barrier.reset()
+    with pytest.raises(BrokenBarrierError):
+        barrier.wait(timeout=0)
+
+
+def test_a_queue_between_threads_behaves_like_one_of_the_standard_library(client: blocking.Client) -> None:
+    ours: Any = blocking.Queue(client, "/q", maxsize=2, codec=blocking.json_codec)
+    for queue in (standard.Queue(2), ours):
+        assert queue.empty()
+        queue.put(1)
+        queue.put(2, False)
+        assert queue.full()
+        for call in (lambda: queue.put(3, block=False), lambda: queue.put(3, True, 0.01), lambda: queue.put_nowait(3)):  # noqa: B023
+            with pytest.raises(standard.Full):
+                call()
+        assert [queue.get(), queue.get(True, 5)] == [1, 2]
+        for call in (lambda: queue.get(False), lambda: queue.get(timeout=0.01), queue.get_nowait):  # noqa: B023
+            with pytest.raises(standard.Empty):
+                call()
+        assert queue.qsize() == 0
+    taken: list[int] = []
+    taking = in_thread(lambda: taken.extend(ours.get() for _ in range(20)))
+    for number in range(20):
+        ours.put(number)
+    finish(taking)
+    assert taken == list(range(20))
+    ours.put_many(["a", "b"])
+    with suppress(ValueError), ours.claim() as claim:
+        assert (claim.item, claim.lease.released) == ("a", False)
+        raise ValueError
+    with ours.claim(block=False) as claim:
+        assert claim.item == "a"
+    with ours.claim(timeout=-1) as claim:
+        claim.release()
+    assert ours.join(timeout=0) is False
+    assert ours.get() == "b"
+    assert ours.join() is True
+
+
+def test_threads_change_a_config_at_once_and_one_waits_for_what_it_comes_to(client: blocking.Client) -> None:
+    config: Any = blocking.Config(client, "/c", codec=blocking.json_codec, validate=lambda value: value + 0)
+    config.set(0)
+    changes = config.watch()
+    assert next(changes).value == 0
+    finish(*[in_thread(lambda: config.update(lambda value: value + 1)) for _ in range(5)])
+    assert next(changes).value == config.get().value == 5
+    assert config.wait_for(lambda value: value == 5, timeout=-1).version == 5
+    assert config.wait_for(lambda value: value == 6, timeout=0) is None
+    assert config.rollback(2).value == 2
+    assert [each.version for each in config.history()] == list(range(7))
+    with pytest.raises(InvalidValueError):
+        config.set("text")
+
+
+def test_threads_join_and_leave_a_group(client: blocking.Client) -> None:
+    group = blocking.Membership(client, "/g", name="a", data=b"1")
+    changes = blocking.Membership(client, "/g").changes()
+    assert next(changes) == frozenset()
+    with group as lease:
+        assert {member.name for member in next(changes)} == {"a"}
+        assert group.is_member
+        assert group.lease is not None
+        assert group.lease.fencing_token == lease.fencing_token
+        group.update(b"2")
+        assert [member.data for member in group.members()] == [b"2"]
+    assert next(changes) == frozenset()
+    group.join()
+    group.leave()
+    with pytest.raises(NotMemberError):
+        group.leave()
+
+
+def test_a_guard_that_threads_share_lets_none_in_between_the_check_and_the_write() -> None:
+    guard = blocking.FenceGuard()
+    written: list[int] = []
+    inside: list[int] = []
+
+    def write(token: int) -> None:
+        inside.append(token)
+        assert len(inside) == 1
+        written.append(token)
+        inside.pop()
+
+    def work(first: int) -> None:
+        for token in range(first, 2000, 4):
+            with suppress(StaleTokenError):
+                guard.write(token, lambda token=token: write(token))  # type: ignore[misc]
+
+    finish(*[in_thread(lambda first=first: work(first)) for first in range(1, 5)])  # type: ignore[misc]
+    assert written == sorted(set(written))
+    with pytest.raises(StaleTokenError):
+        guard.check(1)
 
 
 def test_leaders_hand_over_and_nodes_explain_themselves_in_blocking_code() -> None:

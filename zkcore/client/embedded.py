@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
+from zkcore.client.guard import Guard
 from zkcore.client.port import Port, SessionState, Signal, Watcher
 from zkcore.client.signals import AsyncSignal
 from zkcore.client.watcher import WatcherTable
@@ -62,7 +63,8 @@ _PATIENCE = 0.3
 """With less than this share of its timeout left a session is taken to another replica."""
 
 _CLOCK_MARGIN = 0.99
-"""Clocks may differ in rate: a session is counted on for one per cent less than its timeout."""
+"""Clocks may differ in rate, and the leader counts in ticks: a session is counted on for one per cent and one tick less
+than its timeout."""
 
 
 def check_timeout(timeout: float) -> None:
@@ -124,6 +126,7 @@ class EmbeddedPort:
         self._access = Access()  # that of the hosts, as soon as there was one
         self._ids: tuple[Id, ...] = ()
         self._most_requests = Limits().outstanding_proposals
+        self._tick_seconds = 0.0  # of the host
         self._next_xid = 1
         self._last_zxid: Zxid = 0
         self._heartbeats: dict[int, float] = {}
@@ -260,6 +263,10 @@ class EmbeddedPort:
         """See `zkcore.client.port.Port.signal`."""
         return AsyncSignal(self._loop, self._thread)
 
+    def guard(self, lost: Signal) -> Guard:
+        """See `zkcore.client.port.Port.guard`."""
+        return Guard(cast(AsyncSignal, lost))
+
     def now(self) -> float:
         """See `zkcore.client.port.Port.now`."""
         return self._loop.time()
@@ -308,6 +315,7 @@ class EmbeddedPort:
     def _join(self, host: Host) -> None:
         self._host = host
         self._most_requests = host.replica.limits.outstanding_proposals
+        self._tick_seconds = host.replica.limits.tick_ms / 1000
         self._access = host.replica.rules.access
         self._sent_at = self._loop.time()
         if self.session.id == 0:
@@ -493,7 +501,7 @@ class EmbeddedPort:
         if 0 < self.session.alive_until <= self._loop.time():
             self._end(SessionState.LOST)  # too late: whoever looked has been told that it is lost
             return
-        until = sent_at + self.session.timeout * _CLOCK_MARGIN
+        until = sent_at + self.session.timeout * _CLOCK_MARGIN - self._tick_seconds
         if until > self.session.alive_until:
             self.session.alive_until = until
             self._start_timer("deadline", until - self._loop.time(), self._on_deadline)

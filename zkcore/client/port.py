@@ -10,6 +10,7 @@ This module must not know any of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from random import Random
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -133,6 +134,10 @@ class Port(Protocol):
 
     def signal(self) -> Signal:
         """A new Signal, not set."""
+
+    def guard(self, lost: Signal) -> AbstractContextManager[None]:
+        """A context in which the task that entered it is cancelled when `lost` is set. At its end it swallows that
+        cancellation, and no other. In blocking code nothing can be cancelled, and it does nothing."""
 
     def now(self) -> float:
         """Monotonic seconds."""

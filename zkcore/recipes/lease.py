@@ -71,10 +71,14 @@ class Lease:
         if self._ended:
             raise LeaseLostError(f"the lease on {self.path} was released; acquire again")
         if self.is_lost():
-            raise LeaseLostError(
-                f"the lease on {self.path} is lost: the session ended, or nothing confirmed it in time. "
-                "Stop what you are doing; somebody else may hold it now"
-            )
+            raise self.loss()
+
+    def loss(self) -> LeaseLostError:
+        """For recipes: the error that says that it is lost."""
+        return LeaseLostError(
+            f"the lease on {self.path} is lost: the session ended, or nothing confirmed it in time. "
+            "Stop what you are doing; somebody else may hold it now"
+        )
 
     async def release(self) -> None:
         """Give it up. Releasing what is lost or released already does nothing."""

@@ -74,6 +74,7 @@ class Host:
     """Runs one replica on an asyncio event loop.
 
     `connect` makes the transport, given the inbox it is to fill. With `save_on_thread` a save does not stop the loop.
+    `wall` gives the seconds since 1970.
     All methods but the inbox's belong to the loop that `start` was called on.
     """
 
@@ -85,8 +86,10 @@ class Host:
         pump: Pump | None = None,
         save_on_thread: bool = False,
         snapshot_every: int = 100_000,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.replica = replica
+        self._wall = wall
         self.listeners: list[HostListener] = []
         self._pump = pump if pump is not None else Pump()
         self._inbox = HostInbox(self._pump)
@@ -231,7 +234,7 @@ class Host:
 
     def _feed_all(self, loop: asyncio.AbstractEventLoop) -> None:
         queue, replica = self._inbox.queue, self.replica
-        now = int(time.time() * 1000)
+        now = int(self._wall() * 1000)
         for _ in range(len(queue)):
             item = queue.popleft()
             kind = item[0]

@@ -9,11 +9,16 @@ from zkcore.errors import (
     AuthFailedError,
     BadArgumentsError,
     BadVersionError,
+    BrokenBarrierError,
+    CodecError,
+    ConfigMismatchError,
     ConfigurationError,
     ConnectionLostError,
     FrameTooLargeError,
     InvalidACLError,
+    InvalidValueError,
     InvariantViolation,
+    ItemTooLargeError,
     LeaseLostError,
     LockNotHeldError,
     LockTimeoutError,
@@ -24,12 +29,16 @@ from zkcore.errors import (
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
+    NotLeaderError,
     NotLeadingError,
+    NotMemberError,
     NoWatcherError,
     OperationTimeoutError,
     OutcomeForgottenError,
     OutcomeUnknownError,
     ProtocolError,
+    QueueEmptyError,
+    QueueFullError,
     QuotaExceededError,
     RecipeError,
     RequestError,
@@ -37,6 +46,7 @@ from zkcore.errors import (
     SessionError,
     SessionExpiredError,
     SessionMovedError,
+    StaleTokenError,
     StorageCorruptError,
     StorageError,
     StorageFailedError,
@@ -49,12 +59,25 @@ from zkcore.errors import (
     ZkcoreError,
 )
 from zkcore.jute.records import ACL, Id, Stat
+from zkcore.recipes.codec import Codec, json_codec, text_codec
+from zkcore.recipes.config import Versioned
+from zkcore.recipes.contender import Contender
+from zkcore.recipes.fence import SqliteTokens
+from zkcore.recipes.holding import OnLost
+from zkcore.recipes.membership import Member
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.rules import Rules
+from zkcore.sync.barrier import Barrier
 from zkcore.sync.client import Client, LocalCluster, local_cluster
+from zkcore.sync.config import Config
+from zkcore.sync.election import Election
+from zkcore.sync.event import Event
+from zkcore.sync.fence import FenceGuard
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
+from zkcore.sync.membership import Membership
+from zkcore.sync.queue import Claim, Queue
 from zkcore.sync.transaction import Transaction
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
@@ -70,16 +93,29 @@ __all__ = [
     "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
+    "Barrier",
+    "BrokenBarrierError",
+    "Claim",
     "Client",
+    "Codec",
+    "CodecError",
+    "Config",
+    "ConfigMismatchError",
     "ConfigurationError",
     "ConnectionLostError",
+    "Contender",
     "DigestScheme",
+    "Election",
+    "Event",
     "EventType",
+    "FenceGuard",
     "FrameTooLargeError",
     "Guard",
     "Id",
     "InvalidACLError",
+    "InvalidValueError",
     "InvariantViolation",
+    "ItemTooLargeError",
     "Lease",
     "LeaseLostError",
     "Limits",
@@ -89,6 +125,8 @@ __all__ = [
     "LockNotHeldError",
     "LockTimeoutError",
     "MalformedFrameError",
+    "Member",
+    "Membership",
     "MultiError",
     "NoAuthError",
     "NoChildrenForEphemeralsError",
@@ -98,12 +136,18 @@ __all__ = [
     "NodeData",
     "NodeExistsError",
     "NotEmptyError",
+    "NotLeaderError",
     "NotLeadingError",
+    "NotMemberError",
+    "OnLost",
     "OperationTimeoutError",
     "OutcomeForgottenError",
     "OutcomeUnknownError",
     "Permission",
     "ProtocolError",
+    "Queue",
+    "QueueEmptyError",
+    "QueueFullError",
     "QuotaExceededError",
     "Read",
     "RecipeError",
@@ -116,6 +160,8 @@ __all__ = [
     "SessionMovedError",
     "SessionState",
     "Signal",
+    "SqliteTokens",
+    "StaleTokenError",
     "Stat",
     "StorageCorruptError",
     "StorageError",
@@ -128,9 +174,12 @@ __all__ = [
     "UnimplementedError",
     "UnsupportedError",
     "VersionMismatchError",
+    "Versioned",
     "WatchEvent",
     "ZkcoreError",
     "digest_id",
+    "json_codec",
     "local_cluster",
     "scrypt_id",
+    "text_codec",
 ]

@@ -21,6 +21,11 @@ class Lease:
         return repr(self._inner)
 
     @property
+    def unblocked(self) -> AsyncLease:
+        """The lease that this is the face of."""
+        return self._inner
+
+    @property
     def path(self) -> str:
         """The contender's znode."""
         return self._inner.path

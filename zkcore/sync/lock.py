@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from zkcore.recipes.contender import Contender
+from zkcore.recipes.holding import OnLost
 from zkcore.recipes.lock import Lock as AsyncLock
 from zkcore.sync.client import Client
+from zkcore.sync.holding import Hold
 from zkcore.sync.lease import Lease
-from zkcore.sync.port import mirrors, run
+from zkcore.sync.port import mirrors, run, seconds
 
 __all__ = ["Lock"]
 
@@ -44,9 +47,9 @@ class Lock:
         inner = self._inner.lease
         return None if inner is None else Lease(inner)
 
-    def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
-        """Wait for the lock. False where it was not free within `timeout` seconds, or at once if not `blocking`; -1
-        or None waits for ever. An interrupted wait leaves no contender behind.
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        """Wait for the lock. False where it was not free within `timeout` seconds, or at once if not `blocking`; None
+        or -1 waits for ever. An interrupted wait leaves no contender behind.
 
         Raises SessionExpiredError or SessionClosedError, and ValueError for a timeout without blocking.
         """
@@ -54,13 +57,22 @@ class Lock:
             if timeout not in (-1, None):
                 raise ValueError("can't specify a timeout for a non-blocking call")
             return run(self._inner.acquire(timeout=0))
-        return run(self._inner.acquire(timeout=None if timeout == -1 else timeout))
+        return run(self._inner.acquire(timeout=seconds(timeout)))
 
     def release(self) -> None:
         run(self._inner.release())
 
+    def hold(self, *, timeout: float | None = None, on_lost: OnLost = OnLost.CANCEL) -> Hold:
+        return Hold(self._inner.hold(timeout=seconds(timeout), on_lost=on_lost))
+
     def locked(self) -> bool:
         return run(self._inner.locked())
+
+    def holder(self) -> Contender | None:
+        return run(self._inner.holder())
+
+    def contenders(self) -> tuple[Contender, ...]:
+        return run(self._inner.contenders())
 
     def __enter__(self) -> Lease:
         return Lease(run(self._inner.__aenter__()))

@@ -12,6 +12,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from random import Random
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from zkcore.errors import SessionClosedError
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.tree.requests import Request
 
-__all__ = ["BlockingPort", "LoopThread", "mirrors", "run"]
+__all__ = ["BlockingPort", "LoopThread", "mirrors", "run", "seconds"]
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -48,6 +49,11 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     coroutine.close()
     raise RuntimeError("a coroutine suspended in blocking code; it awaited something that is not a blocking Port")
+
+
+def seconds(timeout: float | None) -> float | None:
+    """The timeout of blocking code, where -1 means for ever as it does in `threading`."""
+    return None if timeout == -1 else timeout
 
 
 class LoopThread:
@@ -151,6 +157,9 @@ class BlockingPort:
 
     def signal(self) -> Signal:
         return self._inner.signal()
+
+    def guard(self, lost: Signal) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def now(self) -> float:
         return self._inner.now()
