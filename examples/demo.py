@@ -157,7 +157,9 @@ class Worker:
     async def take_turns(self, zk: zkcore.EmbeddedClient) -> None:
         lock = zkcore.Lock(zk, LOCK, identifier=self.name)
         while True:
-            async with lock as lease:
+            # By default a body is cancelled when its lease is lost. That would stop the late write here, in a process
+            # that only plays dead; one that really stood still would wake up right before it.
+            async with lock.hold(on_lost=zkcore.OnLost.NOTHING) as lease:
                 number = await self.next_line(zk)
                 if number is None:
                     return

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
-PATIENCE = 60
+PATIENCE = 180
 """Seconds after which a program is taken for stuck. An example takes a few."""
 
 PRINTED = {"01_quickstart": "held, fencing token ..."}
