@@ -119,7 +119,7 @@ def test_the_same_of_a_process_that_died_of_it() -> None:
     files, storage = used()
     files.sync_fails = "once"
     with pytest.raises(StorageFailedError):
-        storage.save([SaveEpochs(2, 1), Append(Z(2, 1), (b"d",))])
+        storage.save([Append(Z(1, 4), (b"d",)), SaveEpochs(2, 1)])
     files.close()
     saved = open_sim(files).load()
     for image in files.crash_images():
@@ -314,7 +314,7 @@ def test_options_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         make(tmp_path, segment_bytes=12)
 
 
-def test_compaction_keeps_the_segments_that_an_older_snapshot_leads_on_from() -> None:
+def test_compaction_keeps_the_segments_that_an_older_snapshot_needs() -> None:
     files, storage = used()
     for counter in range(4, 30):
         storage.save([Append(Z(1, counter), (bytes(200),))])

@@ -103,7 +103,8 @@ class SimFiles:
         self.before_step("sync the directory")
         if self._sync_went_wrong(self._pending.clear):
             return
-        self._stored = dict(self._seen)
+        for renaming in self._pending:
+            _apply_names(renaming, self._stored)
         self._pending.clear()
 
     def lock(self) -> bool:
@@ -207,7 +208,8 @@ class SimFiles:
         self.before_step("sync " + name)
         if self._sync_went_wrong(inode.pending.clear):
             return
-        inode.stored = bytearray(inode.seen)
+        for change in inode.pending:  # and not what is seen: an earlier sync may have failed
+            change.apply(inode.stored)
         inode.pending.clear()
 
     def _sync_went_wrong(self, forget: Callable[[], None]) -> bool:
