@@ -5,7 +5,7 @@
 The disk decides most of these figures, so each stands beside what the disk alone gives, measured in the same round, and
 a ratio is the median of the ratios within the rounds. "Bare" is one pwrite of random bytes into a reserved file and
 one fdatasync. Scanning and starting are read from memory, if it is large enough: what is measured is what checking
-costs. The targets are printed at the end, with what was reached.
+costs, in seconds of the CPU. The targets are printed at the end, with what was reached.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from zkcore.storage import FileStorage
 from zkcore.tree.prepare import Preparer
-from zkcore.tree.requests import Create
+from zkcore.tree.requests import Create, CreateSession
 from zkcore.tree.snapshot import dump, restore
 from zkcore.tree.tree import Tree
 from zkcore.zab.ready import Append, Compact, SnapshotRef
@@ -51,17 +52,23 @@ def repeated(work: Callable[[], object], *, seconds: float = SECONDS) -> float:
 
 
 class Bare:
-    """What the disk gives: a reserved file, written front to back."""
+    """What the disk gives: reserved files, written front to back."""
 
     def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+        self.path = path
+        self._begin()
+
+    def _begin(self) -> None:
+        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT)
         os.posix_fallocate(self.descriptor, 0, RESERVED_BYTES)
         os.fsync(self.descriptor)
         self.at = 0
 
     def save(self, data: bytes) -> None:
         if self.at + len(data) > RESERVED_BYTES:
-            self.at = 0
+            os.close(self.descriptor)
+            os.unlink(self.path)
+            self._begin()
         os.pwrite(self.descriptor, data, self.at)
         os.fdatasync(self.descriptor)
         self.at += len(data)
@@ -88,8 +95,8 @@ def batches(folder: Path, rounds: int) -> dict[int, float]:
         bare, appender = Bare(folder / f"bare-{size}"), Appender(folder / f"log-{size}")
         data = os.urandom(max(size, len(RECORD)))
         for _ in range(rounds):
-            alone = repeated(lambda: bare.save(data))
-            saved = repeated(lambda: appender.save(count))
+            alone = repeated(partial(bare.save, data))
+            saved = repeated(partial(appender.save, count))
             ratios.append(alone / saved)
             rates.append(count / saved)
         shares[size] = statistics.median(ratios)
@@ -120,12 +127,12 @@ def scan(folder: Path, records: int) -> float:
     with FileStorage(path, node=1, cluster="benchmark", new=True, fsync="never") as storage:
         for place in range(records):
             storage.save([Append(make_zxid(1, 1) + place, (RECORD,))])
-    opened: list[FileStorage] = []
-    took = timed(lambda: opened.append(FileStorage(path, node=1, cluster="benchmark")))
-    assert opened[0].load().last == make_zxid(1, records)
-    opened[0].close()
-    print(f"  {records:,} records, each saved alone: {took:.2f} s, {records / took:,.0f}/s")
-    return records / took
+    begin, cpu = time.perf_counter(), time.process_time()
+    with FileStorage(path, node=1, cluster="benchmark") as storage:
+        took, cpu = time.perf_counter() - begin, time.process_time() - cpu
+        assert storage.load().last == make_zxid(1, records)
+    print(f"  {records:,} records, each saved alone: {took:.2f} s, {cpu:.2f} of the CPU, {records / cpu:,.0f} a second of it")
+    return records / cpu
 
 
 def tree_of(znodes: int) -> Tree:
@@ -134,9 +141,9 @@ def tree_of(znodes: int) -> Tree:
     preparer, zxid = Preparer(tree), make_zxid(1, 0)
     parents = [f"/{number:06}" for number in range(-(-znodes // 1000))]
     paths = [f"{parents[number // 1000]}/{number % 1000:03}" for number in range(znodes)]
-    for path in (*parents, *paths):
+    for request in (CreateSession(4000), *(Create(path, bytes(100)) for path in (*parents, *paths))):
         zxid += 1
-        tree.apply(zxid, preparer.prepare(zxid, zxid & 0xFFFFFF, 1, 1, Create(path, bytes(100))))
+        tree.apply(zxid, preparer.prepare(zxid, zxid & 0xFFFFFF, 1, 1, request))
     return tree
 
 
@@ -147,7 +154,7 @@ def start(folder: Path, znodes: int) -> None:
     with FileStorage(path, node=1, cluster="benchmark", new=True) as storage:
         storage.save([Append(make_zxid(1, 1), (RECORD,))])
         ref = SnapshotRef(make_zxid(1, 1))
-        saved = timed(lambda: storage.save_snapshot(ref, dump(tree)))
+        saved = timed(partial(storage.save_snapshot, ref, dump(tree)))
         storage.save([Compact(ref)])
     del tree
     began = time.perf_counter()
@@ -156,7 +163,7 @@ def start(folder: Path, znodes: int) -> None:
     restored = restore(pieces(storage, ref))
     print(f"  {znodes:,} znodes: saved in {saved:.2f} s; opened and checked in {opened:.2f} s, "
           f"read and restored in {time.perf_counter() - began - opened:.2f} s")  # fmt: skip
-    assert restored.znode_count >= znodes
+    assert len(restored) >= znodes
     storage.close()
 
 
@@ -191,7 +198,7 @@ def main() -> None:
         ("one record, times a bare fdatasync", 1 / shares[1], 1.5),
         ("64 KiB batches, share of the bare disk", shares[64 << 10], 0.35),
         ("1 MiB batches, share of the bare disk", shares[1 << 20], 0.5),
-        ("scan, records/s", rate, 150_000),
+        ("scan, records per CPU second", rate, 150_000),
     ):
         good = reached <= target if target == 1.5 else reached >= target
         print(f"{what}: {reached:,.2f}, target {target:,}: {'met' if good else 'missed'}")

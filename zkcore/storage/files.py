@@ -28,7 +28,7 @@ class File(Protocol):
     def read(self, offset: int, size: int) -> bytes:
         """At most `size` bytes from `offset`: fewer only at the end of the file."""
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: bytes | bytearray) -> None:
         """All of `data`. Where that fails a part of it may have been written."""
 
     def sync(self) -> None:
@@ -94,10 +94,10 @@ class _RealFile:
             size -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: bytes | bytearray) -> None:
         written = os.pwrite(self._descriptor, data, offset)
         while written < len(data):
-            written += os.pwrite(self._descriptor, data[written:], offset + written)
+            written += os.pwrite(self._descriptor, memoryview(data)[written:], offset + written)
 
     def sync(self) -> None:
         # macOS has no fdatasync, and there fsync does less; what it offers instead is F_FULLFSYNC.

@@ -46,7 +46,8 @@ TRUNCATE = 2
 _MAGIC = b"zkF1"
 _HEAD = Struct(">4sB3xIQIQIII")
 _CHECK = Struct(">I")
-HEAD_BYTES = _HEAD.size + _CHECK.size
+_WHOLE = Struct(_HEAD.format + "I")
+HEAD_BYTES = _WHOLE.size
 
 _SEGMENT_MAGIC = b"zkcorlog"
 _PREFIX = Struct(">8sH8s")
@@ -114,35 +115,52 @@ class Frame(NamedTuple):
 
 
 def pack_frame(
-    kind: int, zxid: Zxid, payloads: Sequence[bytes], *, before: Zxid, chain: int, flush: int, at: int, seed: int
-) -> tuple[bytes, int]:
-    """The bytes of a frame at the offset `at`, and its check."""
-    body = b"".join((pack(f">{len(payloads)}I", *map(len, payloads)), *payloads))
-    head = _HEAD.pack(_MAGIC, kind, len(body), zxid, len(payloads), before, chain, flush, crc32(body))
-    check = crc32(head, seed + at & 0xFFFFFFFF)
-    return head + _CHECK.pack(check) + body, check
+    kind: int, zxid: Zxid, payloads: Sequence[bytes], lengths: Sequence[int],
+    *, before: Zxid, chain: int, flush: int, at: int, seed: int,
+) -> tuple[bytearray, int]:  # fmt: skip
+    """The bytes of a frame at the offset `at`, and its check. They are copied once: of a large one every copy costs as
+    much as its check."""
+    data = bytearray().join((bytes(HEAD_BYTES), pack(f">{len(lengths)}I", *lengths), *payloads))
+    with memoryview(data) as view:
+        size, body_check = len(data) - HEAD_BYTES, crc32(view[HEAD_BYTES:])
+        _HEAD.pack_into(data, 0, _MAGIC, kind, size, zxid, len(payloads), before, chain, flush, body_check)
+        check = crc32(view[: _HEAD.size], seed + at & 0xFFFFFFFF)
+        _CHECK.pack_into(data, _HEAD.size, check)
+    return data, check
 
 
 def frame_at(data: bytes, place: int, *, at: int, seed: int) -> Frame | None:
     """The header at `place` in `data`, which is the offset `at` of its segment; None where there is none."""
-    if len(data) - place < HEAD_BYTES or data[place : place + 4] != _MAGIC:
+    if len(data) - place < HEAD_BYTES:
         return None
-    (check,) = _CHECK.unpack_from(data, place + _HEAD.size)
-    if crc32(data[place : place + _HEAD.size], seed + at & 0xFFFFFFFF) != check:
+    magic, *fields = _WHOLE.unpack_from(data, place)
+    if magic != _MAGIC or crc32(data[place : place + _HEAD.size], seed + at & 0xFFFFFFFF) != fields[-1]:
         return None
-    _, kind, size, zxid, count, before, chain, flush, body_check = _HEAD.unpack_from(data, place)
-    return Frame(kind, size, zxid, count, before, chain, flush, body_check, check)
+    return Frame._make(fields)
 
 
-def frames(data: bytes, place: int, *, at: int, seed: int) -> Iterator[tuple[int, Frame]]:
-    """Each whole frame from `place` on, with its place, until one is not whole. `place` is the offset `at`."""
-    shift = at - place
-    while (frame := frame_at(data, place, at=place + shift, seed=seed)) is not None:
-        end = place + HEAD_BYTES + frame.size
-        if end > len(data) or crc32(memoryview(data)[place + HEAD_BYTES : end]) != frame.body_check:
+def frames(
+    data: bytes, place: int, *, at: int, seed: int, chain: int | None = None, upto: int | None = None
+) -> Iterator[tuple[int, Frame]]:
+    """Each whole frame from `place` on, which is the offset `at`, with its place, until one is not whole or goes beyond
+    `upto`. With `chain`, the check of the frame before, until one does not continue the one before it."""
+    view, unpack = memoryview(data), _WHOLE.unpack_from
+    shift, end = at - place + seed, len(data) if upto is None else upto
+    while place + HEAD_BYTES <= end:
+        magic, *fields = unpack(data, place)
+        body = place + HEAD_BYTES
+        if magic != _MAGIC or crc32(view[place : body - _CHECK.size], place + shift & 0xFFFFFFFF) != fields[-1]:
+            return
+        frame: Frame = _made(Frame, fields)
+        after = body + frame[1]
+        if after > end or crc32(view[body:after]) != frame[7] or (chain is not None and frame[5] != chain):
             return
         yield place, frame
-        place = end
+        chain = frame[8] if chain is not None else None
+        place = after
+
+
+_made = tuple.__new__
 
 
 def find_frame(data: bytes, place: int, *, seed: int) -> tuple[int, Frame] | None:

@@ -64,24 +64,26 @@ class LogIndex:
     def add(self, frame: Frame, segment: int, offset: int) -> None:
         """Take up the frame at `offset`, the next of the log. Raises InvariantViolation where it does not continue it.
         """
-        if frame.kind != APPEND:
-            self.cut(frame.zxid)
+        kind, size, first, records, before, *_ = frame
+        if kind != APPEND:
+            self.cut(first)
             return
-        if frame.before != self.last or not follows(frame.zxid, self.last):
-            raise InvariantViolation(f"{format_zxid(frame.zxid)} does not follow {format_zxid(self.last)} in the log")
+        if before != self.last or not follows(first, before):
+            raise InvariantViolation(f"{format_zxid(first)} does not follow {format_zxid(self.last)} in the log")
+        last = first + records - 1
         stretch = self._stretches[-1] if self._stretches else None
-        if stretch is None or stretch.segment != segment or stretch.end != offset:
-            stretch = Stretch(segment, frame.zxid, frame.last, offset)
+        if stretch is None or stretch.end != offset or stretch.segment != segment:
+            stretch = Stretch(segment, first, last, offset)
             self._stretches.append(stretch)
         if not stretch.offsets or offset - stretch.offsets[-1] >= _SPACING_BYTES:
-            stretch.zxids.append(frame.zxid)
+            stretch.zxids.append(first)
             stretch.offsets.append(offset)
-        stretch.end = offset + HEAD_BYTES + frame.size
-        stretch.last = self.last = frame.last
-        if self._ends and self._ends[-1] >> 32 == frame.last >> 32:
-            self._ends[-1] = frame.last
+        stretch.end = offset + HEAD_BYTES + size
+        stretch.last = self.last = last
+        if self._ends and self._ends[-1] >> 32 == last >> 32:
+            self._ends[-1] = last
         else:
-            self._ends.append(frame.last)
+            self._ends.append(last)
 
     def cut(self, zxid: Zxid) -> None:
         """Forget what comes after `zxid`."""

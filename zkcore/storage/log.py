@@ -50,6 +50,7 @@ class _Staged:
     kind: int
     zxid: Zxid
     payloads: Sequence[bytes]
+    lengths: Sequence[int]
     before: Zxid
     size: int
 
@@ -145,8 +146,9 @@ class Log:
             raise InvariantViolation(
                 f"{len(payloads)} records from {format_zxid(first)} do not follow {format_zxid(self.last)}"
             )
-        size = HEAD_BYTES + 4 * len(payloads) + sum(map(len, payloads))
-        self._staged.append(_Staged(APPEND, first, payloads, self.last, size))
+        lengths = tuple(map(len, payloads))
+        size = HEAD_BYTES + 4 * len(lengths) + sum(lengths)
+        self._staged.append(_Staged(APPEND, first, payloads, lengths, self.last, size))
 
     def stage_truncate(self, zxid: Zxid) -> None:
         """See `Truncate`."""
@@ -154,7 +156,7 @@ class Log:
             self.flush()
         if zxid not in self.index:
             raise InvariantViolation(f"the log cannot be cut after {format_zxid(zxid)}, which is not in it")
-        self._staged.append(_Staged(TRUNCATE, zxid, (), self.last, HEAD_BYTES))
+        self._staged.append(_Staged(TRUNCATE, zxid, (), (), self.last, HEAD_BYTES))
 
     def forget_staged(self) -> None:
         """As if nothing had been staged since the last flush."""
@@ -185,11 +187,11 @@ class Log:
             self.sync()
             self._begin_segment(self.next_number, SECTOR_BYTES + size)
         start, at, chain, seed = self._end, self._end, self._chain, self._tip.seed
-        packed: list[bytes] = []
+        packed: list[bytearray] = []
         written: list[tuple[int, Frame]] = []
         for each in staged:
             data, check = pack_frame(
-                each.kind, each.zxid, each.payloads,
+                each.kind, each.zxid, each.payloads, each.lengths,
                 before=each.before, chain=chain, flush=start, at=at, seed=seed,
             )  # fmt: skip
             size = len(data) - HEAD_BYTES

@@ -26,13 +26,13 @@ from attrs import Factory, define, frozen
 
 from zkcore.errors import InvariantViolation, StorageCorruptError
 from zkcore.storage.files import File, Files
-from zkcore.storage.frames import HEAD_BYTES, SECTOR_BYTES, Frame, SegmentHeader, find_frame, frames, may_be_torn
+from zkcore.storage.frames import HEAD_BYTES, SECTOR_BYTES, SegmentHeader, find_frame, frames, may_be_torn
 from zkcore.storage.index import LogIndex
 from zkcore.storage.records import NO_MARK, Mark, Records
 from zkcore.zxid import Zxid, format_zxid
 
 __all__ = [
-    "Harm", "Survey", "check_segments", "read_frames", "read_segment", "segment_name", "segment_numbers", "survey",
+    "Harm", "Survey", "check_segments", "read_segment", "segment_name", "segment_numbers", "survey",
 ]  # fmt: skip
 
 _NAME = re.compile(r"log-([0-9a-f]{16})")
@@ -183,16 +183,6 @@ def _path_to(headers: dict[int, SegmentHeader], first: int, number: int) -> list
 # --- one segment -----------------------------------------------------------------------------------------------------
 
 
-def read_frames(data: bytes, header: SegmentHeader, *, upto: int) -> Iterator[tuple[int, Frame]]:
-    """The frames in the bytes of a segment that continue each other, up to the offset `upto`."""
-    chain = header.chain
-    for place, frame in frames(data, SECTOR_BYTES, at=SECTOR_BYTES, seed=header.seed):
-        if frame.chain != chain or place + HEAD_BYTES + frame.size > upto:
-            return
-        yield place, frame
-        chain = frame.check
-
-
 def _read_one(
     files: Files, found: Survey, header: SegmentHeader, follower: SegmentHeader | None, mark: Mark
 ) -> bool:
@@ -201,13 +191,13 @@ def _read_one(
     data = read_segment(files, name)
     place, chain = SECTOR_BYTES, header.chain
     upto = follower.end if follower is not None else len(data)
-    for at, frame in read_frames(data, header, upto=upto):
-        try:
+    try:
+        for at, frame in frames(data, place, at=place, seed=header.seed, chain=chain, upto=upto):
             found.index.add(frame, header.number, at)
-        except InvariantViolation:
-            break
-        found.records += frame.records
-        place, chain = at + HEAD_BYTES + frame.size, frame.check
+            found.records += frame.records
+            place, chain = at + HEAD_BYTES + frame.size, frame.check
+    except InvariantViolation:
+        pass  # a frame in the wrong place is damage like any other
     found.end, found.chain = place, chain
     if follower is not None:
         if (place, chain) == (follower.end, follower.chain):

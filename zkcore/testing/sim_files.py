@@ -252,14 +252,14 @@ class SimFile:
             raise OSError(errno.EIO, "simulated", self.name)
         return bytes(self._inode.seen[offset:end])
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: bytes | bytearray) -> None:
         self._files.step("write " + self.name)
         growth = max(offset + len(data) - len(self._inode.seen), 0)
         fits = len(data) - (growth - self._files.room_for(growth))
         at, end = offset, offset + max(fits, 0)
         while at < end:
             boundary = min((at // SECTOR_BYTES + 1) * SECTOR_BYTES, end)
-            self._change(_Change(at, data[at - offset : boundary - offset]))
+            self._change(_Change(at, bytes(data[at - offset : boundary - offset])))
             self._inode.unreadable.discard(at // SECTOR_BYTES)
             at = boundary
         if fits < len(data):
