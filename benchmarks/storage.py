@@ -131,7 +131,7 @@ def scan(folder: Path, records: int) -> float:
     with FileStorage(path, node=1, cluster="benchmark") as storage:
         took, cpu = time.perf_counter() - begin, time.process_time() - cpu
         assert storage.load().last == make_zxid(1, records)
-    print(f"  {records:,} records, each saved alone: {took:.2f} s, {cpu:.2f} of the CPU, {records / cpu:,.0f} a second of it")
+    print(f"  {records:,} records, each saved alone: {took:.2f} s, {cpu:.2f} of the CPU: {records / cpu:,.0f}/CPU-s")
     return records / cpu
 
 

@@ -38,7 +38,7 @@ from zkcore.storage.survey import Survey, segment_name
 from zkcore.zab.ready import Entry
 from zkcore.zxid import Zxid, follows, format_zxid
 
-__all__ = ["Log"]
+__all__ = ["Log", "read_records_of"]
 
 _READ_BYTES = 1 << 17
 
@@ -317,3 +317,18 @@ class Log:
                     where = f"{self._files.where}/{file.name} at byte {offset}"
                     raise StorageFailedError(f"{where}: a record does not read back; the storage must be opened anew")
                 size = HEAD_BYTES + large.size
+
+
+def read_records_of(files: Files, found: Survey) -> Iterator[Entry]:
+    """The records of a log that was surveyed, from the first of its first segment on; the files are only read."""
+    log = Log(files, owner=b"", segment_bytes=0)
+    log.index = found.index
+    log.index.begin_after(found.index.floor)
+    for header in found.path:
+        log._open[header.number] = header, files.open(segment_name(header.number))
+    try:
+        for stretch in log.index.stretches_after(found.index.floor):
+            for zxid, payload in log._records(stretch, found.index.floor):
+                yield Entry(zxid, payload)
+    finally:
+        log.close()

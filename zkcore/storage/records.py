@@ -24,7 +24,7 @@ from zkcore.storage.frames import SECTOR_BYTES
 from zkcore.zab.messages import Damage
 from zkcore.zxid import Zxid
 
-__all__ = ["MAX_NAME_BYTES", "NO_MARK", "RECORDS", "Mark", "RecordStore", "Records", "read_records"]
+__all__ = ["MAX_NAME_BYTES", "NO_MARK", "RECORDS", "Mark", "RecordStore", "Records", "read_mark", "read_records"]
 
 RECORDS = "records"
 VERSION = 1
@@ -113,13 +113,7 @@ class RecordStore:
 
     def read_mark(self) -> Mark:
         """The ack mark, or NO_MARK where there is none to rely on."""
-        try:
-            data = self._file.read(_MARK_AT, _MARK.size + _CHECK.size)
-        except OSError:
-            return NO_MARK
-        if len(data) < _MARK.size + _CHECK.size or _CHECK.unpack_from(data, _MARK.size)[0] != crc32(data[: _MARK.size]):
-            return NO_MARK
-        return Mark(*_MARK.unpack_from(data))
+        return _read_mark(self._file)
 
     def write_mark(self, mark: Mark) -> None:
         """Written now, durable some time."""
@@ -142,6 +136,25 @@ def read_records(files: Files) -> Records | None:
     finally:
         file.close()
     return found[1] if found is not None else None
+
+
+def read_mark(files: Files) -> Mark:
+    """The ack mark, without a change to the directory."""
+    file = files.open(RECORDS)
+    try:
+        return _read_mark(file)
+    finally:
+        file.close()
+
+
+def _read_mark(file: File) -> Mark:
+    try:
+        data = file.read(_MARK_AT, _MARK.size + _CHECK.size)
+    except OSError:
+        return NO_MARK
+    if len(data) < _MARK.size + _CHECK.size or _CHECK.unpack_from(data, _MARK.size)[0] != crc32(data[: _MARK.size]):
+        return NO_MARK
+    return Mark(*_MARK.unpack_from(data))
 
 
 def _read(files: Files, file: File) -> tuple[int, Records] | None:
