@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
+from calibration import describe
 
 import zkcore
 
@@ -52,14 +53,6 @@ class Result:
         """A latency in microseconds."""
         ordered = sorted(self.latencies)
         return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1e6
-
-
-def calibrate() -> float:
-    """Million iterations of an empty loop for each CPU second."""
-    begin = time.process_time()
-    for _ in range(3_000_000):
-        pass
-    return 3 / (time.process_time() - begin)
 
 
 # --- zkcore ----------------------------------------------------------------------------------------------------------
@@ -243,7 +236,7 @@ def main() -> None:
     parser.add_argument("--without-peer", action="store_true")
     arguments = parser.parse_args()
     print(f"Python {platform.python_version()}, zkcore {zkcore.__version__}; medians of {arguments.rounds} rounds")
-    print(f"calibration before: {calibrate():.0f} million empty iterations a CPU second")
+    print(describe("before"))
     divergences = Divergences()
     logging.getLogger().addHandler(divergences)
     table = rows(with_peer=not arguments.without_peer)
@@ -251,7 +244,7 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for (_, _, measure), found in zip(table, results, strict=True):
             found.append(measure(arguments.seconds))
-    print(f"calibration after: {calibrate():.0f} million empty iterations a CPU second\n")
+    print(describe("after"), end="\n\n")
     print(f"{'':16} {'':22} {'per second':>11} {'p50 us':>9} {'p99 us':>9} {'CPU us each':>11}")
     rates: dict[tuple[str, str], float] = {}
     for (system, what, _), found in zip(table, results, strict=True):

@@ -2,17 +2,22 @@
 
     python benchmarks/watches.py [--rounds 5]
 
-Every figure is the median of the rounds, in CPU milliseconds of this process. The calibration loop tells how fast the
-machine was at the time; the budget is beside what has one.
+Every figure is the median of the rounds, in CPU milliseconds of this process; in the row of the tasks they are those
+of all three replicas and of all clients. The calibration loop tells how fast the machine was at the time; the budget is
+beside what has one.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from calibration import describe
 
 import zkcore
 from zkcore.jute.codec import codec_of
@@ -24,15 +29,8 @@ from zkcore.tree.watch_requests import AddWatch, CatchUp, WatchMode
 from zkcore.tree.watches import Watches
 
 SESSIONS = 10_000
+CLIENTS = 100
 SETS = 20_000
-
-
-def calibrate() -> float:
-    """Million iterations of an empty loop for each CPU second."""
-    begin = time.process_time()
-    for _ in range(3_000_000):
-        pass
-    return 3 / (time.process_time() - begin)
 
 
 class World:
@@ -93,6 +91,29 @@ def restricted() -> float:
     return timed(lambda: world.watches.trigger(applied, lambda event: lambda session: session % 2 == 0))
 
 
+def awaited() -> float:
+    """A set, and 10,000 tasks of 100 clients that await it, until the last of them has run."""
+
+    async def task(client: zkcore.Client, changed: asyncio.Future[object]) -> None:
+        await client.get("/app", watch=changed.set_result)
+        await changed
+
+    async def main() -> float:
+        async with zkcore.local_cluster(3) as cluster, AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(cluster.client()) for _ in range(CLIENTS)]
+            await clients[0].create("/app")
+            await asyncio.gather(*(client.sync() for client in clients))
+            changes = [asyncio.get_running_loop().create_future() for _ in range(SESSIONS)]
+            tasks = [asyncio.ensure_future(task(clients[n % CLIENTS], each)) for n, each in enumerate(changes)]
+            await asyncio.sleep(0)
+            begin = time.process_time()
+            await clients[0].set("/app", b"x")
+            await asyncio.gather(*tasks)
+            return (time.process_time() - begin) * 1e3
+
+    return asyncio.run(main())
+
+
 # --- many changes -----------------------------------------------------------------------------------------------------
 
 
@@ -131,6 +152,7 @@ ROWS: list[tuple[str, Callable[[], float], str]] = [
         "ms of 20",
     ),
     (f"a set seen by {SESSIONS:,} watches under an ACL", restricted, "ms of 20"),
+    (f"a set until {SESSIONS:,} tasks that await it have run", awaited, "ms of 50"),
     ("an unwatched set, no watches at all", lambda: unwatched(None), "us"),
     (f"the same, {SESSIONS:,} persistent watches elsewhere", lambda: unwatched(AddWatch("/other")), "us"),
     (
@@ -146,9 +168,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     print(f"Python {platform.python_version()}, zkcore {zkcore.__version__}; medians of {arguments.rounds} rounds")
-    print(f"calibration before: {calibrate():.0f} million empty iterations a CPU second")
+    print(describe("before"))
     found = [[measure() for _, measure, _ in ROWS] for _ in range(arguments.rounds)]
-    print(f"calibration after: {calibrate():.0f} million empty iterations a CPU second\n")
+    print(describe("after"), end="\n\n")
     for (what, _, unit), figures in zip(ROWS, zip(*found, strict=True), strict=True):
         print(f"{what:52} {statistics.median(figures):8.2f} {unit}")
 

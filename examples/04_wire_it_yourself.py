@@ -15,6 +15,7 @@ The program cuts the leader off and heals its links again. It prints::
 
 from __future__ import annotations
 
+import secrets
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -143,7 +144,8 @@ class Host:
 def main() -> None:
     host = Host()
     old = host.leader()
-    session = host.replicas[old].open(10_000, host.now)
+    password = secrets.token_bytes(16)  # the client's proof that the session is its own
+    session = host.replicas[old].open(10_000, host.now, password=password)
     host.answer(session, 0)  # the session exists
     host.ask(old, session, Create("/word", b"one"))
     print("elected: the leader has accepted the first write")
@@ -157,7 +159,7 @@ def main() -> None:
     print("cut off: the others elected a new leader, in a later epoch")
 
     # The session outlives its replica. The client says what it has seen, so that it is never shown an older state.
-    host.replicas[new].attach(session, last_zxid=seen, next_xid=2, now=host.now)
+    host.replicas[new].attach(session, password=password, last_zxid=seen, next_xid=2, now=host.now)
     host.run_until(lambda: Attached(session) in host.events)
     host.ask(new, session, SetData("/word", b"two", version=0))
     print("the new leader took the session up, and accepted the second write")

@@ -32,7 +32,7 @@ def host() -> Any:
 def begin(host: Any) -> tuple[int, int]:
     """An established leader, and a session there that wrote once."""
     leader: int = host.leader()
-    session: int = host.replicas[leader].open(10_000, host.now)
+    session: int = host.replicas[leader].open(10_000, host.now, password=bytes(16))
     host.answer(session, 0)
     host.ask(leader, session, Create("/word", b"one"))
     return leader, session
@@ -132,14 +132,13 @@ def test_a_write_cut_off_with_its_leader_is_never_applied(host: Any) -> None:
 def test_links_that_come_and_go_lose_nothing_that_was_answered(host: Any, pause: int) -> None:
     """Every link in turn breaks and comes back, `pause` ticks later; whoever leads then takes a session and a write."""
     begin(host)
-    session = 0
     for number, (a, b) in enumerate([(1, 2), (2, 3), (1, 3)] * 2):
         for change in (host.cut, host.link):
             change(a, b)
             for _ in range(pause):
                 host.step()
         leader = host.leader()
-        session = host.replicas[leader].open(10_000, host.now)
+        session = host.replicas[leader].open(10_000, host.now, password=bytes(16))
         host.answer(session, 0)
         host.ask(leader, session, SetData("/word", b"%d" % number, version=number))
     host.run_until(lambda: words(host) == [b"5"] * 3)

@@ -14,6 +14,11 @@ import zkcore.sync
 from zkcore import errors
 
 EXPORTED = [
+    "Transaction",
+    "Resync",
+    "Timeouts",
+    "LiveSession",
+    "Guard",
     "ACL",
     "Id",
     "Access",
@@ -92,6 +97,11 @@ EXPORTED = [
 ]
 
 EXPORTED_BLOCKING = [
+    "Transaction",
+    "Resync",
+    "Timeouts",
+    "LiveSession",
+    "Guard",
     "ACL",
     "Id",
     "Access",
@@ -162,6 +172,7 @@ MIRRORED = {
     "Lease": zkcore.Lease,
     "LocalCluster": zkcore.LocalCluster,
     "Lock": zkcore.Lock,
+    "Transaction": zkcore.Transaction,
 }
 """The blocking classes, and those they are faces of."""
 

@@ -20,6 +20,7 @@ and `testing`, which simulates all of it from a seed. Only downward imports exis
 from zkcore.client.client import Client
 from zkcore.client.node import EmbeddedClient, LocalCluster, Node, local_cluster
 from zkcore.client.port import Port, SessionState, Signal
+from zkcore.client.transaction import Transaction
 from zkcore.errors import (
     AuthFailedError,
     BadArgumentsError,
@@ -66,6 +67,7 @@ from zkcore.errors import (
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
+from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.replica import Replica
 from zkcore.replica.rules import Rules
@@ -73,7 +75,10 @@ from zkcore.storage.storage import MemoryStorage, Storage
 from zkcore.transport.transport import Inbox, LocalNetwork, Transport
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
+from zkcore.tree.prepare import Guard
 from zkcore.tree.requests import NodeACL, NodeData
+from zkcore.tree.sessions import Timeouts
+from zkcore.tree.watch_requests import Resync
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Role
 from zkcore.zab.peer import PeerStatus
@@ -95,6 +100,7 @@ __all__ = [
     "EnsembleConfig",
     "EventType",
     "FrameTooLargeError",
+    "Guard",
     "Id",
     "Inbox",
     "InvalidACLError",
@@ -102,6 +108,7 @@ __all__ = [
     "Lease",
     "LeaseLostError",
     "Limits",
+    "LiveSession",
     "LocalCluster",
     "LocalNetwork",
     "Lock",
@@ -132,6 +139,7 @@ __all__ = [
     "RecipeError",
     "Replica",
     "RequestError",
+    "Resync",
     "Role",
     "Rules",
     "SessionClosedError",
@@ -147,6 +155,8 @@ __all__ = [
     "StorageFailedError",
     "StorageFullError",
     "ThrottledError",
+    "Timeouts",
+    "Transaction",
     "TransferFailedError",
     "Transport",
     "UnimplementedError",

@@ -10,7 +10,7 @@ import pytest
 
 import zkcore
 import zkcore.sync
-from zkcore import ACL, Access, DigestScheme, Id, Permission, Rules, digest_id, scrypt_id
+from zkcore import ACL, Access, DigestScheme, Id, Permission, Rules, digest_id
 from zkcore.errors import (
     AuthFailedError,
     BadArgumentsError,
@@ -48,10 +48,10 @@ def test_who_has_authenticated_may_do_what_others_may_not() -> None:
                 await bob.set("/adas", b"")
             assert (await ada.get("/adas")).data == b"secret"
             with pytest.raises(AuthFailedError):
-                await bob.add_auth("digest", "no colon")
+                await bob.add_auth("scrypt", "no colon")
             with pytest.raises(AuthFailedError):
                 await bob.add_auth("kerberos", "bob")
-            assert await bob.port.request(WhoAmI()) == (digest_id("bob", "pw"),)
+            assert await bob.port.request(WhoAmI()) == (Id("digest", "bob"),)
 
     run(main())
 
@@ -65,7 +65,7 @@ def test_who_a_client_is_moves_with_its_session() -> None:
             assert cluster.leader is not None
             cluster.kill(cluster.leader)
             assert (await zk.get("/mine")).data == b"secret"
-            assert await zk.port.request(WhoAmI()) == (digest_id("ada", "pw"), scrypt_id("ada", "pw"))
+            assert await zk.port.request(WhoAmI()) == (Id("digest", "ada"), Id("scrypt", "ada"))
 
     run(main())
 
@@ -79,7 +79,7 @@ def test_a_client_may_authenticate_itself_while_it_is_suspended() -> None:
             await zk.add_auth("digest", "ada:pw")
             for me in killed:
                 cluster.start_node(me)
-            assert await zk.port.request(WhoAmI()) == (digest_id("ada", "pw"),)
+            assert await zk.port.request(WhoAmI()) == (Id("digest", "ada"),)
 
     run(main())
 

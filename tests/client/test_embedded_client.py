@@ -343,20 +343,6 @@ def test_a_watcher_of_a_read_that_failed_is_never_called_and_one_that_raises_har
     with_client(use)
 
 
-def test_when_the_session_is_suspended_watchers_are_told_that_they_watch_nothing() -> None:
-    async def main() -> None:
-        async with local_cluster(3, limits=QUICK) as cluster, cluster.client() as client:
-            told: list[WatchEvent | None] = []
-            await client.exists("/a", watch=told.append)
-            await client.get_children("/", watch=told.append)
-            cluster.kill(await cluster.wait_for_leader())
-            await client.create("/a")
-            await client.delete("/a")
-            assert told == [None, None]
-
-    run(main())
-
-
 # --- suspension and failover
 
 

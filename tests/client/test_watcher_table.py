@@ -8,6 +8,9 @@ from zkcore.client.watcher import WatcherTable
 from zkcore.tree.applied import EventType, WatchEvent
 from zkcore.tree.requests import Exists, GetChildren, GetChildren2, GetData, Request
 
+ANSWER = object()
+"""That of a read that has found what it asked for."""
+
 READS: dict[str, Request[object]] = {
     "exists": Exists("/a", watch=True),
     "get": GetData("/a", watch=True),
@@ -29,7 +32,7 @@ def test_an_event_calls_those_who_wait_for_it_and_once(kind: EventType, called: 
     table = WatcherTable()
     told: list[str] = []
     for name, request in READS.items():
-        table.add(request, lambda _, told=told, name=name: told.append(name))  # type: ignore[misc]
+        table.add(request, lambda _, told=told, name=name: told.append(name), ANSWER)  # type: ignore[misc]
     table.fire(WatchEvent(kind, "/other", 1))
     assert told == []
     table.fire(WatchEvent(kind, "/a", 1))
@@ -46,9 +49,9 @@ def test_a_watcher_may_watch_again_while_all_are_told() -> None:
     def again(event: WatchEvent | None) -> None:
         told.append(event)
         if len(told) < 3:
-            table.add(READS["get"], again)
+            table.add(READS["get"], again, ANSWER)
 
-    table.add(READS["get"], again)
+    table.add(READS["get"], again, ANSWER)
     event = WatchEvent(EventType.NODE_DATA_CHANGED, "/a", 1)
     table.fire(event)
     table.fire(event)
@@ -58,7 +61,7 @@ def test_a_watcher_may_watch_again_while_all_are_told() -> None:
 def test_who_does_not_wait_any_more_is_not_called() -> None:
     table = WatcherTable()
     told: list[WatchEvent | None] = []
-    table.add(READS["get"], told.append)
+    table.add(READS["get"], told.append, ANSWER)
     table.remove("/a", told.append)
     table.remove("/a", told.append)
     table.remove("/other", told.append)

@@ -238,18 +238,14 @@ class World:
             self._ports[watching].watchers.fire(event)
         return self.tree.result(op, applied)
 
-    def suspend(self, client: Client) -> None:
-        """Nothing is watched any more."""
-        self._watches.drop_session(client.session_id)
-        self._ports[client.session_id].watchers.fire_all()
-
     def expire(self, client: Client) -> None:
         """The ensemble ends the session, and its client hears of it."""
         port = self._ports[client.session_id]
         self.do(port.session.id, CloseSession())
         port.session.state = SessionState.LOST
         port.session.lost.set()
-        self.suspend(client)
+        self._watches.drop_session(client.session_id)
+        port.watchers.fire_all()
 
     def children(self, path: str) -> list[str]:
         return list(self.tree.read(GetChildren(path)))
@@ -344,12 +340,11 @@ class World:
             run.at = point
             return
         if action in ("lost before", "lost after"):
-            self.suspend(client)
             error = ConnectionLostError("the answer was lost")
         elif action == "interrupted after":
             error = Interrupted()
         elif error is None and point.watch is not None:
-            port.watchers.add(op, point.watch)
+            port.watchers.add(op, point.watch, result)
         if error is not None:
             run.throw(error)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from virtual import Ensemble
+from virtual import PASSWORD, Ensemble
 
 from zkcore.errors import BadArgumentsError, NoNodeError
 from zkcore.replica.answers import Detached, Replied, WatchFired
@@ -379,7 +379,7 @@ def test_a_follower_may_ask_before_its_leader_has_delivered_all_of_the_past() ->
         world.start(me)
     world.step_until(lambda: world.replicas[1].leader is not None)
     assert world.replicas[1].leader == 3
-    session = world.replicas[1].open(10_000, world.now)
+    session = world.replicas[1].open(10_000, world.now, password=PASSWORD)
     world.submit(1, session, GetChildren("/"), read=Read.LINEARIZABLE)
     while world.flying[1, 3]:
         world.replicas[3].receive(1, world.flying[1, 3].popleft(), world.now)

@@ -196,7 +196,7 @@ def forwards(draw: st.DrawFn, session: int) -> bytes:
         return bytes(draw(st.binary(max_size=30)))
     makers: dict[Any, Callable[[], Forwarded]] = {
         Submit: lambda: Submit(draw(sessions), draw(XIDS), draw(OPCODES), draw(BODIES)),
-        Claim: lambda: Claim(draw(sessions), draw(NUMBERS)),
+        Claim: lambda: Claim(draw(sessions), draw(NUMBERS), draw(BODIES)),
         Claimed: lambda: Claimed(draw(sessions), draw(NUMBERS), draw(st.booleans()), draw(NUMBERS)),
         Refused: lambda: Refused(draw(sessions), draw(XIDS), draw(st.sampled_from([-118, -6, -112, -101, 0, 77]))),
         Touch: lambda: Touch(draw(sessions), draw(NUMBERS)),

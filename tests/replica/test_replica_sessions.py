@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from virtual import Ensemble
+from virtual import PASSWORD, Ensemble
 
 from zkcore.errors import ConnectionLostError, SessionClosedError
 from zkcore.replica.answers import Attached, Detached, Replied, SessionEnded, Touched, WatchFired
 from zkcore.replica.forward import Claim, Submit, TouchReply, pack
 from zkcore.tree.requests import CloseSession, Create, Delete, Exists, GetData, SetData, encode_request
+from zkcore.tree.sessions import key_of
 from zkcore.zab.messages import Forward, Role
 
 EPHEMERAL = 1
@@ -279,7 +280,7 @@ def test_a_session_claimed_in_the_moment_of_its_expiry_does_not_live_for_ever() 
     world.ask(one, session, Create("/mine", b"", mode=EPHEMERAL))
     world.pass_ms(490)
     world.now += 50
-    world.replicas[leader].receive(two, Forward(pack(Claim(session, 1))), world.now)
+    world.replicas[leader].receive(two, Forward(pack(Claim(session, 1, key_of(session, PASSWORD)))), world.now)
     world.replicas[leader].tick(5, world.now)
     world.act(leader)
     world.settle()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from virtual import Ensemble
+from virtual import PASSWORD, Ensemble
 
 from zkcore.errors import BadArgumentsError, NotLeadingError, ThrottledError, ZkcoreError
 from zkcore.replica.answers import Attached, Detached, SessionEnded
 from zkcore.replica.leading import Leading
 from zkcore.replica.levels import Read
+from zkcore.replica.rules import Rules
 from zkcore.tree.requests import (
     CloseSession,
     Create,
@@ -167,7 +168,7 @@ def test_a_leader_that_has_not_delivered_the_past_keeps_so_many_requests_and_no_
     for me in (3, 1):
         world.start(me)
     world.step_until(lambda: world.replicas[1].leader is not None)
-    opened = [world.replicas[1].open(10_000, world.now) for _ in range(FEW + 2)]
+    opened = [world.replicas[1].open(10_000, world.now, password=PASSWORD) for _ in range(FEW + 2)]
     world.act(1)
     while world.flying[1, 3]:
         world.replicas[3].receive(1, world.flying[1, 3].popleft(), world.now)
@@ -184,7 +185,7 @@ def test_a_leader_that_has_not_delivered_the_past_keeps_so_many_requests_and_no_
 def leading(limits: Limits, *requests: Request[Any]) -> Leading:
     """A leader with one session, 7, and requests of it that have arrived."""
     tree = Tree()
-    made = Leading(tree, limits)
+    made = Leading(tree, limits, Rules())
     made.arrive(1, 7, 0, CreateSession(1000))
     (payload,), _ = made.prepare(1, 0, last=0)
     tree.apply(1, payload)

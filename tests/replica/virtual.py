@@ -25,6 +25,8 @@ from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import NOTHING, Ready
 
 ANSWERS = (Replied, WatchFired, Touched, Attached, Detached, SessionEnded)
+PASSWORD = b"0123456789abcdef"
+"""Of every session that does not say otherwise."""
 START_MS = 1_700_000_000_000
 
 
@@ -216,7 +218,7 @@ class Ensemble:
         return [told for told in self.heard(me, session) if isinstance(told, Replied)]
 
     def open(self, me: int, timeout_ms: int = 10_000, *, ids: tuple[Id, ...] = ()) -> int:
-        session = self.replicas[me].open(timeout_ms, self.now, ids=ids)
+        session = self.replicas[me].open(timeout_ms, self.now, password=PASSWORD, ids=ids)
         self.act(me)
         self.settle()
         assert self.replies(me, session) == [Replied(session, 0, None, None)]
@@ -241,9 +243,12 @@ class Ensemble:
         return answer.result
 
     def attach(
-        self, me: int, session: int, *, last_zxid: int = 0, next_xid: int = 1000, ids: tuple[Id, ...] = ()
-    ) -> None:
-        self.replicas[me].attach(session, last_zxid=last_zxid, next_xid=next_xid, now=self.now, ids=ids)
+        self, me: int, session: int, *, password: bytes = PASSWORD, last_zxid: int = 0, next_xid: int = 1000,
+        ids: tuple[Id, ...] = (),
+    ) -> None:  # fmt: skip
+        self.replicas[me].attach(
+            session, password=password, last_zxid=last_zxid, next_xid=next_xid, now=self.now, ids=ids
+        )
         self.act(me)
 
     def touch(self, me: int, session: int, token: int = 1) -> None:

@@ -52,13 +52,14 @@ BOBS = (ACL(31, BOB),)
 
 
 def test_a_digest_is_the_one_that_zookeeper_makes() -> None:
-    assert str(BOB) == "digest:bob:ikIaKsbtGweaHnb/jKn7OHqbunM="  # a live server's answer to whoAmI
+    assert str(BOB) == "digest:bob:ikIaKsbtGweaHnb/jKn7OHqbunM="  # as a live server shows it to an ADMIN
 
 
 def test_credentials_prove_ids() -> None:
     access = Access([DigestScheme(superuser=digest_id("super", "pw")), IpScheme(), CertificateScheme()])
     assert access.authenticate("digest", b"bob:pw") == (BOB,)
     assert access.authenticate("digest", b"super:pw") == (digest_id("super", "pw"), SUPER)
+    assert str(access.authenticate("digest", b"bob")[0]) == "digest:bob:SBgazSKz7a68ikR4aKfffOYpkgo="
     assert access.authenticate("ip", b"") == ()
     assert Access().authenticate("digest", b"super:pw") == (digest_id("super", "pw"),)
 
@@ -72,7 +73,7 @@ def test_scrypt_is_salted_with_the_name() -> None:
 
 @pytest.mark.parametrize(
     ("scheme", "credentials"),
-    [("digest", b"bob"), ("digest", b"\xff:x"), ("x509", b"CN=x"), ("nope", b""), ("world", b"")],
+    [("scrypt", b"bob"), ("digest", b"\xff:x"), ("x509", b"CN=x"), ("nope", b""), ("world", b"")],
 )
 def test_what_proves_nothing_is_refused(scheme: str, credentials: bytes) -> None:
     with pytest.raises(AuthFailedError):
@@ -264,7 +265,9 @@ def test_zookeepers_own_znodes_are_open_but_for_the_configuration() -> None:
 
 
 def test_who_am_i() -> None:
-    assert Alone().ask(WhoAmI(), ids=(BOB, Id("ip", "::1"))) == (BOB, Id("ip", "::1"))
+    """Names, and nothing that proves them: as a live server answers, which knows no scrypt."""
+    ids = (BOB, Id("ip", "::1"), scrypt_id("eve", "pw"), SUPER)
+    assert [str(id) for id in Alone().ask(WhoAmI(), ids=ids)] == ["digest:bob", "ip:::1", "scrypt:eve", "super:"]
 
 
 def test_acls_are_kept_and_forgotten_with_their_znodes() -> None:

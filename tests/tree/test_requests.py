@@ -19,6 +19,7 @@ from zkcore.tree.requests import (
     GetChildren,
     GetChildren2,
     GetData,
+    PlainCreate,
     Request,
     SetData,
     decode_request,
@@ -53,7 +54,9 @@ def test_requests_have_zookeepers_opcodes_and_bytes(request_: Request[Any], opco
 
 
 def test_the_older_create_has_the_same_body() -> None:
-    assert decode_request(1, encode_request(Create("/a", b"x"))[1]) == Create("/a", b"x")
+    body = encode_request(Create("/a", b"x"))[1]
+    assert decode_request(1, body) == PlainCreate("/a", b"x")
+    assert encode_request(PlainCreate("/a", b"x")) == (1, body)
 
 
 def test_requests_that_write_say_so() -> None:

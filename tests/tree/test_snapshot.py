@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from struct import pack
+from weakref import ref
 from zlib import crc32
 
 import pytest
 from alone import Alone
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zkcore.errors import StorageCorruptError
 from zkcore.tree.prepare import Preparer
 from zkcore.tree.requests import CloseSession, Create, CreateSession, Delete, GetData, SetData
-from zkcore.tree.snapshot import VERSION, dump, restore
-from zkcore.tree.state import Loaded
+from zkcore.tree.snapshot import VERSION, _blocks, dump, restore
 from zkcore.tree.tree import Tree
 from zkcore.tree.znode import CreateMode
 
@@ -82,7 +83,7 @@ def test_bytes_depend_on_the_state_alone_and_not_on_the_order_in_which_it_was_le
         alone.do(Create(f"/n{number}", None if number % 3 else b"x"))
     state = alone.tree.freeze()
     znodes = [
-        Loaded(path, record, path in nulls, acls.get(path))
+        (path, record, path in nulls, acls.get(path))
         for shard, nulls, acls in zip(state.shards, state.nulls, state.acls, strict=True)
         for path, record in shard.items()
     ]
@@ -106,6 +107,25 @@ def test_a_snapshot_is_of_the_moment_it_was_asked_for() -> None:
         alone.do(CreateSession(1), session=1000 + number)
     assert b"".join(drawn) == whole
     alone.tree.check()
+
+
+class Mortal(dict[str, bytes]):
+    """A shard whose end can be seen."""
+
+
+def test_what_is_written_is_let_go() -> None:
+    alone = Alone()
+    for number in range(100):
+        alone.do(Create(f"/n{number}"))
+    frozen = alone.tree.freeze()
+    shards = [Mortal(shard) for shard in frozen.shards]
+    watched = [ref(shard) for shard in shards]
+    blocks = _blocks(evolve(frozen, shards=tuple(shards)))
+    del frozen, shards
+    counts = [sum(each() is not None for each in watched) for block in blocks if block[8:9] == b"Z"]
+    assert counts[0] > 200
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] < 50
 
 
 def test_large_trees_and_large_znodes_come_in_blocks() -> None:

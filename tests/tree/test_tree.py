@@ -202,16 +202,17 @@ def test_reading_what_is_missing(alone: Alone, kind: Any) -> None:
     with pytest.raises(NoNodeError) as caught:
         alone.tree.read(kind("/nope"))
     assert caught.value.path == "/nope"
-    for path in ("", "nope", "/\ud800"):
-        with pytest.raises(BadArgumentsError):
+    for path in ("", "nope", "/\ud800", "/zookeeper/"):  # what is no path is the path of nothing
+        with pytest.raises(NoNodeError):
             alone.tree.read(kind(path))
 
 
 def test_existing_is_answered_with_none_or_the_stat(alone: Alone) -> None:
     assert alone.tree.read(Exists("/nope")) is None
     assert alone.tree.read(Exists("/zookeeper")) == stat(cversion=-2, num_children=2)
+    assert alone.tree.read(Exists("nope")) is None
     with pytest.raises(BadArgumentsError):
-        alone.tree.read(Exists("nope"))
+        alone.tree.read(Exists("/a\x00"))
 
 
 def test_answers_unpack(alone: Alone) -> None:

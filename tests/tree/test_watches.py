@@ -301,10 +301,10 @@ def test_a_read_that_fails_leaves_no_watch(world: Watched, kind: Any) -> None:
     assert len(world.watches) == 0
 
 
-def test_what_is_no_path_cannot_be_watched(world: Watched) -> None:
-    with pytest.raises(BadArgumentsError):
-        world.watch(Exists("nope", True))
-    assert len(world.watches) == 0
+def test_what_is_no_path_is_waited_for_in_vain(world: Watched) -> None:
+    """So it is in ZooKeeper, whose clients refuse to ask."""
+    world.watch(Exists("nope", True))
+    assert len(world.watches) == 1
 
 
 def test_the_end_of_a_session_is_told_like_a_deletion_of_each_of_its_ephemerals() -> None:

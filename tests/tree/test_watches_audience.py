@@ -33,15 +33,12 @@ class Guarded(Watched):
     def may_know(self, request: Request[Any]) -> dict[tuple[EventType, str], list[int] | None]:
         """Who may be told of each event of `request`; None where nobody need be asked."""
         self.propose(request, session=3)
-        path = getattr(request, "path", "")
-        before = self.tree.acl(path)
         applied = self.commit_quietly()[1]
         assert applied.error == 0
-        removed = {path: before} if isinstance(request, Delete) and before is not None else {}
-        return self.judged(applied, removed)
+        return self.judged(applied)
 
-    def judged(self, applied: Applied, removed: dict[str, tuple[ACL, ...]]) -> dict[Any, list[int] | None]:
-        audience = audience_of(self.tree, applied, lambda session: self.ids.get(session, ()), removed=removed)
+    def judged(self, applied: Applied) -> dict[Any, list[int] | None]:
+        audience = audience_of(self.tree, applied, lambda session: self.ids.get(session, ()))
         events = [WatchEvent(kind, path, applied.zxid) for kind, path in applied.changes]
         events += [
             WatchEvent(CHILDREN, event.path.rpartition("/")[0] or "/", applied.zxid)
@@ -59,7 +56,7 @@ def test_of_open_znodes_everybody_may_know_and_nobody_is_asked_about() -> None:
     world.do(Create("/p"))
     for request in (Create("/p/n"), SetData("/p/n", b""), Delete("/p/n")):
         world.propose(request)
-        assert audience_of(world.tree, world.commit_quietly()[1], lambda session: (), removed={}) is None
+        assert audience_of(world.tree, world.commit_quietly()[1], lambda session: ()) is None
 
 
 @pytest.mark.parametrize("acl", [FOR_ANN, FOR_NOBODY])
@@ -91,16 +88,16 @@ def test_who_somebody_is_counts_when_it_is_asked() -> None:
 def test_a_znode_made_anew_in_one_transaction_is_judged_by_its_new_acl_and_its_end_by_the_old_one() -> None:
     world = Guarded()
     world.do(Create("/p", acl=FOR_BOB))
-    applied = Applied(world.zxid, 3, 1, 14, 0, "", ((DELETED, "/p"), (CREATED, "/p")))
-    judged = world.judged(applied, {"/p": FOR_ANN})
+    applied = Applied(world.zxid, 3, 1, 14, 0, "", ((DELETED, "/p"), (CREATED, "/p")), (), (("/p", FOR_ANN),))
+    judged = world.judged(applied)
     assert judged[DELETED, "/p"] == [1]
     assert judged[CREATED, "/p"] == [2]
 
 
 def test_a_parent_that_goes_with_its_child_is_judged_by_the_acl_it_had() -> None:
     world = Guarded()
-    applied = Applied(world.zxid, 3, 1, 14, 0, "", ((DELETED, "/p/n"), (DELETED, "/p")))
-    judged = world.judged(applied, {"/p": FOR_ANN})
+    applied = Applied(world.zxid, 3, 1, 14, 0, "", ((DELETED, "/p/n"), (DELETED, "/p")), (), (("/p", FOR_ANN),))
+    judged = world.judged(applied)
     assert judged == {
         (DELETED, "/p/n"): None, (CHILDREN, "/p"): [1], (DELETED, "/p"): [1], (CHILDREN, "/"): None,
     }  # fmt: skip
@@ -115,7 +112,7 @@ def test_watches_ask_and_tell_accordingly() -> None:
     assert len(world.watches) == 1
     world.propose(SetData("/p", b""))
     applied = world.commit_quietly()[1]
-    audience = audience_of(world.tree, applied, lambda session: IDS[session], removed={})
+    audience = audience_of(world.tree, applied, lambda session: IDS[session])
     assert world.watches.trigger(applied, audience) == [(1, WatchEvent(DATA, "/p", world.zxid))]
 
 

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from zkcore.client.port import Port, SessionState, Watcher
-from zkcore.errors import BadArgumentsError, NodeExistsError
+from zkcore.client.building import creation, deletion, replacement
+from zkcore.client.port import LastingWatcher, Port, SessionState, Watcher
+from zkcore.client.transaction import Transaction
+from zkcore.errors import NodeExistsError, NoNodeError
 from zkcore.jute.records import ACL, Stat
 from zkcore.replica.levels import Read, ReadLevel, Sync
 from zkcore.tree.acl import DEFAULT_ACL
 from zkcore.tree.paths import parent_of, validate
-from zkcore.tree.prepare import MAX_DATA
 from zkcore.tree.requests import (
     Create,
-    CreateContainer,
     Created,
-    CreateTTL,
-    Delete,
     Exists,
     GetACL,
     GetChildren,
@@ -28,37 +26,11 @@ from zkcore.tree.requests import (
     NodeData,
     Request,
     SetACL,
-    SetData,
 )
-from zkcore.tree.znode import MAX_TTL, CreateMode
+from zkcore.tree.watch_requests import AddWatch, WatchMode
 from zkcore.zxid import Zxid
 
 __all__ = ["Client"]
-
-_MODES = {
-    (False, False): CreateMode.PERSISTENT,
-    (True, False): CreateMode.EPHEMERAL,
-    (False, True): CreateMode.PERSISTENT_SEQUENTIAL,
-    (True, True): CreateMode.EPHEMERAL_SEQUENTIAL,
-}
-
-
-def _check_data(data: bytes, path: str) -> bytes:
-    if not isinstance(data, bytes):
-        raise TypeError(f"the data of a znode is bytes, not {type(data).__name__}; encode it first")
-    if len(data) > MAX_DATA:
-        raise BadArgumentsError(
-            f"{path}: {len(data)} bytes are over the limit of {MAX_DATA} for one znode; split the data over several",
-            path=path,
-        )
-    return data
-
-
-def _milliseconds(ttl: float, path: str) -> int:
-    if not 0.001 <= ttl <= MAX_TTL / 1000:
-        raise BadArgumentsError(f"{path}: a ttl of {ttl} seconds; it is between 0.001 and {MAX_TTL // 1000}", path=path)
-    return round(ttl * 1000)
-
 
 class Client:
     """The znodes of an ensemble, through one session.
@@ -70,8 +42,8 @@ class Client:
 
     How fresh a read must be is said in `read`; see `zkcore.Read`.
 
-    A `watch` is called once when what was read changes, with the WatchEvent, or with None where the session was
-    suspended and nothing is watched any more: read again either way.
+    A `watch` is called once when what was read changes, with the WatchEvent, or with None where the session ended
+    first. Watches outlive the loss of a replica: the next one tells what happened meanwhile.
     """
 
     def __init__(self, port: Port) -> None:
@@ -90,6 +62,11 @@ class Client:
     def state(self) -> SessionState:
         """How the session is; see SessionState."""
         return self.port.session.state
+
+    @property
+    def session_timeout(self) -> float:
+        """After so many seconds of silence the session expires: as asked for, or what the ensemble's rules allow."""
+        return self.port.session.timeout
 
     @property
     def last_zxid(self) -> Zxid:
@@ -119,42 +96,34 @@ class Client:
         Raises NodeExistsError, NoNodeError (the parent is missing), NoChildrenForEphemeralsError, NoAuthError,
         InvalidACLError, QuotaExceededError, BadArgumentsError.
         """
-        validate(path + "0" if sequence else path)  # a sequential znode may have no name but its number
-        _check_data(value, path)
-        entries = DEFAULT_ACL if acl is None else tuple(acl)
-        request: Request[Created]
-        if ttl is not None and not (ephemeral or container):
-            mode = CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL if sequence else CreateMode.PERSISTENT_WITH_TTL
-            request = CreateTTL(path, value, acl=entries, mode=mode, ttl_ms=_milliseconds(ttl, path))
-        elif container and not (ephemeral or sequence or ttl is not None):
-            request = CreateContainer(path, value, acl=entries)
-        elif container or ttl is not None:
-            raise BadArgumentsError(f"{path}: a znode is ephemeral, a container, or has a ttl; choose one", path=path)
-        else:
-            request = Create(path, value, acl=entries, mode=_MODES[ephemeral, sequence])
+        request: Request[Created] = creation(
+            path, value, acl=acl, ephemeral=ephemeral, sequence=sequence, container=container, ttl=ttl
+        )
         if makepath and (parent := parent_of(path)) != "/":
-            await self.ensure_path(parent, acl=entries)
+            await self.ensure_path(parent, acl=acl)
         return (await self.port.request(request)).path
 
     async def get(self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION) -> NodeData:
-        """The data of a znode and its Stat. Raises NoNodeError."""
-        return await self.port.request(GetData(path, watch is not None), watch=watch, read=read)
+        """The data of a znode and its Stat. Raises NoNodeError, BadArgumentsError."""
+        try:
+            return await self.port.request(GetData(path, watch is not None), watch=watch, read=read)
+        except NoNodeError:
+            validate(path)  # what is there has a path: only what is not need be looked at
+            raise
 
     async def set(self, path: str, value: bytes, *, version: int = -1) -> Stat:
         """Replace the data of a znode; the new Stat. With a `version` only if it is still the one the znode has.
 
         Raises NoNodeError, BadVersionError, BadArgumentsError.
         """
-        validate(path)
-        return await self.port.request(SetData(path, _check_data(value, path), version=version))
+        return await self.port.request(replacement(path, value, version=version))
 
     async def delete(self, path: str, *, version: int = -1) -> None:
         """Delete a znode. With a `version` only if it is still the one the znode has.
 
         Raises NoNodeError, BadVersionError, NotEmptyError, BadArgumentsError.
         """
-        validate(path)
-        await self.port.request(Delete(path, version))
+        await self.port.request(deletion(path, version=version))
 
     async def exists(
         self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION
@@ -166,12 +135,17 @@ class Client:
     async def get_children(
         self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION
     ) -> list[str]:
-        """The names of the children, in order. Raises NoNodeError."""
-        return list(await self.port.request(GetChildren(path, watch is not None), watch=watch, read=read))
+        """The names of the children, in order. Raises NoNodeError, BadArgumentsError."""
+        try:
+            return list(await self.port.request(GetChildren(path, watch is not None), watch=watch, read=read))
+        except NoNodeError:
+            validate(path)
+            raise
 
     async def get_acls(self, path: str, *, read: ReadLevel = Read.SESSION) -> NodeACL:
         """The ACL of a znode and its Stat. What proves an id is shown as `x` to those who may not change the ACL.
-        Raises NoNodeError, NoAuthError."""
+        Raises NoNodeError, NoAuthError, BadArgumentsError."""
+        validate(path)
         return await self.port.request(GetACL(path), read=read)
 
     async def set_acls(self, path: str, acls: Iterable[ACL], *, version: int = -1) -> Stat:
@@ -180,6 +154,25 @@ class Client:
         Raises NoNodeError, NoAuthError, InvalidACLError, BadVersionError, BadArgumentsError."""
         validate(path)
         return await self.port.request(SetACL(path, tuple(acls), version=version))
+
+    def transaction(self) -> Transaction:
+        """Several changes that all happen, or none: `async with client.transaction() as t: t.create(...)`. See
+        Transaction."""
+        return Transaction(self.port)
+
+    async def add_watch(self, path: str, watch: LastingWatcher, *, recursive: bool = False) -> None:
+        """Have `watch` called with every WatchEvent of a znode from now on, whether or not there is one, until
+        `remove_watch`: when it comes, changes or goes, and when its children come and go. With `recursive` instead with
+        the coming, change and going of the znode and of everything below it.
+
+        What happens while the session is suspended is told afterwards; where that is too much, or too long ago, `watch`
+        is called with a Resync: read again what it is about. When the session ends it is called with None."""
+        mode = WatchMode.PERSISTENT_RECURSIVE if recursive else WatchMode.PERSISTENT
+        await self.port.request(AddWatch(path, mode), watch=watch)
+
+    async def remove_watch(self, path: str, watch: Watcher | LastingWatcher) -> None:
+        """Call `watch` no more for what happens at `path`; without effect where it does not watch that."""
+        self.port.unwatch(path, watch)
 
     async def sync(self) -> Zxid:
         """Wait until this client's replica has applied everything that was proposed before; up to which zxid it has.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 import threading
 import time
 from collections import deque
@@ -24,6 +25,7 @@ from zkcore.client.watcher import WatcherTable
 from zkcore.errors import (
     BadArgumentsError,
     ConnectionLostError,
+    NoWatcherError,
     OperationTimeoutError,
     SessionClosedError,
     SessionError,
@@ -34,12 +36,12 @@ from zkcore.errors import (
 from zkcore.jute.records import Id
 from zkcore.replica.host import Host
 from zkcore.replica.levels import AtLeast, Read, ReadLevel, check_level
-from zkcore.replica.replica import MAX_TIMEOUT_MS
-from zkcore.replica.rules import add_ids
+from zkcore.replica.rules import MAX_TIMEOUT_MS, add_ids
 from zkcore.replica.serving import following_xid
 from zkcore.tree.acl import Access
-from zkcore.tree.applied import WatchEvent
 from zkcore.tree.requests import CloseSession, Request
+from zkcore.tree.sessions import PASSWORD_SIZE
+from zkcore.tree.watch_requests import Missed, RemoveWatches
 from zkcore.zab.limits import Limits
 from zkcore.zab.ready import Event
 from zkcore.zxid import Zxid
@@ -81,8 +83,9 @@ _Unanswered: TypeAlias = tuple[asyncio.Future[Any], Request[Any], Watcher | None
 class EmbeddedSession:
     """The session as its owner sees it (`zkcore.client.port.Session`)."""
 
-    def __init__(self, lost: AsyncSignal, newest: Callable[[], Zxid]) -> None:
+    def __init__(self, lost: AsyncSignal, newest: Callable[[], Zxid], timeout: float) -> None:
         self.id = 0
+        self.timeout = timeout
         self.state = SessionState.SUSPENDED
         self.lost: AsyncSignal = lost
         self.alive_until = 0.0
@@ -96,7 +99,7 @@ class EmbeddedSession:
 class EmbeddedPort:
     """A Port over `hosts()`, the hosts to choose from, best first.
 
-    Make it on the event loop of the hosts, then `await start()`. `timeout` is the session's, in seconds.
+    Make it on the event loop of the hosts, then `await start()`. `timeout` is the one to ask for, in seconds.
     """
 
     def __init__(self, hosts: Callable[[], Sequence[Host]], *, timeout: float) -> None:
@@ -104,10 +107,11 @@ class EmbeddedPort:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._hosts = hosts
-        self._timeout = timeout
+        self._asked_timeout = timeout
+        self._password = secrets.token_bytes(PASSWORD_SIZE)
         self.rng = random.Random()
         self._suspended = AsyncSignal(self._loop, self._thread)
-        self.session = EmbeddedSession(AsyncSignal(self._loop, self._thread), self._newest)
+        self.session = EmbeddedSession(AsyncSignal(self._loop, self._thread), self._newest, timeout)
         self._host: Host | None = None  # where the session is served, or is being opened or attached
         self._opening: asyncio.Future[Any] | None = None
         self._sent_at = 0.0  # when the open or attach under way was sent
@@ -115,6 +119,8 @@ class EmbeddedPort:
         self._unanswered: deque[_Unanswered] = deque()
         self._waiting: deque[_Unanswered] = deque()  # made while suspended
         self._watchers = WatcherTable()
+        self._told: list[Missed] = []  # the last events of watches, those of one transaction
+        self._told_zxid: Zxid = 0  # at the last place all was told up to here
         self._access = Access()  # that of the hosts, as soon as there was one
         self._ids: tuple[Id, ...] = ()
         self._most_requests = Limits().outstanding_proposals
@@ -148,7 +154,7 @@ class EmbeddedPort:
             return
         self._closing = True
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.session.timeout):
                 await self.request(CloseSession())
         except (ZkcoreError, TimeoutError):
             pass
@@ -179,7 +185,7 @@ class EmbeddedPort:
             if not op.writes and (not self._unanswered if read is _SESSION else self._can_read(host, read)):
                 answer = host.replica.read(self.session.id, op)
                 if watch is not None:
-                    self._watchers.add(op, watch)
+                    self._watchers.add(op, watch, answer)
                 return answer
             if len(self._unanswered) >= self._most_requests:
                 self._check_throttled(op)
@@ -226,7 +232,12 @@ class EmbeddedPort:
 
     def unwatch(self, path: str, watch: Watcher) -> None:
         """See `zkcore.client.port.Port.unwatch`."""
-        self._watchers.remove(path, watch)
+        for kind in self._watchers.remove(path, watch):
+            if self._serving is not None:
+                try:
+                    self._serving.replica.read(self.session.id, RemoveWatches(path, kind))
+                except (NoWatcherError, SessionClosedError):
+                    pass  # no watch there, or nobody: that is what is wanted
 
     async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
         """See `zkcore.client.port.Port.wait`."""
@@ -300,11 +311,12 @@ class EmbeddedPort:
         self._access = host.replica.rules.access
         self._sent_at = self._loop.time()
         if self.session.id == 0:
-            host.open(self, round(self._timeout * 1000), ids=self._ids)
+            host.open(self, round(self._asked_timeout * 1000), password=self._password, ids=self._ids)
         else:
             host.attach(
-                self, self.session.id, last_zxid=self._last_zxid, next_xid=self._next_xid, ids=self._ids
-            )
+                self, self.session.id, password=self._password, last_zxid=self._last_zxid, next_xid=self._next_xid,
+                ids=self._ids,
+            )  # fmt: skip
 
     def _listen(self, host: Host) -> None:
         if self._on_host_event not in host.listeners:
@@ -334,7 +346,7 @@ class EmbeddedPort:
         future, request, watch, _ = self._unanswered.popleft()
         if error is None:
             if watch is not None:
-                self._watchers.add(request, watch)
+                self._watchers.add(request, watch, result)
             if not future.done():
                 future.set_result(result)
         elif not future.done():
@@ -356,15 +368,30 @@ class EmbeddedPort:
         if self._is_over:
             return
         self._serve()
-        if self._ids and self._host is not None:  # it may have authenticated itself while it was being attached
-            self._host.replica.identify(self.session.id, self._ids)
+        if self._host is not None:
+            if self._ids:  # it may have authenticated itself while it was being attached
+                self._host.replica.identify(self.session.id, self._ids)
+            self._catch_up(self._host)
         while self._waiting and self._host is not None:
             waiting = self._waiting.popleft()
             if not waiting[0].done():  # nobody waits for what was cancelled meanwhile, and it was never sent
                 self._submit(self._host, waiting)
 
-    def on_watch(self, event: WatchEvent) -> None:
+    def on_watch(self, event: Missed) -> None:
+        if self._told and self._told[-1].zxid != event.zxid:
+            self._told.clear()
+        self._told.append(event)
         self._watchers.fire(event)
+
+    def _catch_up(self, host: Host) -> None:
+        """Watch here what was watched before, and tell what was missed meanwhile; what was told just before the session
+        left its last place may be among it."""
+        request = self._watchers.catch_up(self._told_zxid)
+        if request is not None:
+            told = set(self._told)
+            for missed in host.replica.read(self.session.id, request):
+                if missed not in told:
+                    self.on_watch(missed)
 
     def on_touched(self, token: int, alive: bool) -> None:
         sent_at = self._heartbeats.pop(token, None)
@@ -388,7 +415,6 @@ class EmbeddedPort:
         while self._unanswered and not self._unanswered[-1][1].writes:
             self._waiting.appendleft(self._unanswered.pop())
         self._refuse(self._unanswered, ConnectionLostError, f"the answer was lost ({why}); it may have happened or not")
-        self._watchers.fire_all()
         self._start_timer("retry", 0.0, self._look_for_host)
 
     def on_ended(self) -> None:
@@ -420,12 +446,19 @@ class EmbeddedPort:
         self.session.state = SessionState.CONNECTED
         self._suspended.clear()
         self._serving = self._host
+        if self._serving is not None:
+            granted = self._serving.replica.tree.sessions.get(self.session.id)
+            if granted is not None:  # else it is over already, and we are about to be told
+                self.session.timeout = granted / 1000
         self._confirm(self._sent_at)
         if not self._is_over:
             self._beat()
 
     def _leave_host(self) -> None:
         self._last_zxid = self._newest()
+        if self._serving is not None:
+            # In the middle of being told, the host does not count yet what we were told just now.
+            self._told_zxid = max([self._serving.told_zxid, *(event.zxid - 1 for event in self._told[-1:])])
         self._host = None
         self._serving = None
         self._suspended.set()
@@ -437,10 +470,10 @@ class EmbeddedPort:
         return self._last_zxid if self._host is None else max(self._last_zxid, self._host.replica.tree.last_zxid)
 
     def _beat(self) -> None:
-        self._start_timer("beat", self._timeout / 4, self._beat)
+        self._start_timer("beat", self.session.timeout / 4, self._beat)
         if self._host is None or self._frozen:
             return
-        if self.session.alive_until - self._loop.time() < self._timeout * _PATIENCE and len(self._hosts()) > 1:
+        if self.session.alive_until - self._loop.time() < self.session.timeout * _PATIENCE and len(self._hosts()) > 1:
             self._move_on()
         else:
             self._heartbeat += 1
@@ -460,7 +493,7 @@ class EmbeddedPort:
         if 0 < self.session.alive_until <= self._loop.time():
             self._end(SessionState.LOST)  # too late: whoever looked has been told that it is lost
             return
-        until = sent_at + self._timeout * _CLOCK_MARGIN
+        until = sent_at + self.session.timeout * _CLOCK_MARGIN
         if until > self.session.alive_until:
             self.session.alive_until = until
             self._start_timer("deadline", until - self._loop.time(), self._on_deadline)

@@ -24,6 +24,7 @@ from zkcore.errors import (
     ZkcoreError,
 )
 from zkcore.replica.host import Host, HostListener
+from zkcore.replica.leading import LiveSession
 from zkcore.replica.pump import Pump
 from zkcore.replica.replica import Replica
 from zkcore.replica.rules import Rules
@@ -179,6 +180,15 @@ class Node:
         """
         return await self._host.transfer(target)
 
+    def sessions(self) -> list[LiveSession]:
+        """All sessions of the ensemble. Raises NotLeadingError where this node does not lead."""
+        return self.replica.sessions()
+
+    async def kill_session(self, session: int) -> bool:
+        """End a session, wherever it is served, as if it had expired. Whether there was one. Raises NotLeadingError
+        where this node does not lead."""
+        return await self._host.kill_session(session)
+
     def status(self) -> PeerStatus:
         """What the node knows of itself."""
         return self.replica.status()
@@ -289,10 +299,21 @@ class LocalCluster:
 
     async def transfer(self, target: PeerId | None = None) -> PeerId:
         """Have the leader hand over. See `Node.transfer`; raises NotLeadingError where nobody leads."""
+        return await self._leading().transfer(target)
+
+    def _leading(self) -> Node:
         leader = self.leader
         if leader is None:
             raise NotLeadingError(None)
-        return await self._nodes[leader].transfer(target)
+        return self._nodes[leader]
+
+    def sessions(self) -> list[LiveSession]:
+        """All sessions of the ensemble, as the leader sees them. Raises NotLeadingError where nobody leads."""
+        return self._leading().sessions()
+
+    async def kill_session(self, session: int) -> bool:
+        """End a session, as if it had expired. Whether there was one. Raises NotLeadingError where nobody leads."""
+        return await self._leading().kill_session(session)
 
     def _node(self, me: PeerId) -> Node:
         self._check_open()

@@ -17,15 +17,19 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.tree.applied import WatchEvent
 from zkcore.tree.requests import Request
+from zkcore.tree.watch_requests import Missed
 from zkcore.zxid import Zxid
 
-__all__ = ["Port", "Session", "SessionState", "Signal", "Watcher"]
+__all__ = ["LastingWatcher", "Port", "Session", "SessionState", "Signal", "Watcher"]
 
 T = TypeVar("T")
 
 Watcher: TypeAlias = Callable[[WatchEvent | None], None]
-"""Called once: with the event that ended the watch, or with None where the session was detached, so that nothing is
-watched any more and whatever was watched should be read again. Must return at once."""
+"""Called once: with the event that ended the watch, or with None where the session ended first. Must return at once."""
+
+LastingWatcher: TypeAlias = Callable[[Missed | None], None]
+"""Called with every event of a persistent watch, in order; with a Resync where some are lost, and what it is about
+should be read again; and last with None, when the session has ended. Must return at once."""
 
 
 class SessionState(StrEnum):
@@ -65,6 +69,10 @@ class Session(Protocol):
     def state(self) -> SessionState: ...
 
     @property
+    def timeout(self) -> float:
+        """After so many seconds of silence it expires: what the ensemble granted, as soon as it exists."""
+
+    @property
     def lost(self) -> Signal:
         """Set when the session is LOST or CLOSED."""
 
@@ -102,7 +110,8 @@ class Port(Protocol):
 
         `watch` is called when the watch that `op` asks for goes off; where the request fails it is never called. It
         is an argument because it must begin to wait in the order of answers: an event may follow its answer before
-        whoever awaits the answer runs, and would be missed.
+        whoever awaits the answer runs, and would be missed. With an AddWatch it is a LastingWatcher. A session that
+        moves to another replica takes its watches along, and first hears what they missed.
 
         A session that is suspended while a read is under way asks again at the next replica, unless a write made after
         it was under way too: that may be applied by then, and the read must not show it.
@@ -117,7 +126,7 @@ class Port(Protocol):
         served. Raises AuthFailedError, BadArgumentsError for too many ids, and the errors of a session that is over."""
 
     def unwatch(self, path: str, watch: Watcher) -> None:
-        """Nobody waits for this watch any more."""
+        """Nobody waits for this watch any more, nor is called by a persistent one on `path`."""
 
     async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
         """The first of `signals` that is set, at once if one is; None after `timeout` seconds."""

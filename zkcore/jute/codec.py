@@ -251,7 +251,9 @@ def _writing(kinds: list[tuple[str, tuple[str, type | str | None]]], namespace: 
         end_run()
         parts.append(content)
     end_run()
-    return [*lines, f"    return {' + '.join(parts) or repr(b'')}"]
+    # Each + copies what is there so far: a few are quicker, many are slower than one join.
+    joined = f"b''.join(({', '.join(parts)}))" if len(parts) > 3 else " + ".join(parts)
+    return [*lines, f"    return {joined or repr(b'')}"]
 
 
 def _reading(kinds: list[tuple[str, tuple[str, type | str | None]]], namespace: dict[str, Any]) -> list[str]:
@@ -294,12 +296,13 @@ def _reading(kinds: list[tuple[str, tuple[str, type | str | None]]], namespace: 
             continue
         null = {"ustring": "''", "buffer": "b''", "nullable buffer": "None"}[kind]
         lines += [
-            f"if _size_{name} < 0 or _size_{name} > len(_data) - _at or _size_{name} > _MAX:",
+            f"_end = _at + _size_{name}",
+            f"if _at <= _end <= len(_data) and _size_{name} <= _MAX:",
+            f"    {name} = _data[_at:_end]{'.decode()' if kind == 'ustring' else ''}",
+            "    _at = _end",
+            "else:",
             f"    if _size_{name} != -1: _bad_length(_size_{name}, len(_data) - _at)",
             f"    {name} = {null}",
-            "else:",
-            f"    {name} = _data[_at : _at + _size_{name}]{'.decode()' if kind == 'ustring' else ''}",
-            f"    _at += _size_{name}",
         ]
     end_run()
     return lines

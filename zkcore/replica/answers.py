@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 from zkcore.errors import ZkcoreError
-from zkcore.tree.applied import WatchEvent
+from zkcore.tree.watch_requests import Missed
 
 __all__ = ["Answer", "Attached", "Detached", "Replied", "SessionEnded", "Touched", "WatchFired"]
 
@@ -28,10 +28,10 @@ class Replied(NamedTuple):
 
 
 class WatchFired(NamedTuple):
-    """A one-shot watch of the session went off."""
+    """A watch of the session went off; or, after a pause, can say no more than that something happened (Resync)."""
 
     session: int
-    event: WatchEvent
+    event: Missed
 
     def __str__(self) -> str:
         return f"watch of {self.session:#x}: {self.event}"

@@ -67,10 +67,11 @@ class TouchReply:
 @frozen
 class Claim:
     """To the leader: the sender serves the session from now on, and nobody else (ZooKeeper's revalidation). `nonce`
-    tells one claim of the sender from the next."""
+    tells one claim of the sender from the next; `key` comes from the password that the client has shown."""
 
     session: Long
     nonce: Long
+    key: Buffer
 
 
 @record

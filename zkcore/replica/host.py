@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from zkcore.errors import (
+    AuthFailedError,
     BadArgumentsError,
     ConnectionLostError,
     NotLeadingError,
@@ -66,7 +67,7 @@ HostListener = Callable[["Host", Event], None]
 
 
 # As plain globals they cost no attribute look-up on the hot path.
-_RECEIVE, _LINKED, _LOST, _SUBMIT, _TOUCH, _OPEN, _ATTACH, _DETACH, _TRANSFER = Input
+_RECEIVE, _LINKED, _LOST, _SUBMIT, _TOUCH, _OPEN, _ATTACH, _DETACH, _TRANSFER, _KILL = Input
 
 
 class Host:
@@ -102,6 +103,8 @@ class Host:
         self._reopening: asyncio.TimerHandle | None = None
         self._down = False  # the storage failed, and the replica waits to be opened again, or for ever
         self.failure: Exception | None = None
+        self.told_zxid: Zxid = 0
+        """Of everything up to this transaction clients were told what their watches have to tell."""
         self._ticked_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_is_soon = False
@@ -152,18 +155,20 @@ class Host:
 
     # --- what clients ask for; on the loop
 
-    def open(self, client: Served, timeout_ms: int, *, ids: tuple[Id, ...] = ()) -> None:
+    def open(self, client: Served, timeout_ms: int, *, password: bytes, ids: tuple[Id, ...] = ()) -> None:
         """Begin a session for `client`, known by `ids`. See `Replica.open`."""
-        self._queue((_OPEN, client, timeout_ms, ids))
+        self._queue((_OPEN, client, timeout_ms, password, ids))
 
     def attach(
-        self, client: Served, session: int, *, last_zxid: Zxid, next_xid: int, ids: tuple[Id, ...] = ()
-    ) -> None:
+        self, client: Served, session: int, *, password: bytes, last_zxid: Zxid, next_xid: int,
+        ids: tuple[Id, ...] = (),
+    ) -> None:  # fmt: skip
         """Take up `session` for `client`. See `Replica.attach`."""
-        self._queue((_ATTACH, client, session, last_zxid, next_xid, ids))
+        self._queue((_ATTACH, client, session, password, last_zxid, next_xid, ids))
 
     def detach(self, session: int) -> None:
-        """The client goes away; its session lives on."""
+        """The client goes away, and hears nothing more; its session lives on."""
+        self._clients.pop(session, None)
         self._queue((_DETACH, session))
 
     def submit(self, session: int, request: Request[Any], read: ReadLevel = Read.SESSION) -> None:
@@ -188,6 +193,15 @@ class Host:
         moved: asyncio.Future[PeerId] = self._loop.create_future()
         self._queue((_TRANSFER, target, moved))
         return await moved
+
+    async def kill_session(self, session: int) -> bool:
+        """End a session, as if it had expired. Whether there is one. Raises NotLeadingError where this node does not
+        lead."""
+        if self._loop is None or not self.running:
+            raise NotLeadingError(None)
+        killed: asyncio.Future[bool] = self._loop.create_future()
+        self._queue((_KILL, session, killed))
+        return await killed
 
     def _queue(self, item: tuple[Any, ...]) -> None:
         self._inbox.queue.append(item)
@@ -249,20 +263,24 @@ class Host:
             elif kind is _TOUCH:
                 replica.touch(item[1], item[2], now)
             elif kind is _DETACH:
-                self._clients.pop(item[1], None)
                 replica.detach(item[1])
             elif kind is _OPEN:
-                session = replica.open(item[2], now, ids=item[3])
+                session = replica.open(item[2], now, password=item[3], ids=item[4])
                 self._clients[session] = item[1]
                 item[1].on_opened(session)
             elif kind is _TRANSFER:
                 self._feed_transfer(item[1], item[2])
+            elif kind is _KILL:
+                self._feed_kill(item[1], item[2], now)
             else:
-                replica.attach(item[2], last_zxid=item[3], next_xid=item[4], ids=item[5], now=now)
-                self._clients[item[2]] = item[1]
+                _, client, session, password, last_zxid, next_xid, ids = item
+                replica.attach(
+                    session, password=password, last_zxid=last_zxid, next_xid=next_xid, ids=ids, now=now
+                )
+                self._clients[session] = client
         except SessionClosedError:
             pass  # a heartbeat of a session that was detached since
-        except (ConnectionLostError, BadArgumentsError, ThrottledError) as error:
+        except (ConnectionLostError, AuthFailedError, BadArgumentsError, ThrottledError) as error:
             item[1].on_detached(str(error))
 
     def _feed_transfer(self, target: PeerId | None, moved: asyncio.Future[PeerId]) -> None:
@@ -272,6 +290,14 @@ class Host:
         except (NotLeadingError, BadArgumentsError) as error:
             if not moved.done():
                 moved.set_exception(error)
+
+    def _feed_kill(self, session: int, killed: asyncio.Future[bool], now: int) -> None:
+        if killed.done():
+            return
+        try:
+            killed.set_result(self.replica.kill(session, now))
+        except NotLeadingError as error:
+            killed.set_exception(error)
 
     def _feed_lost(self, peer: PeerId) -> None:
         self.replica.report_lost(peer)
@@ -294,6 +320,7 @@ class Host:
                 self._tell(ready.events)
                 if self._transport is None:
                     return  # somebody who was told something stopped this host
+                self.told_zxid = replica.tree.last_zxid
             if ready.writes:
                 if self._saver is not None:
                     self._save_elsewhere(ready, self._saver)
@@ -499,5 +526,5 @@ class Host:
                 self._count_lost(item[1])
             elif item[0] in (_OPEN, _ATTACH):
                 item[1].on_detached("the node is down")
-            elif item[0] is _TRANSFER and not item[2].done():
+            elif item[0] in (_TRANSFER, _KILL) and not item[2].done():
                 item[2].set_exception(NotLeadingError(None))

@@ -117,6 +117,7 @@ class Input(IntEnum):
     ATTACH = auto()
     DETACH = auto()
     TRANSFER = auto()
+    KILL = auto()
 
 
 class HostInbox:

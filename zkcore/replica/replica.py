@@ -29,6 +29,7 @@ from zkcore.errors import (
     BY_CODE,
     BadArgumentsError,
     ConnectionLostError,
+    NotLeadingError,
     ProtocolError,
     RequestError,
     SessionClosedError,
@@ -37,6 +38,7 @@ from zkcore.errors import (
     UnimplementedError,
 )
 from zkcore.jute.records import Id
+from zkcore.replica.admission import check_attaching, check_opening
 from zkcore.replica.answers import Answer, Touched
 from zkcore.replica.arriving import Arrivals
 from zkcore.replica.forward import (
@@ -53,17 +55,19 @@ from zkcore.replica.forward import (
     pack,
     unpack,
 )
-from zkcore.replica.leading import Leading
+from zkcore.replica.leading import Leading, LiveSession
 from zkcore.replica.levels import AtLeast, Read, ReadLevel, check_level
 from zkcore.replica.reading import Questions
 from zkcore.replica.rules import Rules, add_ids, are_bounded
-from zkcore.replica.serving import MAX_XID, Connection, Serving
+from zkcore.replica.serving import Connection, Serving
+from zkcore.replica.sizes import encode_bounded
 from zkcore.storage.storage import Storage
 from zkcore.tree.acl import Caller
-from zkcore.tree.requests import CloseSession, CreateSession, Request, T, decode_request, encode_request
-from zkcore.tree.sessions import SessionIds
+from zkcore.tree.requests import CloseSession, CreateSession, Request, T, decode_request
+from zkcore.tree.sessions import SessionIds, key_of
 from zkcore.tree.snapshot import dump, restore
 from zkcore.tree.tree import Tree
+from zkcore.tree.watches import Watches
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Forward, Message, PeerId, Role
 from zkcore.zab.peer import Peer, PeerStatus
@@ -78,12 +82,9 @@ from zkcore.zab.ready import (
     RoleChanged,
     SnapshotRef,
 )
-from zkcore.zxid import Zxid, format_zxid
+from zkcore.zxid import Zxid
 
-__all__ = ["MAX_TIMEOUT_MS", "Replica"]
-
-MAX_TIMEOUT_MS = 0x7FFFFFFF
-"""A session's timeout is a 32-bit number of milliseconds: almost 25 days."""
+__all__ = ["Replica"]
 
 _SNAPSHOT_PIECE = 1 << 20
 _CREATE_SESSION = CreateSession.opcode
@@ -113,7 +114,9 @@ class Replica:
         self.rules = rules if rules is not None else Rules()
         self.storage = storage
         self._most_requests = self.limits.outstanding_proposals
-        self._serving = Serving(Tree(self.rules.access))
+        self._serving = Serving(
+            Tree(self.rules.access), Watches(history=self.rules.watch_history, most=self.rules.watch_most)
+        )
         self._ids = SessionIds(me)
         self._now_ms = 0
         self._claims = 0
@@ -161,8 +164,7 @@ class Replica:
     def ticks_until_due(self) -> int:
         """How many ticks may pass before `tick` must be called; at least 1."""
         due = self.peer.ticks_until_due
-        sessions = self._leading.ticks_until_due if self._leading is not None else None
-        return due if sessions is None else min(due, max(sessions, 1))
+        return due if self._leading is None else min(due, max(self._leading.ticks_until_due, 1))
 
     def status(self) -> PeerStatus:
         """See `Peer.status`."""
@@ -180,7 +182,7 @@ class Replica:
         self._begin_input(now)
         self.peer.tick(ticks)
         if self._leading is not None:
-            self._leading.tick(ticks)
+            self._leading.tick(ticks, now)
 
     def receive(self, sender: PeerId, message: Message, now: int) -> None:
         """See `Peer.receive`."""
@@ -221,47 +223,45 @@ class Replica:
 
     # --- inputs from clients
 
-    def open(self, timeout_ms: int, now: int, *, ids: Iterable[Id] = ()) -> int:
-        """Begin a session that expires after `timeout_ms` of silence; its id. The answer, Replied with xid 0, says
-        when it exists. `ids` are those by which the host knows the client: its address, what its certificate says.
+    def open(self, timeout_ms: int, now: int, *, password: bytes, ids: Iterable[Id] = ()) -> int:
+        """Begin a session that expires after `timeout_ms` of silence, or what comes nearest to that in
+        `rules.timeouts`; its id. The answer, Replied with xid 0, says when it exists; then `tree.sessions` has the
+        timeout. `password` is PASSWORD_SIZE random bytes, by which the client will prove that the session is its own.
+        `ids` are those by which the host knows the client: its address, what its certificate says.
 
-        Raises ConnectionLostError where this replica has no leader, BadArgumentsError for the timeout and for too many
-        ids."""
+        Raises ConnectionLostError where this replica has no leader, BadArgumentsError for a timeout or password that is
+        none and for too many ids."""
         self._begin_input(now)
-        if not 0 < timeout_ms <= MAX_TIMEOUT_MS:
-            raise BadArgumentsError(f"a session timeout of {timeout_ms} ms; it must be between 1 and {MAX_TIMEOUT_MS}")
+        check_opening(timeout_ms, password)
         known = add_ids((), ids)
         self._check_serving()
         session = self._ids.next(now)
-        self._submit(self._serving.open(Caller(session, known)), CreateSession(timeout_ms))
+        timeout_ms = self.rules.timeouts.negotiate(timeout_ms)
+        creation = CreateSession(timeout_ms, key=key_of(session, password))
+        self._submit(self._serving.open(Caller(session, known)), creation)
         return session
 
     def attach(
-        self, session: int, *, last_zxid: Zxid, next_xid: int, now: int, ids: Iterable[Id] = ()
+        self, session: int, *, password: bytes, last_zxid: Zxid, next_xid: int, now: int, ids: Iterable[Id] = ()
     ) -> None:
         """Serve a session that another replica served, or this one before. Attached or SessionEnded is the answer.
 
         `last_zxid` is the newest state the client has seen and `next_xid` a number above those of all its requests so
         far; `ids` are those by which the client is known now, whatever it was known by elsewhere. Raises
-        ConnectionLostError where this replica has no leader, or has not yet applied `last_zxid`, ThrottledError where
-        too many sessions are being attached here, and BadArgumentsError for a `next_xid` that is none, and for too many
-        ids.
+        ConnectionLostError where this replica has no leader, or has not yet applied `last_zxid`, AuthFailedError where
+        `password` is not that of the session (where the session is not known here yet, SessionEnded says so, as of one
+        that is over), ThrottledError where too many sessions are being attached here, and BadArgumentsError for a
+        `next_xid` that is none, and for too many ids.
         """
         self._begin_input(now)
-        if not 0 < next_xid <= MAX_XID:
-            raise BadArgumentsError(f"the number of a request is between 1 and {MAX_XID}, not {next_xid}")
         known = add_ids((), ids)
         self._check_serving()
-        if self.tree.last_zxid < last_zxid:
-            raise ConnectionLostError(
-                f"replica {self.me} has applied {format_zxid(self.tree.last_zxid)} and the session has seen "
-                f"{format_zxid(last_zxid)}; try another replica, or this one a little later"
-            )
+        check_attaching(self.tree, session, password=password, last_zxid=last_zxid, next_xid=next_xid)
         if len(self._serving.attaching) >= self._most_requests:
             raise ThrottledError("too many sessions are being attached here; try again a little later")
         self._claims += 1
         self._serving.begin_attach(Caller(session, known), next_xid, self._claims)
-        claim = Claim(session, self._claims)
+        claim = Claim(session, self._claims, key_of(session, password))
         if self._leading is not None:
             self._leading.arrive(self.me, session, 0, claim)
         else:
@@ -283,6 +283,19 @@ class Replica:
         self._check_idle()
         self._serving.drop(session)
 
+    def pause(self, session: int) -> None:
+        """The client does not keep up: tell it nothing of its watches, but what comes before its next answer, until
+        `resume`. What it misses is not gathered; the replica remembers what happened, within bounds. Raises
+        SessionClosedError."""
+        self._check_idle()
+        self._serving.pause(self._serving.get(session))
+
+    def resume(self, session: int) -> None:
+        """Tell the client of its watches again, and first what it missed: event by event, or where that is not known
+        any more, or too much, with a Resync for each watch. Raises SessionClosedError."""
+        self._check_idle()
+        self._serving.resume(self._serving.get(session))
+
     def touch(self, session: int, token: int, now: int) -> None:
         """The client is alive. Touched is the answer, once the leader knows and is known to lead."""
         self._begin_input(now)
@@ -292,19 +305,36 @@ class Replica:
         else:
             self._to_leader(Touch(session, token))
 
+    def sessions(self) -> list[LiveSession]:
+        """All sessions of the ensemble, by id, as their leader sees them. Raises NotLeadingError."""
+        if self._leading is None:
+            raise NotLeadingError(self._leader)
+        return self._leading.sessions()
+
+    def kill(self, session: int, now: int) -> bool:
+        """End a session, wherever it is served, with the next tick: as if it had expired. Whether there is one. Raises
+        NotLeadingError."""
+        self._begin_input(now)
+        if self._leading is None:
+            raise NotLeadingError(self._leader)
+        return self._leading.kill(session)
+
     def submit(self, session: int, request: Request[Any], now: int, *, read: ReadLevel = Read.SESSION) -> int:
         """A request of a session served here; its xid, which Replied carries. Replies come in the order of requests.
 
         A read is answered as fresh as `read` says, or fresher: Read.LOCAL has no meaning in an order, call `read` for
         it. What cannot be carried out is answered, too: with BadArgumentsError a request that cannot be written down
-        (a number beyond its field), with ThrottledError one too many for the leader.
+        (a number beyond its field) or is too large (MAX_REQUEST_BYTES), with UnimplementedError one that is no
+        client's, with ThrottledError one too many for the leader.
 
         Raises SessionClosedError where the session is not served here, or not attached yet, and ThrottledError where
         it has `Limits.outstanding_proposals` requests under way, its end alone excepted; BadArgumentsError for what is
-        no level.
+        no level, and for a CreateSession.
         """
         self._begin_input(now)
         connection = self._serving.get(session)
+        if request.opcode == _CREATE_SESSION:
+            raise BadArgumentsError("a session begins with `open`, and stays what it was made")
         if len(connection.unanswered) >= self._most_requests and not isinstance(request, CloseSession):
             raise ThrottledError("the session has too many requests under way; wait for answers")
         if read is _SESSION or request.writes or not self._needs_leader(read):
@@ -321,9 +351,12 @@ class Replica:
         return read is Read.LINEARIZABLE
 
     def can_read(self, session: int) -> bool:
-        """Whether a read of the session may be answered at once: none of its requests is under way."""
+        """Whether a read of the session may be answered at once: none of its requests is under way, and it was told of
+        all its watches."""
         connection = self._serving.find(session)
-        return connection is not None and connection.attached and not connection.unanswered
+        if connection is None or not connection.attached:
+            return False
+        return not connection.unanswered and not connection.paused
 
     def read(self, session: int, request: Request[T]) -> T:
         """The answer to a read, at once; `can_read` says whether that is in order. Not an input: it may be called
@@ -395,11 +428,11 @@ class Replica:
         leading = self._leading
         try:
             if leading is None:
-                opcode, body = encode_request(request)
+                opcode, body = encode_bounded(request)
                 self._to_leader(Submit(connection.session, xid, opcode, body, connection.caller.ids))
             else:
                 leading.arrive(self.me, connection.session, xid, request, connection.caller.ids)
-        except (BadArgumentsError, ThrottledError) as error:
+        except (BadArgumentsError, ThrottledError, UnimplementedError) as error:
             self._serving.refuse(connection, xid, error)
 
     def _to_leader(self, message: Forwarded) -> None:
@@ -562,7 +595,7 @@ class Replica:
     def _restore(self, snapshot: SnapshotRef) -> None:
         if snapshot.zxid <= self.tree.last_zxid:
             return
-        self._serving.tree = restore(self._pieces(snapshot), access=self.rules.access)
+        self._serving.replace_tree(restore(self._pieces(snapshot), access=self.rules.access))
 
     def _pieces(self, snapshot: SnapshotRef) -> Iterator[bytes]:
         offset = 0
@@ -578,7 +611,7 @@ class Replica:
             return
         self._leader = event.leader
         if event.role is Role.LEADING:
-            self._leading = Leading(self.tree, self.limits)
+            self._leading = Leading(self.tree, self.limits, self.rules)
             for origin, refused in self._arrivals.establish(self._leading):
                 self._answer_origin(origin, refused)
 

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attrs import Factory, field, frozen
+from attrs import Attribute, Factory, field, frozen
 
-from zkcore.errors import BadArgumentsError
+from zkcore.errors import BadArgumentsError, ConfigurationError
 from zkcore.jute.records import Id
 from zkcore.tree.acl import Access
 from zkcore.tree.prepare import Guard
+from zkcore.tree.sessions import Timeouts
 
-__all__ = ["MAX_IDS", "Rules", "add_ids", "are_bounded"]
+__all__ = ["MAX_IDS", "MAX_TIMEOUT_MS", "Rules", "add_ids", "are_bounded"]
+
+MAX_TIMEOUT_MS = 0x7FFFFFFF
+"""A session's timeout is a 32-bit number of milliseconds: almost 25 days."""
 
 MAX_IDS = 32
 """The most ids by which one client is known."""
@@ -25,14 +29,29 @@ MAX_IDS = 32
 _MAX_IDS_LENGTH = 8192  # of all of them together, in characters: they travel with every write
 
 
+def _positive(_: object, attribute: Attribute[int], value: int) -> None:
+    if value < 1:
+        raise ConfigurationError(f"Rules.{attribute.name} is {value}; it must be at least 1")
+
+
 @frozen(kw_only=True)
 class Rules:
-    """See the module."""
+    """See the module. Raises ConfigurationError for a number below 1."""
 
     access: Access = field(factory=Access)
     """Who may do what: the schemes by which clients are known, the superuser, the default ACL."""
     guard: Guard = Factory(Guard)
     """How large the tree may become."""
+    timeouts: Timeouts = field(factory=lambda: Timeouts(minimum_ms=1, maximum_ms=MAX_TIMEOUT_MS))
+    """Between which timeouts a session gets the one that its client asks for. (ZooKeeper: 2 to 20 of its ticks.)"""
+    watch_history: int = field(default=10_000, validator=_positive)
+    """So many changes each replica remembers, to tell a persistent watch what it missed."""
+    watch_most: int = field(default=1_000, validator=_positive)
+    """So many missed events a session is told at once; where there are more, it is told to look for itself (Resync)."""
+    clean_every_ms: int = field(default=60_000, validator=_positive)
+    """How often the leader deletes containers that have become empty, and znodes past their time to live."""
+    clean_most: int = field(default=10_000, validator=_positive)
+    """How many of them at most each time."""
 
 
 def are_bounded(ids: tuple[Id, ...]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from zkcore.errors import ZkcoreError
-from zkcore.tree.applied import WatchEvent
+from zkcore.tree.watch_requests import Missed
 
 __all__ = ["NOBODY", "Served"]
 
@@ -22,8 +22,8 @@ class Served(Protocol):
     def on_replied(self, result: object, error: ZkcoreError | None) -> None:
         """The answer to the oldest request that has none yet."""
 
-    def on_watch(self, event: WatchEvent) -> None:
-        """A watch went off."""
+    def on_watch(self, event: Missed) -> None:
+        """A watch went off, or missed what it should have told."""
 
     def on_touched(self, token: int, alive: bool) -> None:
         """The leader's answer to `touch`."""
@@ -43,7 +43,7 @@ class _Nobody:
 
     def on_opened(self, session: int) -> None: ...
     def on_replied(self, result: object, error: ZkcoreError | None) -> None: ...
-    def on_watch(self, event: WatchEvent) -> None: ...
+    def on_watch(self, event: Missed) -> None: ...
     def on_touched(self, token: int, alive: bool) -> None: ...
     def on_attached(self) -> None: ...
     def on_detached(self, why: str) -> None: ...

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from attrs import Factory, define, field, frozen
 
 from zkcore.errors import SessionClosedError, ZkcoreError
+from zkcore.jute.records import Id
 from zkcore.replica.answers import Answer, Attached, Detached, Replied, SessionEnded, WatchFired
 from zkcore.replica.levels import ReadLevel, Sync
 from zkcore.replica.reading import Gated
@@ -26,6 +27,7 @@ from zkcore.tree.acl import Caller
 from zkcore.tree.applied import Applied
 from zkcore.tree.requests import Request
 from zkcore.tree.tree import Tree
+from zkcore.tree.watch_audience import audience_of
 from zkcore.tree.watches import Watches
 from zkcore.zxid import Zxid, format_zxid
 
@@ -60,6 +62,8 @@ class Connection:
     gates: int = 0
     """How many of them need the leader's word."""
     attached: bool = True
+    paused: bool = False
+    """Nothing is told of its watches before the next answer, or until it is resumed."""
     claim: int = 0
     """The nonce of the claim by which it is being attached."""
     attached_from: Zxid | None = None
@@ -69,7 +73,7 @@ class Connection:
 class Serving:
     """The connections of one replica. What clients are to be told gathers in `answers`."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, watches: Watches) -> None:
         self.tree = tree
         """The replica's state, which it replaces when it restores a snapshot."""
         self.answers: list[Answer] = []
@@ -80,7 +84,7 @@ class Serving:
         self._connections: dict[int, Connection] = {}
         self.attaching: list[Connection] = []
         """Those that are not attached yet."""
-        self.watches = Watches()
+        self.watches = watches
 
     # --- connections
 
@@ -224,8 +228,9 @@ class Serving:
 
     def on_applied(self, applied: Applied) -> None:
         """A transaction was just applied: fire watches, then answer whoever asked for it."""
-        for session, event in self.watches.trigger(applied):
-            self.answers.append(WatchFired(session, event))
+        if applied.changes:
+            for session, event in self.watches.trigger(applied, audience_of(self.tree, applied, self._ids_of)):
+                self.answers.append(WatchFired(session, event))
         connection = self._connections.get(applied.session)
         if connection is None or not connection.unanswered or connection.unanswered[0][0] != applied.cxid:
             return  # nobody's here, or a request from a connection that the session had before
@@ -239,6 +244,26 @@ class Serving:
             self._reply(connection, result, None)
         if connection.unanswered:
             self._answer_reads(connection)
+
+    def _ids_of(self, session: int) -> tuple[Id, ...]:
+        connection = self._connections.get(session)
+        return () if connection is None else connection.caller.ids
+
+    def replace_tree(self, tree: Tree) -> None:
+        """The state was restored from a snapshot. Nobody is served here then."""
+        self.tree = tree
+        self.watches.restart(tree.last_zxid)
+
+    def pause(self, connection: Connection) -> None:
+        """Tell the session nothing of its watches."""
+        connection.paused = True
+        self.watches.pause(connection.session)
+
+    def resume(self, connection: Connection) -> None:
+        """Tell it what it missed, and everything from now on."""
+        connection.paused = False
+        for missed in self.watches.resume(self.tree, connection.session):
+            self.answers.append(WatchFired(connection.session, missed))
 
     def on_session_closed(self, session: int) -> None:
         """The transaction just applied ended the session."""
@@ -287,4 +312,6 @@ class Serving:
 
     def _reply(self, connection: Connection, result: object, error: ZkcoreError | None) -> None:
         xid, _ = connection.unanswered.popleft()
+        if connection.paused:
+            self.resume(connection)  # no answer overtakes an event
         self.answers.append(Replied(connection.session, xid, result, error))

@@ -49,14 +49,19 @@ from zkcore.errors import (
     ZkcoreError,
 )
 from zkcore.jute.records import ACL, Id, Stat
+from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.rules import Rules
 from zkcore.sync.client import Client, LocalCluster, local_cluster
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
+from zkcore.sync.transaction import Transaction
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
+from zkcore.tree.prepare import Guard
 from zkcore.tree.requests import NodeACL, NodeData
+from zkcore.tree.sessions import Timeouts
+from zkcore.tree.watch_requests import Resync
 from zkcore.zab.limits import Limits
 
 __all__ = [
@@ -71,12 +76,14 @@ __all__ = [
     "DigestScheme",
     "EventType",
     "FrameTooLargeError",
+    "Guard",
     "Id",
     "InvalidACLError",
     "InvariantViolation",
     "Lease",
     "LeaseLostError",
     "Limits",
+    "LiveSession",
     "LocalCluster",
     "Lock",
     "LockNotHeldError",
@@ -101,6 +108,7 @@ __all__ = [
     "Read",
     "RecipeError",
     "RequestError",
+    "Resync",
     "Rules",
     "SessionClosedError",
     "SessionError",
@@ -114,6 +122,8 @@ __all__ = [
     "StorageFailedError",
     "StorageFullError",
     "ThrottledError",
+    "Timeouts",
+    "Transaction",
     "TransferFailedError",
     "UnimplementedError",
     "UnsupportedError",

@@ -9,12 +9,14 @@ from typing import Self
 from zkcore.client.client import Client as AsyncClient
 from zkcore.client.node import DEFAULT_SESSION_TIMEOUT, EmbeddedClient
 from zkcore.client.node import LocalCluster as AsyncLocalCluster
-from zkcore.client.port import SessionState, Watcher
+from zkcore.client.port import LastingWatcher, SessionState, Watcher
 from zkcore.errors import SessionClosedError
 from zkcore.jute.records import ACL, Stat
+from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.replica.rules import Rules
 from zkcore.sync.port import BlockingPort, LoopThread, mirrors, run
+from zkcore.sync.transaction import Transaction
 from zkcore.tree.requests import NodeACL, NodeData
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
@@ -52,6 +54,10 @@ class Client:
     @property
     def state(self) -> SessionState:
         return self.unblocked.state
+
+    @property
+    def session_timeout(self) -> float:
+        return self.unblocked.session_timeout
 
     @property
     def last_zxid(self) -> Zxid:
@@ -97,6 +103,15 @@ class Client:
 
     def set_acls(self, path: str, acls: Iterable[ACL], *, version: int = -1) -> Stat:
         return run(self.unblocked.set_acls(path, acls, version=version))
+
+    def transaction(self) -> Transaction:
+        return Transaction(self.unblocked.transaction())
+
+    def add_watch(self, path: str, watch: LastingWatcher, *, recursive: bool = False) -> None:
+        run(self.unblocked.add_watch(path, watch, recursive=recursive))
+
+    def remove_watch(self, path: str, watch: Watcher | LastingWatcher) -> None:
+        run(self.unblocked.remove_watch(path, watch))
 
     def sync(self) -> Zxid:
         return run(self.unblocked.sync())
@@ -170,6 +185,12 @@ class LocalCluster:
 
     def transfer(self, target: PeerId | None = None) -> PeerId:
         return self._running().call(self._inner.transfer(target))
+
+    def sessions(self) -> list[LiveSession]:
+        return self._running().do(self._inner.sessions)
+
+    def kill_session(self, session: int) -> bool:
+        return self._running().call(self._inner.kill_session(session))
 
     def explain(self) -> tuple[str, ...]:
         return self._running().do(self._inner.explain)

@@ -85,7 +85,11 @@ def draw_plan(seed: int) -> Plan:
     delay_ns = int(10 ** rng.uniform(5, 7.3))  # 0.1 to 20 ms, and up to twice that between two given nodes
     jitter_ns = int(10 ** rng.uniform(4, 7)) if rng.random() < 0.7 else 0
     records = load_rate * batch * chaos_ns / NANOSECONDS
-    limits = _draw_limits(rng, must_pass=records * (4 * delay_ns + 2 * jitter_ns) / (20 * NANOSECONDS))
+    limits = _draw_limits(
+        rng,
+        must_pass=records * (4 * delay_ns + 2 * jitter_ns) / (20 * NANOSECONDS),
+        snapshots=(2000 + 16 * records) * (len(voters) + len(observers)),
+    )
     return Plan(
         seed=seed,
         voters=voters,
@@ -133,8 +137,9 @@ def _draw_weights(rng: Random, voters: tuple[PeerId, ...]) -> tuple[tuple[PeerId
     return tuple(weights.items())
 
 
-def _draw_limits(rng: Random, *, must_pass: float) -> Limits:
-    """`must_pass` records must fit into the window, or nobody could catch up in time from nothing."""
+def _draw_limits(rng: Random, *, must_pass: float, snapshots: float) -> Limits:
+    """`must_pass` records must fit into the window, and `snapshots`, the bytes of one for everybody, must be sent in a
+    second, or nobody could catch up in time from nothing."""
     small = rng.random() < 0.5  # small limits make the rare paths common
     return Limits(
         deliver_bytes=rng.choice((40, 400)) if small else 1 << 20,
@@ -146,7 +151,7 @@ def _draw_limits(rng: Random, *, must_pass: float) -> Limits:
         retained_records=rng.choice((1, 3, 20, 1000)),
         transfer_ticks=rng.choice((5, 20, 100)),
         snapshot_chunk_bytes=rng.choice((40, 400, 4096)),
-        snapshot_bytes_per_tick=rng.choice((20, 100)) if small else 4 << 20,  # 2,000 bytes in a second, or in a fifth
+        snapshot_bytes_per_tick=rng.choice((20, 100)) + int(snapshots) // 100 if small else 4 << 20,
         last_counter=rng.choice((5, 40)) if rng.random() < 0.1 else 0xFFF00000,
     )
 

@@ -21,6 +21,7 @@ from zkcore.testing.histories import ZnodeHistory
 from zkcore.testing.linearizability import Register, Verdict, check
 from zkcore.testing.load import Machine
 from zkcore.testing.trace import NANOSECONDS, random_stream
+from zkcore.tree.applied import WatchEvent
 from zkcore.tree.requests import CloseSession, Create, Delete, Exists, GetData, Request, SetData
 from zkcore.tree.znode import CreateMode
 from zkcore.zab.messages import Message, PeerId
@@ -39,6 +40,7 @@ _ANSWERS = (Attached, Detached, Replied, SessionEnded, Touched, WatchFired)
 _LEAVES = ("/a/x", "/b/x", "/c")
 _PATHS = ("/a", "/b", *_LEAVES, "/c", "/c")
 _MOST_STEPS = 20_000
+_PASSWORD = b"one for everybody"[:16]
 _EPOCH_MS = 1_600_000_000_000
 _HOUR_MS = 3_600_000
 _SLOWEST = 0.8 * 1_000_000
@@ -182,12 +184,13 @@ class Replicas:
         self._leave(client)
         try:
             if client.session is None:
-                client.session = machine.replica.open(self.timeout_ms, machine.now_ms)
+                client.session = machine.replica.open(self.timeout_ms, machine.now_ms, password=_PASSWORD)
                 self._by_session[client.session] = client
             else:
                 machine.replica.attach(
-                    client.session, last_zxid=client.seen, next_xid=client.next_xid, now=machine.now_ms
-                )
+                    client.session, password=_PASSWORD, last_zxid=client.seen, next_xid=client.next_xid,
+                    now=machine.now_ms,
+                )  # fmt: skip
         except ZkcoreError:
             return  # no leader, or not as far as the client: it tries again some time
         client.node = node.me
@@ -278,6 +281,7 @@ class Replicas:
                     node.now, client.number, xid=event.xid, result=event.result, error=event.error
                 )
         elif isinstance(event, WatchFired):
+            assert isinstance(event.event, WatchEvent)  # nobody is ever paused here
             judge.watch_fired(client, event.event)
         elif isinstance(event, Attached):
             judge.attached(client, _replica(node).tree.last_zxid)

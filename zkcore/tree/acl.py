@@ -92,9 +92,13 @@ def digest_id(user: str, password: str) -> Id:
     >>> print(digest_id("super", "pw"))
     digest:super:0bX78nEegDzJM3ju0iLBEJdWzjg=
     """
+    return _digest_of(f"{user}:{password}")
+
+
+def _digest_of(credentials: str) -> Id:
     # SHA-1 is what ZooKeeper's own ids are made with; scrypt_id is there for who need not match those.
-    made = sha1(f"{user}:{password}".encode(), usedforsecurity=False).digest()
-    return Id("digest", f"{user}:{b64encode(made).decode()}")
+    made = sha1(credentials.encode(), usedforsecurity=False).digest()
+    return Id("digest", f"{credentials.partition(':')[0]}:{b64encode(made).decode()}")
 
 
 def scrypt_id(user: str, password: str) -> Id:
@@ -107,14 +111,11 @@ def scrypt_id(user: str, password: str) -> Id:
     return Id("scrypt", f"{user}:{b64encode(made).decode()}")
 
 
-def _user_and_password(credentials: bytes) -> tuple[str, str]:
+def _text_of(credentials: bytes) -> str:
     try:
-        user, colon, password = credentials.decode().partition(":")
+        return credentials.decode()
     except UnicodeDecodeError as error:
         raise AuthFailedError("credentials are user:password, in UTF-8") from error
-    if not colon:
-        raise AuthFailedError("credentials are user:password; there is no colon")
-    return user, password
 
 
 def _is_user_and_hash(pattern: str) -> bool:
@@ -133,8 +134,8 @@ class DigestScheme:
         self._superuser = superuser
 
     def authenticate(self, credentials: bytes) -> tuple[Id, ...]:
-        """See `Scheme`: `credentials` are `user:password`."""
-        made = digest_id(*_user_and_password(credentials))
+        """See `Scheme`: `credentials` are `user:password`; what has no colon is a user, as in ZooKeeper."""
+        made = _digest_of(_text_of(credentials))
         is_super = self._superuser is not None and compare_digest(made.id.encode(), self._superuser.id.encode())
         return (made, SUPER) if is_super else (made,)
 
@@ -155,7 +156,10 @@ class ScryptScheme:
     secret = True
 
     def authenticate(self, credentials: bytes) -> tuple[Id, ...]:
-        return (scrypt_id(*_user_and_password(credentials)),)
+        user, colon, password = _text_of(credentials).partition(":")
+        if not colon:
+            raise AuthFailedError("credentials are user:password; there is no colon")
+        return (scrypt_id(user, password),)
 
     def is_valid(self, pattern: str) -> bool:
         return _is_user_and_hash(pattern)
@@ -301,7 +305,14 @@ class Access:
         return tuple([self._redacted(entry) for entry in acl])
 
     def _redacted(self, entry: ACL) -> ACL:
-        scheme = self._schemes.get(entry.id.scheme)
-        if scheme is None or not scheme.secret:
+        if not self._is_secret(entry.id):
             return entry
-        return ACL(entry.perms, Id(entry.id.scheme, entry.id.id.partition(":")[0] + ":x"))
+        return ACL(entry.perms, Id(entry.id.scheme, self.user_of(entry.id) + ":x"))
+
+    def user_of(self, id: Id) -> str:
+        """The name in an id, without what proves it."""
+        return id.id.partition(":")[0] if self._is_secret(id) else id.id
+
+    def _is_secret(self, id: Id) -> bool:
+        scheme = self._schemes.get(id.scheme)
+        return scheme is not None and scheme.secret

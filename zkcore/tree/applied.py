@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-from zkcore.jute.records import Stat
+from zkcore.jute.records import ACL, Stat
 from zkcore.zxid import Zxid, format_zxid
 
 __all__ = ["Applied", "EventType", "Outcome", "WatchEvent"]
@@ -50,7 +50,8 @@ class Applied(NamedTuple):
     `session` and `cxid` say whose request it was, `type` is ZooKeeper's number of the transaction, `error` is 0 or
     the code with which the request failed. `path` is the znode in question ('' for sessions and failures). `changes`
     are the znodes that came, changed or went, in order; that their parents' children changed with them is understood.
-    `outcomes` has one entry for each operation of a transaction of several, and for one that is remembered.
+    `outcomes` has one entry for each operation of a transaction of several, and for one that is remembered. `removed`
+    are the ACLs that deleted znodes had, by path, where those were not open.
     """
 
     zxid: Zxid
@@ -61,6 +62,7 @@ class Applied(NamedTuple):
     path: str
     changes: tuple[tuple[EventType, str], ...]
     outcomes: tuple[Outcome, ...] = ()
+    removed: tuple[tuple[str, tuple[ACL, ...]], ...] = ()
 
     def __str__(self) -> str:
         what = f"error {self.error}" if self.error else " ".join(f"{kind.name} {path}" for kind, path in self.changes)

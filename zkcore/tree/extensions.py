@@ -209,8 +209,8 @@ class ListChildren(Request[ChildPage]):
     `kind`, with what else is asked for of each.
 
     A page may have fewer, and a next one all the same: where it would be longer than a reply may be, or where many
-    children had to be passed over. Each page is of the moment it is asked for. Errors: BadArgumentsError, NoNodeError,
-    NoAuthError (READ).
+    children had to be passed over. Each page is of the moment it is asked for. Errors: BadArgumentsError for a limit
+    or kind there is not, NoNodeError, NoAuthError (READ).
     """
 
     opcode: ClassVar[int] = 1012

@@ -18,12 +18,13 @@ from zkcore.jute.codec import Boolean, Buffer, Int, Long, codec_of, decode, deco
 from zkcore.tree.extensions import CheckAbsent, CheckStat, CreateIfAbsent, DeleteIfPresent, ListChildren
 from zkcore.tree.reads import Exists, GetACL, GetChildren, GetChildren2, GetData
 from zkcore.tree.request import Request, check_types
-from zkcore.tree.writes import Check, Create, CreateContainer, CreateTTL, Delete, SetData
+from zkcore.tree.writes import Check, Create, CreateContainer, CreateTTL, Delete, PlainCreate, SetData
 
 __all__ = ["Multi", "MultiRead", "Once", "decode_several", "encode_several"]
 
 _WRITES = (
-    Create, CreateContainer, CreateTTL, Delete, SetData, Check, CheckAbsent, CheckStat, CreateIfAbsent, DeleteIfPresent,
+    PlainCreate, Create, CreateContainer, CreateTTL, Delete, SetData, Check, CheckAbsent, CheckStat, CreateIfAbsent,
+    DeleteIfPresent,
 )  # fmt: skip
 _READS = (GetData, GetChildren, Exists, GetACL, GetChildren2, ListChildren)
 

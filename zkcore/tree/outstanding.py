@@ -23,7 +23,7 @@ from zkcore.errors import (
     SessionExpiredError,
 )
 from zkcore.jute.records import ACL, Id
-from zkcore.tree.digest import MASK, UNCOUNTED, seed_of
+from zkcore.tree.digest import MASK, ROOT, UNCOUNTED, seed_of
 from zkcore.tree.paths import parent_of
 from zkcore.tree.quota import Usage, limits_of, limits_path
 from zkcore.tree.tree import Tree
@@ -125,7 +125,7 @@ class Outstanding:
         index = crc & 255
         acls = state.acls[index]
         acl = acls.get(path) if acls else None
-        seed = -1 if path.startswith(UNCOUNTED) else crc if path != "/" else 0
+        seed = crc if ROOT < path < UNCOUNTED else seed_of(path, crc)
         return _znode(Znode, (0, state.shards[index].get(path), None, acl, seed))
 
     def existing(self, path: str) -> tuple[Znode, bytes]:
@@ -228,7 +228,7 @@ class Outstanding:
             self.digest = self.digest - crc32(old, seed) + crc32(record, seed) & MASK
         after = _znode(Znode, (self.zxid, record, children, acl, seed))
         size = len(record) - len(old)
-        if self._state.quotas.usages or size:
+        if size or self._state.quotas.usages:
             self._note(path, after, size, 0)
         else:
             znodes = self._znodes

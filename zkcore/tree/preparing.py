@@ -54,6 +54,7 @@ from zkcore.tree.writes import (
     CreateSession,
     CreateTTL,
     Delete,
+    PlainCreate,
     SetACL,
     SetData,
 )
@@ -102,7 +103,7 @@ _READ, _WRITE, _CREATE, _DELETE, _ADMIN = (int(permission) for permission in Per
 # --- create ----------------------------------------------------------------------------------------------------------
 
 
-def _create(out: Outstanding, session: int, request: Create) -> Prepared:
+def _create(out: Outstanding, session: int, request: Create | PlainCreate) -> Prepared:
     mode = _MODES.get(request.mode)
     if mode is None or mode.has_ttl:
         raise BadArgumentsError(f"a create cannot have the mode {request.mode}", path=request.path)
@@ -113,7 +114,14 @@ def _create(out: Outstanding, session: int, request: Create) -> Prepared:
     return CreateTxn.TYPE2, _pack_create(path, request.data, acl, ephemeral, cversion)
 
 
-def _create_container(out: Outstanding, session: int, request: Create | CreateContainer) -> Prepared:
+def _plain_create(out: Outstanding, session: int, request: PlainCreate) -> Prepared:
+    kind, body = _create(out, session, request)
+    return CreateTxn.TYPE if kind == CreateTxn.TYPE2 else kind, body
+
+
+def _create_container(
+    out: Outstanding, session: int, request: Create | PlainCreate | CreateContainer
+) -> Prepared:
     mode = _MODES.get(request.mode)
     if mode is None or mode.has_ttl:
         raise BadArgumentsError(f"a container cannot have the mode {request.mode}", path=request.path)
@@ -132,7 +140,12 @@ def _create_ttl(out: Outstanding, session: int, request: CreateTTL) -> Prepared:
 
 
 def _come(
-    out: Outstanding, session: int, request: Create | CreateContainer | CreateTTL, sequential: bool, *, owner: int
+    out: Outstanding,
+    session: int,
+    request: Create | PlainCreate | CreateContainer | CreateTTL,
+    sequential: bool,
+    *,
+    owner: int,
 ) -> tuple[str, tuple[ACL, ...], int]:
     """A znode comes into being: its path, its ACL, and what the parent has counted with it."""
     path, data = request.path, request.data
@@ -213,8 +226,9 @@ def _set_data(out: Outstanding, session: int, request: SetData) -> Prepared:
     if old is None:
         validate(path)  # ZooKeeper validates first; what exists is valid, so the answer is the same
         raise NoNodeError(path=path)
-    if znode.acl is not None:
-        out.demand(znode.acl, _WRITE, path=path)
+    acl = znode.acl
+    if acl is not None:
+        out.demand(acl, _WRITE, path=path)
     at = len(old) - STAT_SIZE
     size = len(written) - at
     if size:
@@ -226,7 +240,7 @@ def _set_data(out: Outstanding, session: int, request: SetData) -> Prepared:
         out.check_guard(count=0, size=size)
     version = version + 1 if version != 0x7FFFFFFF else int32(version + 1)
     stat = make_stat(czxid, out.zxid, pzxid, ctime, out.now_ms, version, cversion, aversion, owner)
-    out.put(path, znode, written + stat, znode.children, znode.acl)
+    out.put(path, znode, written + stat, znode.children, acl)
     return SetDataTxn.TYPE, _pack_set_data(path, data, version)
 
 
@@ -288,6 +302,7 @@ def _check_size(data: bytes | None) -> None:
 
 
 PREPARE: dict[type[Any], Prepare] = {
+    PlainCreate: _plain_create,
     Create: _create,
     CreateContainer: _create_container,
     CreateTTL: _create_ttl,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from zkcore.errors import BY_CODE, MultiError, NoNodeError, RequestError, ZkcoreError
+from zkcore.errors import BY_CODE, BadArgumentsError, MultiError, NoNodeError, RequestError, ZkcoreError
 from zkcore.jute.records import DeleteTxn, Id, Stat
 from zkcore.tree.acl import Access, Caller, Permission
 from zkcore.tree.applied import Applied, Outcome
@@ -31,7 +31,7 @@ from zkcore.tree.reads import (
 )
 from zkcore.tree.request import Request
 from zkcore.tree.state import State
-from zkcore.tree.writes import Create, CreateContainer, Created, CreateTTL, SetACL, SetData
+from zkcore.tree.writes import Create, CreateContainer, Created, CreateTTL, PlainCreate, SetACL, SetData
 from zkcore.tree.znode import STAT_SIZE, ZnodeStat
 
 __all__ = ["READS", "RESULTS", "Read", "Result", "error_of"]
@@ -53,6 +53,8 @@ def _exists(state: State, access: Access, request: Exists, caller: Caller) -> St
     try:
         return ZnodeStat(readable(state, access, path, caller), state.families.count(path))
     except NoNodeError:
+        if "\x00" in path:  # the one malformed path that ZooKeeper refuses to look for, and only here
+            raise BadArgumentsError(path=path) from None
         return None
 
 
@@ -86,7 +88,7 @@ def _get_ephemerals(state: State, access: Access, request: GetEphemerals, caller
 
 
 def _who_am_i(state: State, access: Access, request: WhoAmI, caller: Caller) -> tuple[Id, ...]:
-    return caller.ids
+    return tuple([Id(id.scheme, access.user_of(id)) for id in caller.ids])
 
 
 def _multi_read(state: State, access: Access, request: MultiRead, caller: Caller) -> tuple[object, ...]:
@@ -121,6 +123,10 @@ def _created(state: State, request: object, applied: Applied) -> Created:
     return Created(applied.path, state.stat(applied.path))
 
 
+def _created_path(state: State, request: object, applied: Applied) -> str:
+    return applied.path
+
+
 def _changed(state: State, request: object, applied: Applied) -> Stat:
     return state.stat(applied.path)
 
@@ -134,6 +140,7 @@ def _from_outcomes(state: State, request: Request[Any], applied: Applied) -> obj
 
 
 RESULTS: dict[type[Any], Result] = {
+    PlainCreate: _created_path,
     Create: _created,
     CreateContainer: _created,
     CreateTTL: _created,
@@ -159,6 +166,8 @@ def _answer(request: Request[Any], outcomes: tuple[Outcome, ...]) -> object:
     if isinstance(request, DeleteTree):
         return len(outcomes)
     last = outcomes[-1]
+    if isinstance(request, PlainCreate):
+        return last.path
     if isinstance(request, _CREATES):
         return Created(last.path, last.stat) if last.stat is not None else None
     if isinstance(request, DeleteIfPresent):

@@ -44,7 +44,7 @@ class NodeACL(NamedTuple):
 @frozen
 class Exists(Request[Stat | None]):
     """The Stat of a znode, or None. With `watch`, its creation, change or deletion will be told, whether or not it
-    exists now. Errors: BadArgumentsError, NoAuthError (READ)."""
+    exists now. Errors: BadArgumentsError for a path with a NUL, NoAuthError (READ)."""
 
     opcode: ClassVar[int] = 3
     writes: ClassVar[bool] = False
@@ -60,7 +60,7 @@ class Exists(Request[Stat | None]):
 @frozen
 class GetData(Request[NodeData]):
     """The data and the Stat of a znode. With `watch`, its change or deletion will be told.
-    Errors: BadArgumentsError, NoNodeError, NoAuthError (READ)."""
+    Errors: NoNodeError, NoAuthError (READ)."""
 
     opcode: ClassVar[int] = 4
     writes: ClassVar[bool] = False
@@ -76,7 +76,7 @@ class GetData(Request[NodeData]):
 @frozen
 class GetACL(Request[NodeACL]):
     """The ACL of a znode and its Stat. Who may not ADMIN it sees names, and in place of what proves them an x.
-    Errors: BadArgumentsError, NoNodeError, NoAuthError (READ or ADMIN)."""
+    Errors: NoNodeError, NoAuthError (READ or ADMIN)."""
 
     opcode: ClassVar[int] = 6
     writes: ClassVar[bool] = False
@@ -91,7 +91,7 @@ class GetACL(Request[NodeACL]):
 @frozen
 class GetChildren(Request[tuple[str, ...]]):
     """The names of a znode's children, in order. With `watch`, a child's coming or going, or the end of the znode,
-    will be told. Errors: BadArgumentsError, NoNodeError, NoAuthError (READ)."""
+    will be told. Errors: NoNodeError, NoAuthError (READ)."""
 
     opcode: ClassVar[int] = 8
     writes: ClassVar[bool] = False
@@ -137,7 +137,7 @@ class GetEphemerals(Request[tuple[str, ...]]):
 @frozen
 class GetAllChildrenNumber(Request[int]):
     """How many znodes there are below a znode, at any depth. Cost: a walk over all of them.
-    Errors: BadArgumentsError, NoNodeError, NoAuthError (READ)."""
+    Errors: NoNodeError, NoAuthError (READ)."""
 
     opcode: ClassVar[int] = 104
     writes: ClassVar[bool] = False
@@ -151,7 +151,7 @@ class GetAllChildrenNumber(Request[int]):
 @record
 @frozen
 class WhoAmI(Request[tuple[Id, ...]]):
-    """As whom the asker is known. Errors: none."""
+    """As whom the asker is known: each scheme, and the name in it without what proves it. Errors: none."""
 
     opcode: ClassVar[int] = 107
     writes: ClassVar[bool] = False

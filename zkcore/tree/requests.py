@@ -48,6 +48,7 @@ from zkcore.tree.writes import (
     CreateSession,
     CreateTTL,
     Delete,
+    PlainCreate,
     SetACL,
     SetData,
 )
@@ -56,24 +57,26 @@ __all__ = [
     "Check", "CheckAbsent", "CheckStat", "Child", "ChildPage", "Children", "CloseSession", "Condition", "Create",
     "CreateContainer", "CreateIfAbsent", "CreateSession", "CreateTTL", "CreateWithParents", "Created", "Delete",
     "DeleteIfPresent", "DeleteTree", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren", "GetChildren2",
-    "GetData", "GetEphemerals", "Kind", "ListChildren", "Multi", "MultiRead", "NodeACL", "NodeData", "Once", "Relation",
-    "Request", "SetACL", "SetData", "StatField", "T", "WhoAmI", "decode_request", "encode_request",
+    "GetData", "GetEphemerals", "Kind", "ListChildren", "Multi", "MultiRead", "NodeACL", "NodeData", "Once",
+    "PlainCreate", "Relation", "Request", "SetACL", "SetData", "StatField", "T", "WhoAmI", "decode_request",
+    "encode_request",
 ]  # fmt: skip
 
 _RECORDS: tuple[type[Request[object]], ...] = (
-    Create, CreateContainer, CreateTTL, Delete, SetData, SetACL, Check, CreateSession, CloseSession, Exists, GetData,
-    GetACL, GetChildren, GetChildren2, GetEphemerals, GetAllChildrenNumber, WhoAmI, CheckAbsent, CheckStat,
-    CreateIfAbsent, CreateWithParents, DeleteIfPresent, DeleteTree, ListChildren,
+    PlainCreate, Create, CreateContainer, CreateTTL, Delete, SetData, SetACL, Check, CreateSession, CloseSession,
+    Exists, GetData, GetACL, GetChildren, GetChildren2, GetEphemerals, GetAllChildrenNumber, WhoAmI, CheckAbsent,
+    CheckStat, CreateIfAbsent, CreateWithParents, DeleteIfPresent, DeleteTree, ListChildren,
 )  # fmt: skip
 _BY_OPCODE = {kind.opcode: kind for kind in _RECORDS}
-# ZooKeeper's older create has the same body; only its answer lacks the Stat, and that is the server's to leave out.
-_BY_OPCODE[1] = Create
 
 
 def encode_request(request: Request[object]) -> tuple[int, bytes]:
-    """The opcode and the body of `request`. Raises BadArgumentsError where a number does not fit its field."""
+    """The opcode and the body of `request`. Raises BadArgumentsError where a number does not fit its field, and
+    UnimplementedError for what is no request of a client."""
     if isinstance(request, Multi | MultiRead | Once):
         return request.opcode, encode_several(request)
+    if request.writes and _BY_OPCODE.get(request.opcode) is not type(request):
+        raise UnimplementedError(f"{type(request).__name__} cannot be asked for by a client")
     return request.opcode, encode(request)
 
 

@@ -23,6 +23,7 @@ This module must not know where snapshots are kept.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from struct import Struct
 from struct import error as struct_error
@@ -94,7 +95,6 @@ class _Protected:
     acl: Int
 
 
-_loaded = tuple.__new__
 _pack_entries = codec_of(_Entries).pack
 _pack_protected = codec_of(_Protected).pack
 
@@ -109,12 +109,14 @@ def dump(tree: Tree) -> Iterator[bytes]:
 
 def _blocks(state: Frozen) -> Iterator[bytes]:
     running = 0
-    for body in _bodies(state):
+    sessions, znodes = len(state.sessions), sum(map(len, state.shards))
+    bodies = _bodies(state)
+    del state  # see below
+    for body in bodies:
         block = _BLOCK.pack(len(body), crc32(body)) + body
         running = crc32(block, running)
         yield block
-    znodes = sum(map(len, state.shards))
-    body = b"E" + _END.pack(len(state.sessions), znodes, running)
+    body = b"E" + _END.pack(sessions, znodes, running)
     yield _BLOCK.pack(len(body), crc32(body)) + body
 
 
@@ -127,22 +129,22 @@ def _bodies(state: Frozen) -> Iterator[bytes]:
     yield from _cut(b"K", (_KEY.pack(session, key) for session, key in sorted(state.session_keys.items())))
     yield from _cut(b"C", (_pack_client(client, *state.clients[client]) for client in sorted(state.clients)))
     yield from _cut(b"O", (_SESSION_ID.pack(session) for session in state.ended))
-    numbers = {acl: number for number, (_, acl) in enumerate(_acls_of(state))}
-    yield from _cut(b"A", (entries for entries, _ in _acls_of(state)))
+    known = sorted((_pack_entries(acl), acl) for acl in state.acls_in_use)
+    numbers = {acl: number for number, (_, acl) in enumerate(known)}
+    yield from _cut(b"A", (entries for entries, _ in known))
     yield from _cut(
         b"P", (_pack_protected(path, numbers[acls[path]]) for acls in state.acls if acls for path in sorted(acls))
     )
-    for shard, nulls in zip(state.shards, state.nulls, strict=True):
-        if shard:
-            yield from _shard_bodies(shard, nulls)
+    # Each shard is let go as soon as it is written: what the tree has changed meanwhile dies here, and a whole tree
+    # that dies at once would hold up the writes.
+    left = deque(zip(state.shards, state.nulls, strict=True))
+    del state
+    while left:
+        yield from _shard_bodies(*left.popleft())
 
 
 def _pack_client(client: int, floor: int, outcomes: tuple[tuple[int, bytes], ...]) -> bytes:
     return encode(_Client(client, floor, tuple([_Numbered(*each) for each in outcomes])))
-
-
-def _acls_of(state: Frozen) -> list[tuple[bytes, tuple[ACL, ...]]]:
-    return sorted((_pack_entries(acl), acl) for acl in {acl for acls in state.acls for acl in acls.values()})
 
 
 def _cut(letter: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -256,18 +258,21 @@ def _znodes(
     """The znodes from the block `body` on; exhausting this proves that the snapshot is whole."""
     count = 0
     while body[:1] == b"Z":
-        at = 1
-        while at < len(body):
+        at, end = 1, len(body)
+        while at < end:
             (length,) = _LENGTH.unpack_from(body, at)
-            path = _part(body, at + 4, length).decode()
-            at += 4 + length
+            start = at + 4
+            at = start + length
+            if not start <= at <= end:
+                raise _overrun(length, end - start)
+            path = body[start:at].decode()
             (length,) = _LENGTH.unpack_from(body, at)
-            if length < -1:
-                raise StorageCorruptError(f"a length of {length}")
             null = length == -1
-            size = STAT_SIZE if null else length + STAT_SIZE
-            yield _loaded(Loaded, (path, _part(body, at + 4, size), null, acls.get(path) if acls else None))
-            at += 4 + size
+            start = at + 4
+            at = start + STAT_SIZE if null else start + STAT_SIZE + length
+            if length < -1 or at > end:
+                raise _overrun(length, end - start)
+            yield path, body[start:at], null, acls.get(path) if acls else None
             count += 1
         body = reader.block()
     if body != b"E" + _END.pack(sessions, count, reader.before):
@@ -275,10 +280,8 @@ def _znodes(
     reader.expect_end()
 
 
-def _part(body: bytes, at: int, length: int) -> bytes:
-    if not 0 <= length <= len(body) - at:
-        raise StorageCorruptError(f"a length of {length} in a block that has {len(body) - at} bytes left")
-    return body[at : at + length]
+def _overrun(length: int, left: int) -> StorageCorruptError:
+    return StorageCorruptError(f"a length of {length} in a block that has {left} bytes left")
 
 
 class _Reader:

@@ -14,7 +14,7 @@ This module must not know of transactions, requests, leaders or clocks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import TypeAlias
 from zlib import crc32
 
 from attrs import define, frozen
@@ -22,12 +22,13 @@ from sortedcontainers import SortedSet
 
 from zkcore.jute.records import ACL, READ_ACL
 from zkcore.tree.children import Families
-from zkcore.tree.digest import MASK, UNCOUNTED
+from zkcore.tree.digest import MASK, ROOT, UNCOUNTED, seed_of
 from zkcore.tree.once import Memory, Remembered
 from zkcore.tree.paths import PROTECTED, parent_of
 from zkcore.tree.quota import QUOTA, Quotas, Usage, quota_root, stats_of, stats_path, stats_root
 from zkcore.tree.znode import (
     CONTAINER_OWNER,
+    NO_OWNER,
     STAT_SIZE,
     Persisted,
     ZnodeStat,
@@ -45,14 +46,8 @@ SHARDS = 256
 
 _FRESH = Persisted(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
-
-class Loaded(NamedTuple):
-    """A znode as it comes from a snapshot. `acl` is None for the open one."""
-
-    path: str
-    record: bytes
-    null: bool = False
-    acl: tuple[ACL, ...] | None = None
+Loaded: TypeAlias = tuple[str, bytes, bool, tuple[ACL, ...] | None]
+"""A znode as it comes from a snapshot: path, record, whether its data is null, and the ACL, None for the open one."""
 
 
 @frozen
@@ -68,6 +63,8 @@ class Frozen:
     shards: tuple[Mapping[str, bytes], ...]
     nulls: tuple[frozenset[str] | set[str], ...]
     acls: tuple[Mapping[str, tuple[ACL, ...]], ...]
+    acls_in_use: tuple[tuple[ACL, ...], ...]
+    """Each of the ACLs in `acls`, once."""
 
 
 @define
@@ -89,10 +86,11 @@ class State:
         self.digest = 0
         self.bytes = 0
         """The length of all paths and records."""
-        self.shards: list[dict[str, bytes]] = [{} for _ in range(SHARDS)]
-        self.nulls: list[set[str]] = [set() for _ in range(SHARDS)]
-        self.acls: list[dict[str, tuple[ACL, ...]]] = [{} for _ in range(SHARDS)]
-        self.borrowed = bytearray(SHARDS)
+        # Every shard begins as a copy still to be made of the same empty one: most trees of a simulation stay small.
+        self.shards: list[dict[str, bytes]] = [{}] * SHARDS
+        self.nulls: list[set[str]] = [set()] * SHARDS
+        self.acls: list[dict[str, tuple[ACL, ...]]] = [{}] * SHARDS
+        self.borrowed = bytearray(b"\x01" * SHARDS)
         self.families = Families()
         self.ephemerals: dict[int, set[str]] = {}
         self.empty_containers: dict[str, None] = {}
@@ -101,6 +99,8 @@ class State:
         """Pairs of (when, path) for each znode with a time to live: milliseconds since 1970."""
         self.quotas = Quotas()
         self.memory = memory if memory is not None else Memory()
+        self.removed_acls: dict[str, tuple[ACL, ...]] = {}
+        """What ACLs the znodes had that were removed, but for open ones; whoever looks here empties it."""
         self._shared: dict[tuple[ACL, ...], _Shared] = {}
 
     @classmethod
@@ -179,11 +179,9 @@ class State:
         size = len(new) - len(old)
         if size:
             self.bytes += size
-        if path == "/":
-            crc = 0
-        elif path.startswith(UNCOUNTED):
-            return
-        self.digest = self.digest - crc32(old, crc) + crc32(new, crc) & MASK
+        seed = crc if ROOT < path < UNCOUNTED else seed_of(path, crc)
+        if seed != -1:
+            self.digest = self.digest - crc32(old, seed) + crc32(new, seed) & MASK
 
     def set_null(self, path: str, *, null: bool) -> None:
         """Say whether the data of a znode, which reads as b"", is null. After a `replace`."""
@@ -211,7 +209,9 @@ class State:
         if record is None:
             return None
         self.nulls[index].discard(path)
-        if self.acls[index]:
+        acl = self.acls[index].get(path)
+        if acl is not None:
+            self.removed_acls[path] = acl
             self._drop_acl(index, path)
         self.bytes -= len(raw) + len(record)
         if not path.startswith(UNCOUNTED):
@@ -304,6 +304,7 @@ class State:
             del self.quotas.usages[root]
 
     def _usage_of(self, root: str) -> Usage:
+        # The one change that costs by what is there: a new quota counts, in one go, all that it covers from now on.
         count = size = 0
         for path in self.below(root):
             record = self.find(path)
@@ -339,7 +340,7 @@ class State:
         """The state as it is now, to be looked at before the next change."""
         return Frozen(
             self.last_zxid, self.digest, dict(self.sessions), dict(self.session_keys), dict(self.memory.clients),
-            tuple(self.memory.ended), tuple(self.shards), tuple(self.nulls), tuple(self.acls),
+            tuple(self.memory.ended), tuple(self.shards), tuple(self.nulls), tuple(self.acls), tuple(self._shared),
         )  # fmt: skip
 
     def _take_back(self, index: int) -> None:
@@ -352,28 +353,33 @@ class State:
         """Put the znodes of a snapshot, in any order, into a state that has none."""
         paths: list[str] = []
         containers: list[tuple[str, bytes]] = []
+        size = digest = 0
         for path, record, null, acl in znodes:
             raw = path.encode()
             crc = crc32(raw)
             index = crc & 255
+            if self.borrowed[index]:
+                self._take_back(index)
             self.shards[index][path] = record
             if null:
                 self.nulls[index].add(path)
             if acl is not None:
                 self._keep_acl(index, path, acl)
-            self.bytes += len(raw) + len(record)
-            if path == "/":
-                self.digest += crc32(record)
+            size += len(raw) + len(record)
+            seed = crc if ROOT < path < UNCOUNTED else seed_of(path, crc)
+            if seed != -1:
+                digest += crc32(record, seed)
+            if path != ROOT:
+                paths.append(path)
+            if record.endswith(NO_OWNER):
                 continue
-            paths.append(path)
-            if not path.startswith(UNCOUNTED):
-                self.digest += crc32(record, crc)
             owner = owner_of(record)
             if owner == CONTAINER_OWNER:
                 containers.append((path, record))
-            elif owner:
+            else:
                 self._own(path, record, owner)
-        self.digest &= MASK
+        self.bytes = size
+        self.digest = digest & MASK
         self.families.fill(paths)
         self._find_empty(containers)
         for path in self.below(QUOTA):

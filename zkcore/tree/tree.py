@@ -87,8 +87,7 @@ class Tree:
             raise MalformedFrameError(f"no transaction has the type {kind}")
         decode, do = transaction
         values = decode(payload, at)
-        end = values[-1]
-        digest = unpack_digest(payload, end) if end != len(payload) else None
+        digest = unpack_digest(payload, values[-1])
         error, path, changes, outcomes = do(state, zxid, time, session, values)
         if zxid > state.last_zxid:
             state.last_zxid = zxid
@@ -96,7 +95,11 @@ class Tree:
                 raise InvariantViolation(
                     f"after transaction {zxid:#x} this tree has the digest {state.digest:#x}, the leader's {digest:#x}"
                 )
-        return _new_applied(Applied, (zxid, session, cxid, kind, error, path, changes, outcomes))
+        removed: tuple[tuple[str, tuple[ACL, ...]], ...] = ()
+        if state.removed_acls:
+            removed = tuple(state.removed_acls.items())
+            state.removed_acls.clear()
+        return _new_applied(Applied, (zxid, session, cxid, kind, error, path, changes, outcomes, removed))
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
@@ -109,8 +112,8 @@ class Tree:
         return cast(T, None if answer is None else answer(self.state, request, applied))
 
     def read(self, request: Request[T], caller: Caller = ANONYMOUS) -> T:
-        """The answer to a request that reads, asked by `caller`. Raises NoNodeError, NoAuthError, or BadArgumentsError
-        for what is no path; ignores `watch` (see `Watches.read`)."""
+        """The answer to a request that reads, asked by `caller`. Raises NoNodeError, also for what is no path, and
+        NoAuthError; ignores `watch` (see `Watches.read`)."""
         return cast(T, READS[type(request)](self.state, self.access, request, caller))
 
     @property

@@ -9,7 +9,7 @@ This module must not know who watches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from zkcore.jute.records import ACL, Id
 from zkcore.tree.acl import Permission
@@ -21,21 +21,18 @@ from zkcore.tree.watch_history import Audience, Reader
 __all__ = ["audience_of"]
 
 
-def audience_of(
-    tree: Tree,
-    applied: Applied,
-    ids_of: Callable[[int], tuple[Id, ...]],
-    *,
-    removed: Mapping[str, tuple[ACL, ...]],
-) -> Audience | None:
+def audience_of(tree: Tree, applied: Applied, ids_of: Callable[[int], tuple[Id, ...]]) -> Audience | None:
     """Who may be told of the events of `applied`, the last transaction applied to `tree`; None where everybody may be
     told of them all.
 
-    `ids_of` gives the ids by which a session is known at the time it is asked, `removed` the ACLs that deleted znodes
-    had, where those were not open. Where one transaction deletes a znode and makes it anew, the events of either are
-    judged by the ACL that was theirs; only that of a znode made and made again is judged by the last one.
+    `ids_of` gives the ids by which a session is known when it is asked. Where one transaction deletes a znode and
+    makes it anew, the events of either are judged by the ACL that was theirs; only that of a znode made and made again
+    is judged by the last one.
     """
 
+    if _is_open(tree, applied):
+        return None
+    removed = dict(applied.removed)
     access = tree.access  # the readers outlive this call, and shall not keep a whole tree
 
     def acl_of(event: WatchEvent) -> tuple[ACL, ...] | None:
@@ -50,9 +47,16 @@ def audience_of(
             return None
         return lambda session: access.allows(acl, Permission.READ, ids_of(session))
 
-    # Most znodes have no ACL of their own: then nobody need be asked about, and the history keeps nothing of it.
-    open_to_all = not removed and all(
-        tree.acl(path) is None and (kind is EventType.NODE_DATA_CHANGED or tree.acl(parent_of(path)) is None)
-        for kind, path in applied.changes
-    )
-    return None if open_to_all else audience
+    return audience
+
+
+def _is_open(tree: Tree, applied: Applied) -> bool:
+    """Most znodes have no ACL of their own: then nobody need be asked about, and the history keeps nothing of it."""
+    if applied.removed:
+        return False
+    for kind, path in applied.changes:
+        if tree.acl(path) is not None:
+            return False
+        if kind is not EventType.NODE_DATA_CHANGED and tree.acl(parent_of(path)) is not None:
+            return False
+    return True

@@ -17,7 +17,7 @@ from zkcore.zxid import Zxid
 
 __all__ = [
     "Check", "CleanUp", "CloseSession", "Create", "CreateContainer", "CreateSession", "CreateTTL", "Created", "Delete",
-    "SetACL", "SetData",
+    "PlainCreate", "SetACL", "SetData",
 ]  # fmt: skip
 
 
@@ -39,6 +39,23 @@ class Create(Request[Created]):
     """
 
     opcode: ClassVar[int] = 15
+    writes: ClassVar[bool] = True
+
+    path: UString
+    data: NullableBuffer = b""
+    acl: tuple[ACL, ...] = field(default=OPEN_ACL, converter=tuple_of, kw_only=True)
+    mode: Int = field(default=0, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        check_types(self.path, self.data, number=self.mode)
+
+
+@record
+@frozen
+class PlainCreate(Request[str]):
+    """As Create, answered with the path alone (ZooKeeper's older create, which its clients still send in a multi)."""
+
+    opcode: ClassVar[int] = 1
     writes: ClassVar[bool] = True
 
     path: UString

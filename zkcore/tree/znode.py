@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 from zkcore.jute.records import Stat
 
 __all__ = [
-    "CONTAINER_OWNER", "MAX_TTL", "STAT_SIZE", "CreateMode", "Persisted", "ZnodeStat", "data_of", "int32", "is_mark",
-    "make_record", "make_stat", "owner_of", "persisted_of", "read_stat", "session_of", "ttl_of", "ttl_owner",
+    "CONTAINER_OWNER", "MAX_TTL", "NO_OWNER", "STAT_SIZE", "CreateMode", "Persisted", "ZnodeStat", "data_of", "int32",
+    "is_mark", "make_record", "make_stat", "owner_of", "persisted_of", "read_stat", "session_of", "ttl_of", "ttl_owner",
 ]  # fmt: skip
 
 
@@ -102,6 +102,9 @@ def persisted_of(record: bytes) -> Persisted:
 
 CONTAINER_OWNER = -(1 << 63)
 """Stands for the owner of a container."""
+
+NO_OWNER = bytes(_OWNER.size)
+"""What the record of a znode ends in that has no owner."""
 
 MAX_TTL = (1 << 40) - 1
 """The longest time to live, in milliseconds: almost 35 years."""

@@ -13,6 +13,7 @@ from zkcore.replica.leading import Leading
 from zkcore.replica.levels import ReadLevel
 from zkcore.replica.reading import Gated, Questions
 from zkcore.replica.replica import Replica
+from zkcore.replica.rules import Rules
 from zkcore.replica.serving import Connection, Serving
 from zkcore.testing.mutants.mutant import Mutant, Patch, Real
 from zkcore.tree import tree as tree_module
@@ -123,8 +124,8 @@ def _sessions_kept(_: Real) -> Real:
 
 
 def _timeouts_run_on(real: Real) -> Real:
-    def init(self: Leading, tree: Tree, limits: Limits) -> None:
-        real(self, tree, limits)
+    def init(self: Leading, tree: Tree, limits: Limits, rules: Rules) -> None:
+        real(self, tree, limits, rules)
         for session in tree.sessions:
             self._tracker.add(session, 1)
 
