@@ -35,6 +35,7 @@ from attrs import evolve
 from zkcore.errors import InvariantViolation, StorageError, StorageFailedError, StorageFullError
 from zkcore.storage.files import Directory, Files
 from zkcore.storage.frames import SECTOR_BYTES
+from zkcore.storage.index import LogIndex
 from zkcore.storage.log import Log
 from zkcore.storage.opening import open_parts, refuse_strangers, remove_aside
 from zkcore.storage.records import RecordStore
@@ -216,6 +217,11 @@ class FileStorage:
                 last = format_zxid(self._log.index.last)
                 raise InvariantViolation(f"{ref} is of a state after the end of the log, {last}")
             self._snapshots.save(ref.zxid, chunks)
+
+    @property
+    def log_index(self) -> LogIndex:
+        """Where in the files the records lie, for tests and tools; not to be changed."""
+        return self._log.index
 
     # --- one write
 
