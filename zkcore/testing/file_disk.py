@@ -129,6 +129,9 @@ class FileDisk(Disk):
         self._open()
         saved = self.storage.load()
         held, self._held = self._held, Durable()
+        epochs = saved.accepted_epoch, saved.current_epoch
+        if saved.damage is None and (*epochs, saved.last) != (held.accepted, held.current, held.last):
+            raise Violation("storage", f"node {self._me} has lost something, and says nothing of it: {saved}")
         self._held.accepted, self._held.current = saved.accepted_epoch, saved.current_epoch
         self._held.base, self._held.snapshot, self._held.last = saved.base, saved.snapshot, saved.last
         self._held.damage = saved.damage
