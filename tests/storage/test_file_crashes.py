@@ -32,6 +32,13 @@ def compacted(storage: Storage) -> None:
     storage.save_snapshot(SnapshotRef(Z(1, 3)), [b"later"])
 
 
+def compacted_long_ago(storage: Storage) -> None:
+    """A snapshot in use, and two newer ones."""
+    compacted(storage)
+    storage.save([Append(Z(1, 4), (RECORD,))])
+    storage.save_snapshot(SnapshotRef(Z(1, 4)), [b"newest"])
+
+
 def receiving(storage: Storage) -> None:
     """The same, with the pieces of a snapshot put aside."""
     compacted(storage)
@@ -48,6 +55,7 @@ ACTS: dict[str, tuple[object, list[Write]]] = {
     ),
     "a compaction": (a_snapshot, [Compact(REF)]),
     "a compaction with a tail": (a_snapshot, [Compact(REF, Z(1, 1)), Append(Z(1, 4), (RECORD,))]),
+    "a compaction after another": (compacted_long_ago, [Compact(SnapshotRef(Z(1, 4)), Z(1, 3))]),
     "a snapshot's pieces": (compacted, [SnapshotChunk(LATER, 0, b"a piece"), Append(Z(1, 4), (RECORD,))]),
     "an installation": (receiving, [InstallSnapshot(LATER, 13)]),
     "an installation and what follows": (

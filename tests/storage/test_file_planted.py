@@ -19,6 +19,7 @@ from zkcore.storage.file import FileStorage
 from zkcore.storage.files import File, Files
 from zkcore.storage.log import Log
 from zkcore.storage.records import RecordStore
+from zkcore.storage.snapshots import SnapshotStore
 from zkcore.storage.storage import Storage
 from zkcore.testing.sim_files import SimFile, SimFiles
 from zkcore.zab.ready import Append, Compact, SnapshotRef
@@ -89,6 +90,18 @@ def segment_removed_too_early(plant: pytest.MonkeyPatch) -> None:
     plant.setattr(FileStorage, "_begin_with", remove_first)
 
 
+def snapshot_removed_too_early(plant: pytest.MonkeyPatch) -> None:
+    """The one in use, before another is."""
+    real = SnapshotStore.hold
+
+    def hold(self: SnapshotStore, zxid: int) -> int:
+        oldest = real(self, zxid)
+        self.begin_with(zxid)
+        return oldest
+
+    plant.setattr(SnapshotStore, "hold", hold)
+
+
 def no_log_for_older_snapshots(plant: pytest.MonkeyPatch) -> None:
     """The older snapshots are kept for nothing then."""
     real = Log.first_needed
@@ -157,6 +170,7 @@ PLANTED: list[tuple[Plant, Callable[[], None]]] = [
     (cut_at_damage, damage.test_damage_is_reported_as_ranges_and_kept_aside_until_the_repair),
     (cut_at_damage, lambda: damage.test_no_flipped_bit_goes_unnoticed(0)),
     (segment_removed_too_early, compaction_over_segments),
+    (snapshot_removed_too_early, crashes("a compaction after another")),
     (no_log_for_older_snapshots, errors.test_compaction_keeps_the_segments_that_an_older_snapshot_needs),
     (epochs_before_history, crashes("an append, and the epochs")),
     (partial_frame_kept, errors.test_a_record_half_written_to_a_full_disk_is_never_seen_again),

@@ -134,9 +134,14 @@ class FileStorage:
     def _open(self, *, new: bool) -> None:
         log = Log(self._files, owner=self._owner, segment_bytes=self._segment_bytes)
         snapshots = SnapshotStore(self._files, owner=self._owner, compressed=self._compress)
-        opened = open_parts(
-            self._files, log, snapshots, cluster=self._cluster, node=self._node, owner=self._owner, new=new
-        )
+        try:
+            opened = open_parts(
+                self._files, log, snapshots, cluster=self._cluster, node=self._node, owner=self._owner, new=new
+            )
+        except (OSError, StorageError):
+            log.close()
+            snapshots.close()
+            raise
         self._records, self._log, self._snapshots = opened.records, log, snapshots
         if opened.harms:
             self.harms = opened.harms
@@ -280,29 +285,23 @@ class FileStorage:
             raise
         self._log.restart()
         self._snapshots.forget_after(ref.zxid)
-        self._snapshots.prune()
 
     def _compact(self, ref: SnapshotRef, upto: Zxid) -> None:
-        records, index = self._records.records, self._log.index
-        kept = self._snapshots.zxids
-        if ref.zxid not in kept:
-            raise InvariantViolation(f"{ref} was never saved, so the log before it is still needed")
-        if ref.zxid not in index or upto not in index or ref.zxid < records.snapshot or upto > ref.zxid:
+        snapshot, index = self._records.records.snapshot, self._log.index
+        if ref.zxid not in index or upto not in index or ref.zxid < snapshot or upto > ref.zxid:
             raise InvariantViolation(
-                f"the log of {format_zxid(index.base)}, {format_zxid(records.snapshot)} cannot begin with {ref} and "
-                f"forget the records up to {format_zxid(upto)}"
+                f"the log of {format_zxid(index.base)}, {format_zxid(snapshot)} cannot begin with {ref} and forget the "
+                f"records up to {format_zxid(upto)}"
             )
-        self._snapshots.in_use = ref.zxid
-        self._snapshots.prune()
         # An older snapshot is of use only with the records that lead on from it.
-        segment = self._log.first_needed(min(upto, *self._snapshots.zxids))
+        segment = self._log.first_needed(min(upto, self._snapshots.hold(ref.zxid)))
         self._begin_with(ref.zxid, upto, segment)
         index.begin_after(upto)
         self._log.remove_before(segment)
 
     def _begin_with(self, snapshot: Zxid, base: Zxid, segment: int) -> None:
         self._records.save(evolve(self._records.records, snapshot=snapshot, base=base, segment=segment))
-        self._snapshots.in_use = snapshot
+        self._snapshots.begin_with(snapshot)
 
     # --- when records become durable
 

@@ -168,8 +168,7 @@ def _tidy(files: Files, found: Survey, records: Records, log: Log, snapshots: Sn
             files.rename(name, ASIDE + name)
         else:
             files.remove(name)
-    snapshots.in_use = records.snapshot
     if not found.harms:
         snapshots.forget_after(max(log.index.last, records.snapshot))
-    snapshots.prune()
+    snapshots.begin_with(records.snapshot)
     make_durable(files, files.where)

@@ -168,7 +168,7 @@ class _Kept:
 
 
 class SnapshotStore:
-    """All snapshots of one directory. `in_use` is the zxid of the one to begin with, or 0."""
+    """All snapshots of one directory."""
 
     def __init__(self, files: Files, *, owner: bytes, compressed: bool = False) -> None:
         self._files = files
@@ -178,7 +178,7 @@ class SnapshotStore:
         self._incoming: SnapshotWriter | None = None
         self._readers: dict[str, SnapshotReader] = {}
         self._kept: list[_Kept] = []
-        self.in_use: Zxid = 0
+        self._in_use: set[Zxid] = set()
         for name in files.names():
             if match := _NAME.fullmatch(name):
                 self._kept.append(_Kept(name, int(match[1], 16), int(match[2], 16)))
@@ -275,10 +275,25 @@ class SnapshotStore:
                 self._kept.remove(kept)
                 self._files.rename(kept.name, prefix + kept.name)
 
+    def hold(self, zxid: Zxid) -> Zxid:
+        """Keep the snapshot of `zxid`, whatever is saved beside this: it is about to be the one to begin with. The
+        oldest that is then kept. Raises InvariantViolation where there is none."""
+        with self._lock:
+            if all(kept.zxid != zxid for kept in self._kept):
+                raise InvariantViolation(f"there is no snapshot of {format_zxid(zxid)} to begin with")
+            self._in_use.add(zxid)
+            return min(zxid, *(kept.zxid for kept in self._kept[-2:]))
+
+    def begin_with(self, zxid: Zxid) -> None:
+        """The snapshot of `zxid` is the one to begin with, 0 for none, and no other is."""
+        with self._lock:
+            self._in_use = {zxid}
+            self.prune()
+
     def prune(self) -> None:
         """Keep the one to begin with and the two saved last, whatever their zxids."""
         with self._lock:
-            self._remove([kept for kept in self._kept[:-2] if kept.zxid != self.in_use])
+            self._remove([kept for kept in self._kept[:-2] if kept.zxid not in self._in_use])
 
     def close(self) -> None:
         """Give back the files."""
