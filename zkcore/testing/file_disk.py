@@ -4,7 +4,8 @@ What `Disk` does to a storage in memory by handing it a part of a save happens h
 step of the save, or a sync or a write does, or there is no room. Then the storage recovers, or is opened anew, and what
 it says must be what some prefix of the save would have left. The checkers are told of that prefix, and of no other.
 
-To lose the end of a log a bit is turned over in it; whatever the storage then makes of it, it must say so.
+To lose the end of a log its files are damaged: a bit turns over, a sector cannot be read or holds something else, a
+file is gone. Whatever the storage then makes of it, nothing is lost or it says so.
 
 This module must not know how the storage lays out its files, beyond the names of them and where a record lies.
 """
@@ -20,7 +21,7 @@ from zkcore.storage.file import FileStorage
 from zkcore.storage.storage import prefix_of
 from zkcore.testing.disk import Disk
 from zkcore.testing.durable import Durable, Violation
-from zkcore.testing.sim_files import SimFiles
+from zkcore.testing.sim_files import SECTOR_BYTES, SimFiles
 from zkcore.zab.messages import PeerId
 from zkcore.zab.ready import (
     Append,
@@ -108,14 +109,29 @@ class FileDisk(Disk):
         self._reopen()
 
     def lose(self, after: Zxid) -> None:
-        """Damage the first record after `after`; 0, or where there is none, what the log begins with."""
+        """Damage the first record after `after`; 0, or where there is none, what the log begins with. How, and exactly
+        where, is drawn from the zxid."""
+        rng, files = Random(after), self._files
         index = self._storage.log_index
         stretch = next(index.stretches_after(after), None) if after in index else None
-        name = min(name for name in self._files.names() if name.startswith("log-"))
-        offset = 16
+        name = min(name for name in files.names() if name.startswith("log-"))
+        offset = rng.randrange(58)  # the header of the segment
         if stretch is not None:
-            name, offset = f"log-{stretch.segment:016x}", stretch.offset_before(after) + 60
-        self._files.flip(name, 8 * offset + after % 8)
+            name, offset = f"log-{stretch.segment:016x}", stretch.offset_before(after) + rng.randrange(60)
+        snapshots = [name for name in files.names() if name.startswith("snapshot-")]
+        match rng.choice(("flip", "flip", "unreadable", "astray", "gone", "snapshot")):
+            case "unreadable":
+                files.make_unreadable(name, offset)
+            case "astray":
+                files.overwrite(name, offset // SECTOR_BYTES * SECTOR_BYTES, rng.randbytes(SECTOR_BYTES))
+            case "gone":
+                files.remove(name)
+                files.sync()
+            case "snapshot" if snapshots:
+                name = rng.choice(snapshots)
+                files.flip(name, rng.randrange(8 * files.size_of(name)))
+            case _:
+                files.flip(name, 8 * offset + rng.randrange(8))
         self._reopen()
 
     def _open(self, *, new: bool = False) -> None:
