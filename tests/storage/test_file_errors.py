@@ -312,6 +312,8 @@ def test_options_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         make(tmp_path, fsync=0)
     with pytest.raises(ValueError, match="segments of 12 bytes"):
         make(tmp_path, segment_bytes=12)
+    with pytest.raises(ValueError, match="no name for a cluster"):
+        make(tmp_path, cluster="x" * 201)
 
 
 def test_compaction_keeps_the_segments_that_an_older_snapshot_needs() -> None:

@@ -38,7 +38,7 @@ from zkcore.storage.frames import SECTOR_BYTES
 from zkcore.storage.index import LogIndex
 from zkcore.storage.log import Log
 from zkcore.storage.opening import open_parts, refuse_strangers, remove_aside
-from zkcore.storage.records import RecordStore
+from zkcore.storage.records import MAX_NAME_BYTES, RecordStore
 from zkcore.storage.snapshots import SnapshotStore
 from zkcore.storage.survey import Harm
 from zkcore.zab.messages import PeerId
@@ -103,6 +103,8 @@ class FileStorage:
             raise ValueError(f"fsync every {fsync} ms is not possible; for no delay at all there is 'always'")
         if not SECTOR_BYTES < segment_bytes <= 1 << 30:
             raise ValueError(f"segments of {segment_bytes} bytes; they have more than 512, and at most 2**30")
+        if not 0 < len(cluster.encode()) <= MAX_NAME_BYTES:
+            raise ValueError(f"{cluster!r} is no name for a cluster: it has 1 to {MAX_NAME_BYTES} bytes")
         is_path = isinstance(directory, str | os.PathLike)
         self._files: Files = Directory(directory, create=new) if is_path else directory  # type: ignore[arg-type, assignment]
         self._node = node

@@ -123,8 +123,8 @@ class _RealFile:
 
 
 class Directory:
-    """A directory of the file system. Raises StorageError where `path` is none that can be used; it is made, readable
-    by its owner alone, only with `create`."""
+    """A directory of a POSIX system. Raises StorageError where `path` is none that can be used; it is made, readable by
+    its owner alone, only with `create`."""
 
     def __init__(self, path: str | os.PathLike[str], *, create: bool = False) -> None:
         self.where = os.fspath(path)

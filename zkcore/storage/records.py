@@ -18,7 +18,7 @@ from zlib import crc32
 
 from attrs import frozen
 
-from zkcore.errors import StorageCorruptError, StorageError
+from zkcore.errors import StorageCorruptError
 from zkcore.storage.files import File, Files, make_durable
 from zkcore.storage.frames import SECTOR_BYTES
 from zkcore.zab.messages import Damage
@@ -29,6 +29,7 @@ __all__ = ["MAX_NAME_BYTES", "NO_MARK", "RECORDS", "Mark", "RecordStore", "Recor
 RECORDS = "records"
 VERSION = 1
 MAX_NAME_BYTES = 200
+"""Of the name of a cluster, so that a slot is one sector."""
 
 _SLOTS = (0, 4096)
 _MARK_AT = 8192
@@ -172,8 +173,6 @@ def _read(files: Files, file: File) -> tuple[int, Records] | None:
 
 def _pack(records: Records, sequence: int) -> bytes:
     name = records.cluster.encode()
-    if len(name) > MAX_NAME_BYTES:
-        raise StorageError(f"the name of the cluster has {len(name)} bytes; at most {MAX_NAME_BYTES} are possible")
     damage = records.damage.value if records.damage is not None else 0
     log = records.base, records.snapshot, records.segment
     body = _SLOT.pack(
