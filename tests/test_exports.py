@@ -41,6 +41,7 @@ EXPORTED = [
     "EmbeddedClient",
     "EnsembleConfig",
     "EventType",
+    "FileStorage",
     "FrameTooLargeError",
     "Inbox",
     "InvalidACLError",

@@ -91,6 +91,7 @@ from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.replica import Replica
 from zkcore.replica.rules import Rules
+from zkcore.storage.file import FileStorage
 from zkcore.storage.storage import MemoryStorage, Storage
 from zkcore.transport.transport import Inbox, LocalNetwork, Transport
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
@@ -130,6 +131,7 @@ __all__ = [
     "Event",
     "EventType",
     "FenceGuard",
+    "FileStorage",
     "FrameTooLargeError",
     "Guard",
     "Id",

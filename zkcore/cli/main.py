@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from zkcore import __version__
-from zkcore.cli import sim
+from zkcore.cli import backup, log, sim, snap
+from zkcore.errors import StorageError
 
 __all__ = ["main"]
 
@@ -16,7 +18,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m zkcore", description="A coordination service that you import.")
     parser.add_argument("--version", action="version", version=f"zkcore {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    sim.add_to(commands)
+    for command in (sim, log, snap, backup):
+        command.add_to(commands)
     chosen = parser.parse_args(arguments)
-    status: int = chosen.run(chosen)
+    try:
+        status: int = chosen.run(chosen)
+    except StorageError as error:
+        print(error, file=sys.stderr)
+        return 2
     return status

@@ -31,7 +31,8 @@ class Disk:
     """The storage of one node; it outlives the node's crashes."""
 
     def __init__(self, storage: Damageable, wrote: Callable[[Write], None]) -> None:
-        self.storage = storage
+        self.storage: Storage = storage
+        self._damageable = storage
         self._wrote = wrote
 
     def load(self) -> Saved:
@@ -44,9 +45,9 @@ class Disk:
             self._wrote(write)  # first, so that a broken rule is named by the checkers, not by what the storage refuses
         self.storage.save(writes)
 
-    def save_part(self, writes: Sequence[Write], rng: Random) -> int:
-        """Make a drawn prefix durable, as a crash would: whole writes, and perhaps the first records of the next one.
-        Returns how many whole writes were kept."""
+    def save_part(self, writes: Sequence[Write], rng: Random, *, survives: bool = False) -> int:
+        """Make a drawn prefix durable, as a crash would, or, where the process `survives`, a storage that refuses:
+        whole writes, and perhaps the first records of the next one. Returns how many whole writes were kept."""
         kept = rng.randrange(len(writes) + 1)
         torn = writes[kept] if kept < len(writes) else None
         records = rng.randrange(len(torn.payloads)) if isinstance(torn, Append) else 0
@@ -55,17 +56,20 @@ class Disk:
             self.save(part)
         return kept
 
+    def lose_power(self, rng: Random) -> None:
+        """A crash outside a save. A storage in memory has nothing that is not saved yet."""
+
     def save_snapshot(self, ref: SnapshotRef, state: bytes) -> None:
         """Keep a snapshot that the application made."""
         self.storage.save_snapshot(ref, [state])
 
     def wipe(self) -> None:
         """Lose everything."""
-        self.storage.wipe()
+        self._damageable.wipe()
 
     def lose(self, after: Zxid) -> None:
         """Lose the records after `after`, a record; 0 loses all, or all after an older snapshot."""
-        self.storage.lose(after)
+        self._damageable.lose(after)
 
     def read_snapshot(self, ref: SnapshotRef) -> bytes:
         """The whole of a snapshot."""

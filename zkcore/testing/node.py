@@ -184,17 +184,20 @@ class Node:
         world.network.plug(self.me, self)
         self._drain()
 
-    def crash(self, rng: Random) -> None:
+    def crash(self, rng: Random, *, survives: bool = False) -> None:
         """Everything that is not on the disk is gone. Inside a save, a prefix of it is on the disk; `rng` decides
-        which, and whether some of what was to be sent after it has left."""
+        which, and whether some of what was to be sent after it has left. Where the process `survives`, it is only that
+        the storage refused a save."""
         world = self._world
         ready, self._saving = self._saving, None
         if ready is not None:
-            kept = self.disk.save_part(ready.writes, rng)
+            kept = self.disk.save_part(ready.writes, rng, survives=survives)
             if kept == len(ready.writes):  # so the messages behind the save may have begun to leave
                 for to, message in ready.messages[: rng.randrange(len(ready.messages) + 1)]:
                     self._send(to, message)
             world.trace.say(world.now, f"{self.me} had saved {kept} of {len(ready.writes)} writes")
+        if not survives:
+            self.disk.lose_power(rng)
         world.trace.say(world.now, f"{self.me} is down")
         world.trace.mark(world.now, 2, self.me)
         self.machine = None
@@ -387,8 +390,9 @@ class Node:
             self.trap = None
             if trap.trouble is not Trouble.CUT:
                 machine = self.machine
-                self.crash(trap.strike.rng)
-                self.survivor = None if trap.trouble is Trouble.CRASH else machine
+                survives = trap.trouble is not Trouble.CRASH
+                self.crash(trap.strike.rng, survives=survives)
+                self.survivor = machine if survives else None
             world.befell(self, trap)
             if self.machine is None:
                 return

@@ -21,6 +21,7 @@ from zkcore.storage.storage import MemoryStorage
 from zkcore.testing.checkers import Oracle, Violation
 from zkcore.testing.disk import Disk
 from zkcore.testing.faults import Faults, Plan, draw_plan
+from zkcore.testing.file_disk import FileDisk
 from zkcore.testing.load import BarePeers, Program
 from zkcore.testing.network import MILLISECOND, Network
 from zkcore.testing.node import Node, Trap
@@ -109,7 +110,9 @@ class World:
         self.over_wire = plan.over_wire
         self.nodes: dict[PeerId, Node] = {}
         for me, tick_ns in zip(config.members, plan.tick_ns, strict=True):
-            disk = Disk(MemoryStorage(), self._wrote_at(me))
+            # In every second world the storage is the one in files, on files that are simulated.
+            wrote = self._wrote_at(me)
+            disk = FileDisk(me, wrote) if seed % 2 else Disk(MemoryStorage(), wrote)
             self.nodes[me] = Node(me, self, disk, random_stream(seed, f"node/{me}"), tick_ns=tick_ns)
         self._disks = {me: random_stream(seed, f"disk/{me}") for me in config.members}
         self._load_times = random_stream(seed, "load")
