@@ -21,7 +21,7 @@ SEEN = {
     "ack-before-durable": 2, "answers-whoever-waits": 10, "attached-at-once": 39, "closed-link-heard": 8,
     "commit-beyond-sent": 17, "commit-without-quorum": 2, "committed-when-saved": 1, "compacted-too-far": 8,
     "compacted-under-a-reader": 8, "current-epoch-before-history": 7, "current-epoch-from-the-start": 0,
-    "damaged-leads": 177, "damaged-promises": 7, "deliver-before-durable": 4, "duplicate-proposal-accepted": 2,
+    "damaged-leads": 543, "damaged-promises": 7, "deliver-before-durable": 4, "duplicate-proposal-accepted": 2,
     "end-told-too-early": 66, "ephemerals-left": 27, "epoch-not-durable": 2, "established-alone": 0,
     "every-answer-counts": 23, "forgetful-counted-at-once": 62, "forgetful-counted-early": 62,
     "forgetful-mends-itself": 62, "forward-when-acked": 1, "forwarded-twice": 2, "full-for-ever": 0,
