@@ -95,6 +95,29 @@ def test_a_session_whose_end_is_decided_is_told_so_and_not_that_it_lives() -> No
     assert lives(world, session) == {False}
 
 
+def test_an_end_that_is_lost_with_its_leader_is_told_to_nobody() -> None:
+    """The session has expired while the leader hands over, so that its end cannot be proposed any more."""
+    world, leader, one, two = elected()
+    session, other = world.open(leader, 500), world.open(leader)
+    world.hold((one, leader))
+    world.submit(leader, other, Create("/not-acknowledged", b""))
+    world.replicas[leader].transfer(one)
+    world.act(leader)
+    world.pass_ms(520)
+    world.touch(leader, session)
+    world.attach(two, session)
+    world.pass_ms(100)
+    assert not any(isinstance(told, Touched | SessionEnded) for told in world.heard(leader, session))
+    assert world.heard(two, session) == []
+
+    world.release((one, leader))
+    world.run(lambda: world.replicas[two].leader == one)
+    assert lives(world, session) == {True}
+    world.attach(two, session)
+    world.settle()
+    assert world.heard(two, session)[-1] == Attached(session)
+
+
 def test_a_new_leader_gives_every_session_its_full_timeout() -> None:
     world, leader, follower, _ = elected()
     session = world.open(follower, 2000)
@@ -214,6 +237,32 @@ def test_attaching_waits_for_a_replica_that_applies_slowly() -> None:
     assert world.replicas[two].tree.read(Exists("/n39")) is None
     world.step_until(lambda: Attached(session) in world.heard(two, session))
     assert world.replicas[two].tree.read(Exists("/n39")) is not None
+
+
+def test_who_attaches_too_late_is_told_of_the_end_once_that_is_applied() -> None:
+    world = Ensemble(slow=(2,))
+    leader, two = world.elect(), 2
+    session = world.open(leader)
+    world.hold((leader, two))
+    world.submit(leader, session, *(Create(f"/n{number}", b"") for number in range(40)), CloseSession())
+    world.settle()
+    world.attach(two, session)
+    world.settle()
+    world.release((leader, two))
+    assert session in world.replicas[two].tree.sessions
+    world.step_until(lambda: SessionEnded(session) in world.heard(two, session))
+    assert session not in world.replicas[two].tree.sessions
+
+
+def test_a_session_that_is_being_killed_is_told_of_its_end_when_that_is_committed() -> None:
+    world, leader, one, two = elected()
+    session = world.open(one)
+    assert world.replicas[leader].kill(session, world.now)
+    world.attach(two, session)
+    world.settle()
+    assert world.heard(two, session) == []
+    world.run(lambda: SessionEnded(session) in world.heard(two, session))
+    assert session not in world.replicas[two].tree.sessions
 
 
 def test_a_client_that_attaches_where_it_was_has_its_old_watches_no_more() -> None:

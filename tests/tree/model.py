@@ -15,6 +15,9 @@ WORLD = (ALL, "world", "anyone")
 SPECIAL = ("/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config")
 EXPIRED, BAD_ARGUMENTS, NO_NODE, NO_AUTH, BAD_VERSION = -112, -8, -101, -102, -103
 NO_CHILDREN, EXISTS, NOT_EMPTY, INVALID_ACL = -108, -110, -111, -114
+OVER_QUOTA, FORGOTTEN = -125, -126
+LARGEST, REMEMBERED = 0xFFFFF, 16
+QUOTA, LIMITS, STATS = "/zookeeper/quota", "/zookeeper_limits", "/zookeeper_stats"
 
 
 class Refused(Exception):
@@ -30,10 +33,14 @@ def parent_of(path: str) -> str:
 
 
 class Model:
-    def __init__(self) -> None:
+    """`most_znodes` and `most_bytes` limit the whole of it."""
+
+    def __init__(self, most_znodes: float = float("inf"), most_bytes: float = float("inf")) -> None:
+        self.most_znodes, self.most_bytes = most_znodes, most_bytes
         self.nodes: dict[str, dict[str, Any]] = {}
         self.sessions: dict[int, int] = {}
-        self.known: dict[tuple[int, int], Any] = {}
+        self.known: dict[int, dict[int, Any]] = {}
+        self.floors: dict[int, int] = {}
         self.zxid = self.now = self.session = 0
         self.ids: tuple[tuple[str, str], ...] = ()
         for path, shown in (("/", -1), ("/zookeeper", -2), ("/zookeeper/quota", 0), ("/zookeeper/config", 0)):
@@ -107,13 +114,55 @@ class Model:
             raise Refused(INVALID_ACL)
         return meant
 
+    # --- how much there may be
+
+    def usage(self, root: str) -> tuple[int, int]:
+        nodes = [self.nodes[path] for path in self.below(root)]
+        return len(nodes), sum(len(node["data"] or b"") for node in nodes)
+
+    def limits(self, root: str) -> dict[str, int] | None:
+        """What the quota of `root` says; None where it has none."""
+        node = self.nodes.get(QUOTA + root + LIMITS)
+        if node is None:
+            return None
+        pairs = [pair.split("=") for pair in node["data"].decode().replace(";", ",").split(",")]
+        return {pair[0]: int(pair[1]) for pair in pairs}
+
+    def may_grow(self, path: str, count: int, size: int) -> None:
+        root = path
+        while root != "/":
+            limits = self.limits(root)
+            if limits is not None:
+                znodes, data = self.usage(root)
+                most_znodes, most_bytes = limits.get("countHardLimit", -1), limits.get("byteHardLimit", -1)
+                if (count and 0 <= most_znodes < znodes + count) or (size and 0 <= most_bytes < data + size):
+                    raise Refused(OVER_QUOTA)
+            root = parent_of(root)
+
+    def has_room(self, count: int, size: int) -> None:
+        if count > 0 and len(self.nodes) + count > self.most_znodes:
+            raise Refused(OVER_QUOTA)
+        if size > 0 and self.size() + size > self.most_bytes:
+            raise Refused(OVER_QUOTA)
+
+    def size(self) -> int:
+        return sum(len(path.encode()) + len(node["data"] or b"") + 60 for path, node in self.nodes.items())
+
+    def show_usage(self) -> None:
+        """What stands beside the limits says at every time what there is."""
+        for path, node in self.nodes.items():
+            root = path[len(QUOTA) : -len(STATS)]
+            if path.startswith(QUOTA + "/") and path.endswith(STATS) and self.limits(root) is not None:
+                znodes, data = self.usage(root)
+                node["data"] = f"count={znodes},bytes={data}".encode()
+
     # --- ZooKeeper's operations
 
     def create(self, path: str, data: bytes | None, mode: int, acl: Any, ttl: int | None = None) -> Any:
         if mode not in range(7) or (mode >= 5) != (ttl is not None):
             raise Refused(BAD_ARGUMENTS)
         self.alive()
-        if "/" not in path:
+        if "/" not in path or len(data or b"") > LARGEST:
             raise Refused(BAD_ARGUMENTS)
         acl = self.fixed(acl)
         parent = parent_of(path)
@@ -127,6 +176,9 @@ class Model:
             raise Refused(EXISTS)
         if self.nodes[parent]["owner"]:
             raise Refused(NO_CHILDREN)
+        size = len(data or b"")
+        self.may_grow(path, 1, size)
+        self.has_room(1, len(path.encode()) + size + 60)
         self.nodes[path] = {
             "czxid": self.zxid, "mzxid": self.zxid, "pzxid": self.zxid, "ctime": self.now, "mtime": self.now,
             "version": 0, "cversion": 0, "aversion": 0, "owner": self.session if mode in (1, 3) else 0, "data": data,
@@ -135,13 +187,24 @@ class Model:
         self.nodes[parent]["created"] += 1
         self.nodes[parent]["cversion"] += 1
         self.nodes[parent]["pzxid"] = self.zxid
+        self.show_usage()
         return path, self.stat(path)
+
+    def plain_create(self, path: str, data: bytes | None, mode: int, acl: Any) -> str:
+        made: str = self.create(path, data, mode, acl)[0]
+        return made
+
+    def create_container(self, path: str, data: bytes | None, mode: int, acl: Any) -> Any:
+        made, _ = self.create(path, data, mode, acl)
+        self.nodes[made].update(kind="container", owner=0)
+        return made, self.stat(made)
 
     def remove(self, path: str) -> None:
         del self.nodes[path]
         parent = self.nodes[parent_of(path)]
         parent["cversion"] += 1
         parent["pzxid"] = self.zxid
+        self.show_usage()
 
     def delete(self, path: str, version: int) -> None:
         self.alive()
@@ -157,13 +220,17 @@ class Model:
 
     def set(self, path: str, data: bytes | None, version: int) -> tuple[int, ...]:
         self.alive()
-        if not is_valid(path):
+        if not is_valid(path) or len(data or b"") > LARGEST:
             raise Refused(BAD_ARGUMENTS)
         node = self.existing(path)
         self.need(path, WRITE)
+        size = len(data or b"") - len(node["data"] or b"")
+        self.may_grow(path, 0, size)
         if version not in (-1, node["version"]):
             raise Refused(BAD_VERSION)
+        self.has_room(0, size)
         node.update(data=data, mzxid=self.zxid, mtime=self.now, version=node["version"] + 1)
+        self.show_usage()
         return self.stat(path)
 
     def set_acl(self, path: str, acl: Any, version: int) -> tuple[int, ...]:
@@ -196,6 +263,42 @@ class Model:
                 raise Refused(refused.args[0], number) from refused
         return answers
 
+    def get(self, path: str) -> Any:
+        data = self.existing(path)["data"] or b""
+        self.need(path, READ)
+        return data, self.stat(path)
+
+    def exists(self, path: str) -> Any:
+        if "\x00" in path:
+            raise Refused(BAD_ARGUMENTS)
+        return self.get(path)[1] if path in self.nodes else None
+
+    def names(self, path: str) -> list[str]:
+        self.get(path)
+        return self.children(path)
+
+    def get_acl(self, path: str) -> Any:
+        acl = self.existing(path)["acl"]
+        self.need(path, READ | ADMIN)
+        if not self.may(path, ADMIN):
+            acl = [(perms, s, name.split(":")[0] + ":x" if s == "digest" else name) for perms, s, name in acl]
+        return acl, self.stat(path)
+
+    def page(self, path: str) -> Any:
+        """The first two children whose names begin with an a, and whatever of them may be read."""
+        _, stat = self.get(path)
+        fitting = [name for name in self.children(path) if name.startswith("a")]
+        shown = []
+        for name in fitting[:2]:
+            child = f"{path.rstrip('/')}/{name}"
+            readable = self.may(child, READ)
+            shown.append((name, self.stat(child), self.nodes[child]["data"] or b"") if readable else (name, None, None))
+        return shown, stat, fitting[1] if len(fitting) > 2 else None
+
+    def count(self, path: str) -> int:
+        self.get(path)
+        return len(self.below(path)) - 1
+
     def create_session(self) -> None:
         self.sessions[self.session] = 4000
 
@@ -213,6 +316,18 @@ class Model:
             raise Refused(BAD_ARGUMENTS)
         if path in self.nodes:
             raise Refused(EXISTS)
+
+    def check_stat(self, path: str, conditions: list[tuple[int, int, int]]) -> None:
+        self.alive()
+        if not is_valid(path) or any(field > 10 or relation > 5 for field, relation, _ in conditions):
+            raise Refused(BAD_ARGUMENTS)
+        self.existing(path)
+        self.need(path, READ)
+        for field, relation, value in conditions:
+            is_so = self.stat(path)[field]
+            holds = [is_so == value, is_so != value, is_so < value, is_so <= value, is_so > value, is_so >= value]
+            if not holds[relation]:
+                raise Refused(BAD_VERSION)
 
     def create_if_absent(self, path: str, data: bytes | None, mode: int, acl: Any) -> Any:
         if mode not in (0, 1, 4):
@@ -266,9 +381,18 @@ class Model:
 
     def once(self, client: int, number: int, op: tuple[Any, ...]) -> Any:
         self.alive()
-        if (client, number) not in self.known:
-            self.known[client, number] = getattr(self, op[0])(*op[1:])
-        return self.known[client, number]
+        known = self.known.get(client, {})
+        if number not in known:
+            if number <= self.floors.get(client, 0):
+                raise Refused(FORGOTTEN)
+            answer = getattr(self, op[0])(*op[1:])
+            known = self.known.setdefault(client, known)
+            known[number] = answer
+            if len(known) > REMEMBERED:
+                self.floors[client] = max(self.floors.get(client, 0), min(known))
+                del known[min(known)]
+            return answer
+        return known[number]
 
     def clean_up(self, path: str, mzxid: int) -> None:
         node = self.existing(path)

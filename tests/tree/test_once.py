@@ -32,6 +32,7 @@ from zkcore.tree.requests import (
     GetData,
     Multi,
     Once,
+    PlainCreate,
     SetACL,
     SetData,
     decode_request,
@@ -97,6 +98,13 @@ def test_what_failed_is_tried_anew() -> None:
     assert alone.outcome(Once(1, 3, Create("/a/b"))) is NodeExistsError
 
 
+@pytest.mark.parametrize(("client", "number"), [(1, 0), (1, -1), (1, 1 << 63), (1 << 63, 1), (-(1 << 63) - 1, 1)])
+def test_what_no_field_holds_is_refused(client: int, number: int) -> None:
+    alone = Alone()
+    assert alone.outcome(Once(client, number, Create("/a"))) is BadArgumentsError
+    assert alone.do(Once(1, (1 << 63) - 1, Create("/a"))).path == "/a"
+
+
 def test_a_client_keeps_its_name_when_it_has_a_new_session() -> None:
     alone = Alone(1, 2)
     made = alone.do(Once(1, 1, Create("/n-", mode=SEQUENTIAL)))
@@ -121,6 +129,27 @@ def test_what_is_too_old_to_know_is_not_applied() -> None:
     assert alone.do(Once(1, 3, SetData("/", b""))).version == 3
     assert alone.outcome(Once(77, 1, SetData("/", b""))) is OutcomeForgottenError
     assert alone.outcome(Once(1, 0, SetData("/", b""))) is BadArgumentsError
+
+
+SEVERAL = Multi([Create("/m"), Delete("/m"), SetData("/", b"")])
+
+
+@pytest.mark.parametrize("first", [Multi([]), SEVERAL, SetData("/", b""), Create("/x"), DeleteIfPresent("/no")])
+@pytest.mark.parametrize(
+    "second",
+    [Multi([]), SEVERAL, SetData("/", b""), Create("/x"), PlainCreate("/x"), DeleteTree("/a"), DeleteIfPresent("/no")],
+)
+def test_a_number_that_another_request_had_is_refused(first: Any, second: Any) -> None:
+    alone = Alone()
+    alone.do(Create("/a"))
+    answer = alone.do(Once(1, 1, first))
+    before = alone.tree.digest
+    if first == second:
+        assert alone.do(Once(1, 1, second)) == answer
+    else:
+        with pytest.raises(BadArgumentsError, match="another request had the number 1"):
+            alone.do(Once(1, 1, second))
+    assert alone.tree.digest == before
 
 
 def test_clients_that_ended_long_ago_are_forgotten_and_those_that_live_are_not() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from alone import EPOCH, Alone
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zkcore.errors import (
@@ -444,7 +444,7 @@ requests = st.one_of(
 
 
 @given(st.lists(st.tuples(st.sampled_from([1, 1, 1, 0, 9, -(2**63)]), requests), max_size=8))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no clock decides
 def test_nothing_that_a_client_sends_raises_and_every_transaction_applies(sent: list[tuple[int, Request[Any]]]) -> None:
     alone = Alone()
     for session, request in sent:

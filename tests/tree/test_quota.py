@@ -174,3 +174,9 @@ def test_the_tree_has_so_many_bytes_and_no_more() -> None:
     alone.do(DeleteTree("/a"))
     assert alone.tree.size_bytes == base
     alone.tree.check()
+
+
+@pytest.mark.parametrize(("room", "fits"), [(62, False), (63, True)])
+def test_a_path_counts_with_its_bytes(room: int, fits: bool) -> None:
+    alone = Alone(guard=Guard(max_bytes=Alone().tree.size_bytes + room))
+    assert (alone.outcome(Create("/ä")) is not QuotaExceededError) == fits

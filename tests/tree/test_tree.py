@@ -19,6 +19,7 @@ from zkcore.errors import (
     ProtocolError,
     RequestError,
     SessionExpiredError,
+    UnimplementedError,
 )
 from zkcore.jute.codec import codec_of, encode
 from zkcore.jute.records import (
@@ -186,6 +187,14 @@ def test_a_stat_is_the_state_when_it_was_read_and_in_every_way_a_stat(alone: Alo
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_request_that_somebody_made_up_is_refused(alone: Alone) -> None:
+    class MadeUp(Exists):
+        pass
+
+    with pytest.raises(UnimplementedError):
+        alone.tree.read(MadeUp("/"))
 
 
 def test_children_are_named_in_order(alone: Alone) -> None:

@@ -15,18 +15,21 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
-from model import ADMIN, READ, Model, Refused
+from model import LARGEST, LIMITS, QUOTA, REMEMBERED, STATS, Model, Refused
 
-from zkcore.errors import MultiError, NoAuthError, RequestError, SessionExpiredError
+from zkcore.errors import MultiError, OutcomeForgottenError, RequestError, SessionExpiredError
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.tree.acl import Caller
 from zkcore.tree.cleaning import due
-from zkcore.tree.prepare import Preparer
+from zkcore.tree.prepare import Guard, Preparer
 from zkcore.tree.requests import (
     Check,
     CheckAbsent,
+    CheckStat,
     CloseSession,
+    Condition,
     Create,
+    CreateContainer,
     CreateIfAbsent,
     CreateSession,
     CreateTTL,
@@ -37,12 +40,15 @@ from zkcore.tree.requests import (
     Exists,
     GetACL,
     GetAllChildrenNumber,
+    GetChildren,
     GetChildren2,
     GetData,
     GetEphemerals,
     ListChildren,
     Multi,
+    MultiRead,
     Once,
+    PlainCreate,
     Request,
     SetACL,
     SetData,
@@ -68,12 +74,18 @@ ACLS = [
     *[[WORLD]] * 12, [WORLD, WORLD], [(1, "world", "anyone"), BOB], [(30, "world", "anyone")],
     [(27, "world", "anyone"), BOB], [(23, "world", "anyone")], [(31, "auth", "")], [], [(31, "nope", "x")], [BOB],
 ]  # fmt: skip
+TOO_LARGE = bytes(LARGEST + 1)
+QUOTAS = [
+    b"count=-1,bytes=-1", b"count=3,bytes=1", b"countHardLimit=3", b"byteHardLimit=8",
+    b"byteHardLimit=0;countHardLimit=1",
+    b"count=1,bytes=1=;byteHardLimit=20;countHardLimit=6",
+]  # fmt: skip
 CALLERS: list[tuple[tuple[str, str], ...]] = [
     (), (), (), (("digest", "bob:x"),), (("super", ""),), (("ip", "::1"), ("digest", "eve:x")),
 ]  # fmt: skip
-NAMES = ["create"] * 6 + [
-    "create_ttl", "delete", "delete", "set", "set", "set", "check", "check_absent", "create_if_absent",
-    "delete_if_present",
+NAMES = ["create"] * 5 + [
+    "plain_create", "create_container", "create_ttl", "delete", "delete", "set", "set", "set", "check", "check_absent",
+    "check_stat", "create_if_absent", "delete_if_present",
 ]  # fmt: skip
 MORE_NAMES = [*NAMES * 2, *["multi"] * 4, "set_acl", "set_acl", "create_with_parents", "delete_tree"]
 
@@ -82,7 +94,7 @@ def drawn(rng: Random, names: list[str]) -> tuple[Any, ...]:
     """An operation for the model."""
     name = rng.choice(names)
     path = rng.choice(PATHS if rng.random() < 0.95 else ODD_PATHS)
-    data = rng.choice([b"", b"x", b"longer", None])
+    data = TOO_LARGE if rng.random() < 0.01 else rng.choice([b"", b"x", b"longer", None])
     mode, acl, version = rng.choice([0, 0, 0, 1, 2, 3, 4, 7]), rng.choice(ACLS), rng.choice([-1, -1, -1, -1, 0, 1])
     if name == "create_ttl":
         return "create", path, data, rng.choice([0, 5, 6]), acl, rng.randrange(0, 50_000)
@@ -90,6 +102,9 @@ def drawn(rng: Random, names: list[str]) -> tuple[Any, ...]:
         return name, path, data, mode, acl
     if name == "multi":
         return name, [drawn(rng, NAMES) for _ in range(rng.randrange(5))]
+    if name == "check_stat":
+        wanted = [(rng.randrange(12), rng.randrange(6), rng.randrange(3)) for _ in range(rng.randrange(3))]
+        return name, path, wanted
     arguments: dict[str, tuple[Any, ...]] = {
         "set": (data, version), "set_acl": (acl, version), "check_absent": (), "delete_tree": (rng.choice([2, 100]),),
     }  # fmt: skip
@@ -105,6 +120,8 @@ def request_for(op: tuple[Any, ...]) -> Request[Any]:
     if name in _CREATES:
         path, data, mode, acl = args
         return _CREATES[name](path, data, acl=acl_of(acl), mode=mode)
+    if name == "check_stat":
+        return CheckStat(args[0], [Condition(*each) for each in args[1]])
     if name == "set_acl":
         return SetACL(args[0], acl_of(args[1]), version=args[2])
     if name == "set":
@@ -118,6 +135,7 @@ def request_for(op: tuple[Any, ...]) -> Request[Any]:
 
 _CREATES: dict[str, Any] = {
     "create": Create, "create_if_absent": CreateIfAbsent, "create_with_parents": CreateWithParents,
+    "plain_create": PlainCreate, "create_container": CreateContainer,
 }  # fmt: skip
 _OTHERS: dict[str, Any] = {
     "delete": Delete, "check": Check, "check_absent": CheckAbsent, "delete_if_present": DeleteIfPresent,
@@ -132,11 +150,24 @@ def acl_of(entries: Any) -> tuple[ACL, ...]:
 
 def plain(answer: Any) -> Any:
     """An answer of the tree in the model's terms."""
+    if isinstance(answer, ACL):
+        return answer.perms, answer.id.scheme, answer.id.id
     if isinstance(answer, Stat):
         return tuple(int(getattr(answer, name)) for name in STAT)
     if isinstance(answer, tuple):
         return [plain(each) for each in answer] if type(answer) is tuple else tuple(plain(each) for each in answer)
     return answer
+
+
+_READS: dict[str, Any] = {"get": GetData, "exists": Exists, "names": GetChildren, "get_acl": GetACL}
+
+
+def expected_of(model: Model, op: tuple[Any, ...]) -> Any:
+    """What the model answers to one who reads."""
+    try:
+        return getattr(model, op[0])(*op[1:])
+    except Refused as refused:
+        return "refused", *refused.args
 
 
 class Outstanding(NamedTuple):
@@ -150,15 +181,17 @@ class Outstanding(NamedTuple):
 
 
 class Histories(RuleBasedStateMachine):
+    guard = Guard()
+
     def __init__(self) -> None:
         super().__init__()
         self.tree = Tree()
-        self.preparer = Preparer(self.tree)
+        self.preparer = Preparer(self.tree, guard=self.guard)
         self.follower = Tree()
-        self.model = Model()
+        self.model = Model(self.guard.max_znodes or float("inf"), self.guard.max_bytes or float("inf"))
         self.zxid = 1 << 32
         self.now = 0
-        self.numbers = 0
+        self.sent: list[tuple[Any, ...]] = []  # those that may be retried
         self.outstanding: deque[Outstanding] = deque()
         for session in (1, -2, 3):
             self.create_session(session)
@@ -200,17 +233,19 @@ class Histories(RuleBasedStateMachine):
         for _ in range(count):
             session, ids = rng.choice(SESSIONS), rng.choice(CALLERS)
             luck = rng.random()
-            if luck < 0.01:
+            if luck < 0.004:
                 self.propose(("close_session",), session)
             elif luck < 0.06:
                 for dead in {1, -2, 3} - self.model.sessions.keys():
                     self.create_session(dead)
-            elif luck < 0.12 and session in self.model.sessions:
-                self.numbers += 1
-                op = drawn(rng, MORE_NAMES)
+            elif luck < 0.14 and session in self.model.sessions:
+                self.sent.append(("once", session, len(self.sent) + 1, drawn(rng, MORE_NAMES)))
                 for _ in range(rng.randrange(1, 4)):
-                    self.propose(("once", session, self.numbers, op), session, ids)
-            elif luck < 0.25:
+                    self.propose(self.sent[-1], session, ids)
+            elif luck < 0.16:
+                limits = QUOTA + rng.choice(["/a", "/b", "/a/a"]) + LIMITS
+                self.propose(("set", limits, rng.choice(QUOTAS), -1), session)
+            elif luck < 0.28:
                 self.commit(rng.randrange(1, 8))
             else:
                 self.propose(drawn(rng, MORE_NAMES), session, ids)
@@ -223,6 +258,31 @@ class Histories(RuleBasedStateMachine):
         self.propose(("set", then, b"used", -1), 1)
         for request in found:
             self.propose(("clean_up", request.path, request.mzxid), 0)
+
+    @precondition(lambda self: not self.outstanding)
+    @rule(root=st.sampled_from(["/a", "/b", "/a/a"]), limits=st.sampled_from(QUOTAS), ends=st.booleans())
+    def set_quota(self, root: str, limits: bytes, ends: bool) -> None:
+        """A quota begins or ends. (What is prepared until that is applied does not know of it.)"""
+        if ends:
+            self.propose(("delete", QUOTA + root + LIMITS, -1), 1)
+        else:
+            self.propose(("create_with_parents", QUOTA + root + STATS, None, 0, [WORLD]), 1)
+            self.propose(("create", QUOTA + root + LIMITS, limits, 0, [WORLD]), 1)
+        self.commit(2)
+
+    @rule()
+    def work_hard(self) -> None:
+        """More requests than are remembered of a client."""
+        for _ in range(REMEMBERED + 2):
+            self.sent.append(("once", 1, len(self.sent) + 1, ("set", "/", b"", -1)))
+            self.propose(self.sent[-1], 1)
+
+    @precondition(lambda self: not self.outstanding)
+    @rule(seed=st.integers(0, 2**32))
+    def retry_something_old(self, seed: int) -> None:
+        if self.sent:
+            self.propose(Random(seed).choice(self.sent), 1)
+            self.commit(1)
 
     @rule(count=st.integers(1, 100))
     def commit(self, count: int) -> None:
@@ -246,7 +306,7 @@ class Histories(RuleBasedStateMachine):
         except SessionExpiredError as error:
             several = isinstance(request, Multi) and request.operations
             return ("refused", error.code, 0) if several else ("refused", error.code)
-        except RequestError as error:
+        except (RequestError, OutcomeForgottenError) as error:
             return "refused", error.code
 
     def compare(self, model: Any) -> None:
@@ -262,23 +322,32 @@ class Histories(RuleBasedStateMachine):
             assert same == stat == self.tree.read(Exists(path), ROOT)
             assert self.tree.read(GetACL(path), ROOT).acl == acl_of(node["acl"])
             assert self.tree.read(GetAllChildrenNumber(path), ROOT) == len(model.below(path)) - 1
-            page = self.tree.read(ListChildren(path), ROOT)
-            assert [child.name for child in page.children] == model.children(path)
-            for ids in ((), (("digest", "bob:x"),)):
-                self.compare_rights(model, path, ids)
         for session in model.sessions:
             mine = sorted(path for path, node in model.nodes.items() if node["owner"] == session)
             assert list(self.tree.read(GetEphemerals(), Caller(session))) == mine
+        assert self.tree.size_bytes == model.size()
+        for ids in ((), (("digest", "bob:x"),)):
+            self.compare_reads(model, ids)
 
-    def compare_rights(self, model: Model, path: str, ids: tuple[tuple[str, str], ...]) -> None:
+    def compare_reads(self, model: Any, ids: tuple[tuple[str, str], ...]) -> None:
+        """All that `ids` may read, and what they are answered where they may not."""
+        model.ids = ids
         caller = Caller(1, tuple(Id(*each) for each in ids))
-        for request, perm in ((GetData(path), READ), (GetACL(path), READ | ADMIN)):
-            try:
-                self.tree.read(request, caller)
-                allowed = True
-            except NoAuthError:
-                allowed = False
-            assert allowed == model.may(path, perm, ids)
+        several = []
+        for path in [*model.nodes, "/nope", "/a/nope", "no path", "/a\x00"]:
+            several += [("get", path), ("exists", path), ("names", path), ("get_acl", path)]
+            assert self.outcome(GetAllChildrenNumber(path), caller) == expected_of(model, ("count", path))
+            page = self.outcome(ListChildren(path, limit=2, prefix="a", with_stat=True, with_data=True), caller)
+            assert page == expected_of(model, ("page", path))
+        answers = self.tree.read(MultiRead([_READS[name](path) for name, path in several]), caller)
+        found = [("refused", each.code) if isinstance(each, RequestError) else plain(each) for each in answers]
+        assert found == [expected_of(model, op) for op in several]
+
+    def outcome(self, request: Request[Any], caller: Caller) -> Any:
+        try:
+            return plain(self.tree.read(request, caller))
+        except RequestError as error:
+            return "refused", error.code
 
     @rule()
     def restart_the_follower(self) -> None:
@@ -294,15 +363,30 @@ class Histories(RuleBasedStateMachine):
         assert b"".join(dump(self.follower)) == b"".join(dump(self.tree))
 
 
-Histories.TestCase.settings = settings(max_examples=40, stateful_step_count=12, deadline=None)
+Histories.TestCase.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)
 TestHistories = Histories.TestCase
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_a_long_history(seed: int) -> None:
-    history = Histories()
-    history.live(seed, 500)
-    history.commit(1000)
+class Narrow(Histories):
+    """Where there may not be much."""
+
+    guard = Guard(max_znodes=9, max_bytes=700)
+
+
+Narrow.TestCase.settings = settings(max_examples=10, stateful_step_count=12, deadline=None)
+TestNarrow = Narrow.TestCase
+
+
+@pytest.mark.parametrize("kind", [Histories, Narrow])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_long_history(seed: int, kind: type[Histories]) -> None:
+    history = kind()
+    for part in range(4):
+        history.live(seed * 4 + part, 150)
+        history.work_hard()
+        history.commit(1000)
+        history.set_quota("/a", QUOTAS[(seed + part) % len(QUOTAS)], ends=part == 2)
+        history.retry_something_old(seed)
     history.forget()
     history.restart_the_follower()
     history.teardown()

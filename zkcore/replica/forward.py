@@ -56,7 +56,8 @@ class Touch:
 @record
 @frozen
 class TouchReply:
-    """From the leader: whether it still is."""
+    """From the leader: whether it still is. While its end is on its way there is no answer: it may yet be lost with
+    the leader, and the session live on."""
 
     session: Long
     token: Long
@@ -77,8 +78,8 @@ class Claim:
 @record
 @frozen
 class Claimed:
-    """From the leader: so be it, unless the session is over. What the session had requested before is proposed up to
-    `zxid` or will never be."""
+    """From the leader: so be it, unless the session is over. What the session had requested before, and its end, is
+    proposed up to `zxid` or will never be."""
 
     session: Long
     nonce: Long

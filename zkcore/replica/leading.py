@@ -84,19 +84,23 @@ class Leading:
         self._tracker.remove(session)
         self._owners.pop(session, None)
 
-    def touch(self, session: int) -> bool:
-        """The session gave a sign of life. Whether it counts: a session whose end is on its way cannot be saved. To
-        say so to anybody takes more: a leader that was deposed without knowing may believe it, too (`Replica`)."""
+    def touch(self, session: int) -> bool | None:
+        """The session gave a sign of life. True where it counts, and False where there is no such session. None where
+        its end is on its way: it cannot be saved any more, nor has it ended before that is committed. To say so to
+        anybody takes more: a leader that was deposed without knowing may believe it, too (`Replica`)."""
         if not self._preparer.is_live(session):
-            return False
+            return None if self._preparer.is_ending(session) else False
         # One that is known but not watched over has expired; one that is not known yet begins with a full timeout.
-        return self._tracker.touch(session) or session not in self._tree.sessions
+        return True if self._tracker.touch(session) or session not in self._tree.sessions else None
 
-    def _claim(self, origin: PeerId, session: int, claim: Claim) -> bool:
-        """`origin` wants to serve the session. Whether it does: where the session lives, and the key is right."""
+    def _claim(self, origin: PeerId, session: int, claim: Claim) -> bool | None:
+        """`origin` wants to serve the session. Whether it does: where the session lives, and the key is right. None
+        where the session has expired and its end is not even proposed: that will be the answer."""
         key = self._coming_keys.get(session) or self._tree.session_keys.get(session, b"")
-        if not key or not compare_digest(key, claim.key) or not self.touch(session):
+        if not key or not compare_digest(key, claim.key) or not self._preparer.is_live(session):
             return False
+        if not self.touch(session):
+            return None
         self._owners[session] = origin
         return True
 
@@ -185,7 +189,8 @@ class Leading:
             if isinstance(request, Claim):
                 assert origin is not None
                 alive = self._claim(origin, session, request)
-                answers.append((origin, Claimed(session, request.nonce, alive, zxid - 1 if payloads else last)))
+                if alive is not None:
+                    answers.append((origin, Claimed(session, request.nonce, alive, zxid - 1 if payloads else last)))
             elif origin is not None and self._owners.get(session, origin) != origin:
                 answers.append((origin, Refused(session, xid, _MOVED)))
             else:

@@ -297,11 +297,12 @@ class Replica:
         self._serving.resume(self._serving.get(session))
 
     def touch(self, session: int, token: int, now: int) -> None:
-        """The client is alive. Touched is the answer, once the leader knows and is known to lead."""
+        """The client is alive. Touched is the answer, once the leader knows and is known to lead; or SessionEnded, once
+        that is committed, where it comes too late."""
         self._begin_input(now)
         self._serving.get(session)
         if self._leading is not None:
-            self._confirm(self.me, TouchReply(session, token, self._leading.touch(session)))
+            self._on_touch(self.me, self._leading, session, token)
         else:
             self._to_leader(Touch(session, token))
 
@@ -518,8 +519,7 @@ class Replica:
                 self._on_arrival(sender, message.session, 0, message, ())
             elif isinstance(message, Touch):
                 if self._leading is not None:
-                    alive = self._leading.touch(message.session)
-                    self._confirm(sender, TouchReply(message.session, message.token, alive))
+                    self._on_touch(sender, self._leading, message.session, message.token)
             elif isinstance(message, AskIndex):
                 if self._leads:
                     self._asks[sender] = message.nonce
@@ -545,6 +545,11 @@ class Replica:
         delivered all it must: what it sends is kept until then. What reaches a replica that does not lead is dropped;
         the link it came on is about to break."""
         return self._leading is not None or self.peer.role is Role.LEADING
+
+    def _on_touch(self, origin: PeerId, leading: Leading, session: int, token: int) -> None:
+        alive = leading.touch(session)
+        if alive is not None:
+            self._confirm(origin, TouchReply(session, token, alive))
 
     def _on_arrival(
         self, sender: PeerId, session: int, xid: int, request: Request[Any] | Claim, ids: tuple[Id, ...]

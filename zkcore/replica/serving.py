@@ -68,6 +68,8 @@ class Connection:
     """The nonce of the claim by which it is being attached."""
     attached_from: Zxid | None = None
     """Attached once this much is applied; None while the leader has not answered the claim."""
+    alive: bool = True
+    """What the leader has answered: an end, too, is told once that much is applied."""
 
 
 class Serving:
@@ -114,20 +116,21 @@ class Serving:
     def on_claimed(self, connection: Connection, zxid: Zxid, *, alive: bool) -> None:
         """The leader has answered the claim."""
         connection.attached_from = zxid
-        if not alive:
-            self._end(connection)
+        connection.alive = alive
 
     def finish_attaching(self) -> None:
-        """Attach whom nothing holds up any more."""
+        """Attach whom nothing holds up any more. What ended a session is applied, too, before its client is told."""
         still: list[Connection] = []
         for connection in self.attaching:
             if self._connections.get(connection.session) is not connection:
                 continue
-            if connection.attached_from is not None and connection.attached_from <= self.tree.last_zxid:
+            if connection.attached_from is None or connection.attached_from > self.tree.last_zxid:
+                still.append(connection)
+            elif connection.alive:
                 connection.attached = True
                 self.answers.append(Attached(connection.session))
             else:
-                still.append(connection)
+                self._end(connection)
         self.attaching = still
 
     def drop(self, session: int) -> None:

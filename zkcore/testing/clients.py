@@ -51,6 +51,7 @@ class Client:
         self.session: int | None = None
         self.node: PeerId | None = None
         self.ready = False  # the session exists and is served at `node`
+        self.known = False  # the client was told that the session exists
         self.next_xid = 1
         self.first_xid = 1  # of the requests on the present connection
         self.waiting: deque[_Asked] = deque()
@@ -73,7 +74,7 @@ class Client:
         self.session = None
         self.next_xid = self.first_xid = 1
         self.seen = self.alive_until = 0
-        self.closing = False
+        self.closing = self.known = False
 
 
 class Reference:

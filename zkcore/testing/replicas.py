@@ -258,8 +258,7 @@ class Replicas:
 
     def tell(self, node: Node, event: Event | Answer) -> None:
         if type(event) is Delivered or isinstance(event, Restored):
-            for closed in self._judge(node).catch_up():
-                self._check_lease(node, self._by_session[closed], closed)
+            self._catch_up(node)
             self._looks += 1
             if self._looks % 20 == 0:
                 self._check_tree(node)
@@ -272,7 +271,7 @@ class Replicas:
         judge = self._judge(node)
         if isinstance(event, Replied):
             if event.xid == 0:
-                client.ready = event.error is None
+                client.ready = client.known = event.error is None
                 if event.error is not None:
                     client.end()  # there was no room for a session; it tries again some time
             else:
@@ -286,18 +285,30 @@ class Replicas:
         elif isinstance(event, Attached):
             judge.attached(client, _replica(node).tree.last_zxid)
             self.history.attached(node.now, client.number)
-            client.ready = True
+            client.ready = client.known = True
         elif isinstance(event, Detached):
             self._leave(client)
         elif isinstance(event, Touched) and event.alive:
             client.alive_until = max(client.alive_until, event.token + int(self.timeout_ms * _SLOWEST))
         elif isinstance(event, SessionEnded | Touched):
+            self._check_end(node, client, event)
             self.history.ended(node.now, client.number)
             client.end()
 
     def _leave(self, client: Client) -> None:
         client.leave()
         self.history.left(client.number)
+
+    def _catch_up(self, node: Node) -> None:
+        for closed in self._judge(node).catch_up():
+            self._check_lease(node, self._by_session[closed], closed)
+
+    def _check_end(self, node: Node, client: Client, event: Answer) -> None:
+        """What is not committed may be lost with its leader, and the session live on with all its ephemerals. One that
+        the client has not heard of yet has none."""
+        self._catch_up(node)
+        if client.known and client.session in self._judge(node).tree.sessions:
+            node.oracle.fail("X18", f"client {client.number} is told {event}, and its session lives")
 
     def _check_lease(self, node: Node, client: Client, closed: int) -> None:
         """A session of `client` was closed just now. A heartbeat that was confirmed, it may count on."""

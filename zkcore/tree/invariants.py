@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from zlib import crc32
 
 from zkcore.errors import BadArgumentsError, InvariantViolation
-from zkcore.jute.records import OPEN_ACL
+from zkcore.jute.records import ACL, OPEN_ACL
 from zkcore.tree.digest import MASK, digest_of
 from zkcore.tree.paths import PROTECTED, parent_of, validate
 from zkcore.tree.quota import QUOTA, Usage, quota_root, stats_of, stats_path
-from zkcore.tree.state import State
+from zkcore.tree.state import State, hides
 from zkcore.tree.znode import CONTAINER_OWNER, STAT_SIZE, Persisted, data_of, persisted_of, session_of, ttl_of
 
 __all__ = ["check"]
@@ -65,7 +65,7 @@ def _check_znode(path: str, stat: Persisted, state: State) -> None:
 
 
 def _check_nulls_and_acls(state: State) -> None:
-    uses: dict[object, int] = {}
+    uses: dict[tuple[ACL, ...], int] = {}
     for shard, nulls, acls in zip(state.shards, state.nulls, state.acls, strict=True):
         for path in nulls:
             _require(len(shard.get(path, b"")) == STAT_SIZE, f"{path} has null data and is missing, or has data")
@@ -74,6 +74,7 @@ def _check_nulls_and_acls(state: State) -> None:
             _require(bool(acl) and acl != OPEN_ACL, f"{path} has an ACL that is not kept")
             uses[acl] = uses.get(acl, 0) + 1
     _require(uses == state.acl_uses(), "the ACLs in use are counted wrongly")
+    _require(state.hiding == sum(map(hides, uses)), "the ACLs that hide something are counted wrongly")
 
 
 def _check_owners(stats: Mapping[str, Persisted], state: State, families: Mapping[str, list[str]]) -> None:

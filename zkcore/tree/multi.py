@@ -81,7 +81,8 @@ class Once(Request[object]):
     its requests upwards from 1. The ensemble remembers the outcome of the last few of each client (`once.py`), also
     for some time after its session has ended. What fails has not been applied, and a retry tries anew.
 
-    Errors: those of `request`; OutcomeForgottenError for one too old to know.
+    Errors: those of `request`; OutcomeForgottenError for one too old to know; BadArgumentsError where the number was
+    given to a request of another kind before.
     """
 
     opcode: ClassVar[int] = 1014

@@ -73,3 +73,7 @@ class Preparer:
     def is_live(self, session: int) -> bool:
         """Whether `session` exists and no outstanding transaction ends it."""
         return self._outstanding.is_live(session)
+
+    def is_ending(self, session: int) -> bool:
+        """Whether an outstanding transaction ends `session`."""
+        return self._outstanding.is_ending(session)

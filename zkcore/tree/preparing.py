@@ -170,7 +170,7 @@ def _come(
         raise NoChildrenForEphemeralsError(path=path)
     size = len(data) if data is not None else 0
     out.check_quotas(path, count=1, size=size)
-    out.check_guard(count=1, size=size + len(path) + STAT_SIZE)
+    out.check_guard(count=1, size=size + len(path.encode()) + STAT_SIZE)
     cversion = min(cversion + 1, MAX_SEQUENCE)
     zxid, now = out.zxid, out.now_ms
     stat = make_stat(czxid, mzxid, zxid, ctime, mtime, version, cversion, aversion, parent_owner)

@@ -56,6 +56,7 @@ _pack_check = codec_of(CheckVersionTxn).pack
 _pack_delete = codec_of(DeleteTxn).pack
 _pack_error = codec_of(ErrorTxn).pack
 _pack_once = codec_of(OnceTxn).pack
+_NUMBERS = 1 << 63
 _pack_again = codec_of(AgainTxn).pack
 
 _RUNTIME_INCONSISTENCY = -2  # what ZooKeeper says of the operations behind the one that failed
@@ -190,8 +191,8 @@ def _check_stat(out: Outstanding, session: int, request: CheckStat) -> Prepared:
 def _once(out: Outstanding, session: int, request: Once) -> Prepared:
     client, number = request.client, request.number
     out.check_session(session)
-    if number < 1:
-        raise BadArgumentsError(f"requests are numbered from 1, not {number}")
+    if not (0 < number < _NUMBERS and -_NUMBERS <= client < _NUMBERS):
+        raise BadArgumentsError(f"the requests of a session are numbered from 1 to {_NUMBERS - 1}, not {number}")
     if out.is_remembered(client, number):
         return AgainTxn.TYPE, _pack_again(client, number)
     if out.may_be_forgotten(client, number):

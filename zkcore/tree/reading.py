@@ -9,10 +9,28 @@ from collections.abc import Callable
 from typing import Any
 
 from zkcore.errors import BY_CODE, BadArgumentsError, MultiError, NoNodeError, RequestError, ZkcoreError
-from zkcore.jute.records import DeleteTxn, Id, Stat
+from zkcore.jute.records import (
+    CheckVersionTxn,
+    CreateContainerTxn,
+    CreateTTLTxn,
+    CreateTxn,
+    DeleteTxn,
+    Id,
+    SetACLTxn,
+    SetDataTxn,
+    Stat,
+)
 from zkcore.tree.acl import Access, Caller, Permission
 from zkcore.tree.applied import Applied, Outcome
-from zkcore.tree.extensions import CreateIfAbsent, CreateWithParents, DeleteIfPresent, DeleteTree, ListChildren
+from zkcore.tree.extensions import (
+    CheckAbsent,
+    CheckStat,
+    CreateIfAbsent,
+    CreateWithParents,
+    DeleteIfPresent,
+    DeleteTree,
+    ListChildren,
+)
 from zkcore.tree.listing import list_children
 from zkcore.tree.multi import Multi, MultiRead, Once
 from zkcore.tree.permitted import readable
@@ -31,7 +49,17 @@ from zkcore.tree.reads import (
 )
 from zkcore.tree.request import Request
 from zkcore.tree.state import State
-from zkcore.tree.writes import Create, CreateContainer, Created, CreateTTL, PlainCreate, SetACL, SetData
+from zkcore.tree.writes import (
+    Check,
+    Create,
+    CreateContainer,
+    Created,
+    CreateTTL,
+    Delete,
+    PlainCreate,
+    SetACL,
+    SetData,
+)
 from zkcore.tree.znode import STAT_SIZE, ZnodeStat
 
 __all__ = ["READS", "RESULTS", "Read", "Result", "error_of"]
@@ -159,6 +187,8 @@ RESULTS: dict[type[Any], Result] = {
 def _answer(request: Request[Any], outcomes: tuple[Outcome, ...]) -> object:
     """The answer to a request that came to these outcomes."""
     if isinstance(request, Once):
+        if not _fit(request.request, outcomes):
+            raise BadArgumentsError(f"another request had the number {request.number} before")
         return _answer(request.request, outcomes)
     if isinstance(request, Multi):
         parts = zip(request.operations, outcomes, strict=True)
@@ -176,6 +206,36 @@ def _answer(request: Request[Any], outcomes: tuple[Outcome, ...]) -> object:
 
 
 _CREATES = (Create, CreateContainer, CreateTTL, CreateIfAbsent, CreateWithParents)
+
+
+def _fit(request: Request[Any], outcomes: tuple[Outcome, ...]) -> bool:
+    """Whether these can be the outcomes of `request`, and not of another whose number it was given."""
+    if isinstance(request, Multi):
+        return len(outcomes) == len(request.operations) and all(
+            _fit(operation, (outcome,)) for operation, outcome in zip(request.operations, outcomes, strict=True)
+        )
+    many = isinstance(request, CreateWithParents | DeleteTree)
+    return (len(outcomes) == 1 or (many and bool(outcomes))) and outcomes[-1].type in _TYPES[type(request)]
+
+
+_CONTAINER, _CHECK = CreateContainerTxn.TYPE, CheckVersionTxn.TYPE
+_TYPES: dict[type[Any], tuple[int, ...]] = {
+    PlainCreate: (CreateTxn.TYPE, _CONTAINER),
+    Create: (CreateTxn.TYPE2, _CONTAINER),
+    CreateContainer: (_CONTAINER,),
+    CreateTTL: (CreateTTLTxn.TYPE,),
+    CreateIfAbsent: (CreateTxn.TYPE2, _CONTAINER, _CHECK),
+    CreateWithParents: (CreateTxn.TYPE2, _CONTAINER),
+    Delete: (DeleteTxn.TYPE,),
+    DeleteIfPresent: (DeleteTxn.TYPE, _CHECK),
+    DeleteTree: (DeleteTxn.TYPE,),
+    SetData: (SetDataTxn.TYPE,),
+    SetACL: (SetACLTxn.TYPE,),
+    Check: (_CHECK,),
+    CheckAbsent: (_CHECK,),
+    CheckStat: (_CHECK,),
+}
+"""By the class of a request that may be retried: the types of transaction it may become."""
 
 
 def error_of(request: Request[Any], applied: Applied) -> Exception:

@@ -20,7 +20,8 @@ from zlib import crc32
 from attrs import define, frozen
 from sortedcontainers import SortedSet
 
-from zkcore.jute.records import ACL, READ_ACL
+from zkcore.jute.records import ACL, ANYONE, READ_ACL
+from zkcore.tree.acl import Permission
 from zkcore.tree.children import Families
 from zkcore.tree.digest import MASK, ROOT, UNCOUNTED, seed_of
 from zkcore.tree.once import Memory, Remembered
@@ -40,7 +41,7 @@ from zkcore.tree.znode import (
 )
 from zkcore.zxid import Zxid
 
-__all__ = ["SHARDS", "Frozen", "Loaded", "State"]
+__all__ = ["SHARDS", "Frozen", "Loaded", "State", "hides"]
 
 SHARDS = 256
 
@@ -75,6 +76,11 @@ class _Shared:
     znodes: int = 0
 
 
+def hides(acl: tuple[ACL, ...]) -> bool:
+    """Whether there may be somebody whom `acl` does not let read."""
+    return not any(entry.id == ANYONE and entry.perms & Permission.READ for entry in acl)
+
+
 class State:
     """See the module. What is public here is for the rooms of the tree alone."""
 
@@ -99,6 +105,8 @@ class State:
         """Pairs of (when, path) for each znode with a time to live: milliseconds since 1970."""
         self.quotas = Quotas()
         self.memory = memory if memory is not None else Memory()
+        self.hiding = 0
+        """How many of the ACLs in use do not let everybody read."""
         self.removed_acls: dict[str, tuple[ACL, ...]] = {}
         """What ACLs the znodes had that were removed, but for open ones; whoever looks here empties it."""
         self._shared: dict[tuple[ACL, ...], _Shared] = {}
@@ -265,6 +273,7 @@ class State:
         shared = self._shared.get(acl)
         if shared is None:
             shared = self._shared[acl] = _Shared(acl)
+            self.hiding += hides(acl)
         shared.znodes += 1
         self.acls[index][path] = shared.acl
 
@@ -275,6 +284,7 @@ class State:
             shared.znodes -= 1
             if not shared.znodes:
                 del self._shared[acl]
+                self.hiding -= hides(acl)
 
     def acl_uses(self) -> dict[tuple[ACL, ...], int]:
         """How many znodes have each of the ACLs in use."""

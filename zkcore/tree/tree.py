@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeVar, cast
 
-from zkcore.errors import InvariantViolation, MalformedFrameError
+from zkcore.errors import InvariantViolation, MalformedFrameError, UnimplementedError
 from zkcore.jute.codec import codec_of
 from zkcore.jute.records import ACL, TxnHeader
 from zkcore.tree import invariants
@@ -112,9 +112,12 @@ class Tree:
         return cast(T, None if answer is None else answer(self.state, request, applied))
 
     def read(self, request: Request[T], caller: Caller = ANONYMOUS) -> T:
-        """The answer to a request that reads, asked by `caller`. Raises NoNodeError, also for what is no path, and
-        NoAuthError; ignores `watch` (see `Watches.read`)."""
-        return cast(T, READS[type(request)](self.state, self.access, request, caller))
+        """The answer to a request that reads, asked by `caller`. Raises NoNodeError, also for what is no path,
+        NoAuthError, and UnimplementedError for what is no request known here; ignores `watch` (see `Watches.read`)."""
+        read = READS.get(type(request))
+        if read is None:
+            raise UnimplementedError
+        return cast(T, read(self.state, self.access, request, caller))
 
     @property
     def quotas(self) -> Mapping[str, Usage]:
@@ -136,6 +139,11 @@ class Tree:
     def child_count(self, path: str) -> int:
         """How many children a znode has."""
         return self.state.families.count(path)
+
+    @property
+    def hides_anything(self) -> bool:
+        """Whether there is a znode that not everybody may read."""
+        return self.state.hiding > 0
 
     def acl(self, path: str) -> tuple[ACL, ...] | None:
         """The ACL of a znode; None for the open one, and where there is no znode."""

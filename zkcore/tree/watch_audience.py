@@ -30,7 +30,7 @@ def audience_of(tree: Tree, applied: Applied, ids_of: Callable[[int], tuple[Id, 
     is judged by the last one.
     """
 
-    if _is_open(tree, applied):
+    if not applied.removed and (not tree.hides_anything or _is_open(tree, applied)):
         return None
     removed = dict(applied.removed)
     access = tree.access  # the readers outlive this call, and shall not keep a whole tree
@@ -52,8 +52,6 @@ def audience_of(tree: Tree, applied: Applied, ids_of: Callable[[int], tuple[Id, 
 
 def _is_open(tree: Tree, applied: Applied) -> bool:
     """Most znodes have no ACL of their own: then nobody need be asked about, and the history keeps nothing of it."""
-    if applied.removed:
-        return False
     for kind, path in applied.changes:
         if tree.acl(path) is not None:
             return False

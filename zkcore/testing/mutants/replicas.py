@@ -147,6 +147,13 @@ def _every_session_is_alive(real: Real) -> Real:
     return touch
 
 
+def _told_before_it_is_committed(real: Real) -> Real:
+    def touch(self: Leading, session: int) -> bool:
+        return bool(real(self, session))
+
+    return touch
+
+
 def _none_to_delete(_: Real) -> Real:
     def ephemerals(self: Outstanding, session: int) -> list[str]:
         return []
@@ -253,6 +260,10 @@ REPLICAS: dict[str, Mutant] = {
     "ended-session-alive": _in_replicas(
         "a heartbeat is confirmed to a session whose end is on its way",
         (Leading, "touch", _every_session_is_alive),
+    ),
+    "end-told-too-early": _in_replicas(
+        "a client is told that its session has ended before that is committed",
+        (Leading, "touch", _told_before_it_is_committed),
     ),
     "ephemerals-left": _in_replicas(
         "the ephemeral znodes of a session outlive it (ZOOKEEPER-1208)",
