@@ -64,13 +64,13 @@ async def trusting_worker(connect: Connect, account: FencedResource) -> None:
 
 
 async def three_share_an_account(world: AppWorld, work: Callable[..., Coroutine[Any, Any, None]] = worker) -> None:
-    """The test: three of them, and twenty seconds in which anything may happen."""
+    """The test: three of them, and twelve seconds in which anything may happen."""
     account = world.fenced_resource("account", value=0)
     for name in ("one", "two", "three"):
-        world.app(name).spawn(work, lambda: world.client(timeout=4), account)
+        world.app(name).spawn(work, lambda: world.client(timeout=3), account)
     world.always("no update is lost", lambda: account.value == len(account.history))
 
-    await world.sleep(20)
+    await world.sleep(12)
     world.calm()  # the faults end, and what they broke is mended
     balance = account.value
     await world.eventually("the work goes on", lambda: account.value > balance, within=60)

@@ -118,3 +118,20 @@ def test_what_is_posted_arrives_in_order_and_not_at_once() -> None:
         loop.close()
         assert [number for number, _ in arrived] == list(range(100))
         assert [time for _, time in arrived] == sorted(time for _, time in arrived)
+
+
+def test_what_is_late_holds_up_what_is_behind_it() -> None:
+    loop = VirtualLoop(1)
+    arrived: list[tuple[str, float]] = []
+
+    async def main() -> None:
+        distances = Distances(1)
+        channel = Channel(loop, Process("there", 1).context, distances.between_apps("here", "there"))
+        for name, distances.late_share in (("late", 1.0), ("behind it", 0.0)):
+            channel.post(lambda name=name: arrived.append((name, loop.time())))
+        await asyncio.sleep(20)
+
+    loop.run_until_complete(main())
+    loop.close()
+    assert [name for name, _ in arrived] == ["late", "behind it"]
+    assert min(time for _, time in arrived) >= 0.05

@@ -120,8 +120,6 @@ def _in_worlds(test: Callable[..., Coroutine[Any, Any, object]]) -> Callable[...
     def run(*args: Any, zk_world: _Worlds, **options: Any) -> None:
         from zkcore.testing.seeds import Seeds, run_seeds
 
-        __tracebackhide__ = True
-
         async def story(world: AppWorld) -> None:
             if wants_seed:
                 options["zk_seed"] = world.seed
@@ -169,7 +167,6 @@ def _in_asyncio(test: Callable[..., Coroutine[Any, Any, object]]) -> Callable[..
 
     @functools.wraps(test)
     def run(*args: Any, **options: Any) -> None:
-        __tracebackhide__ = True
         nodes = next(options[name] for name in sorted(_REAL) if name in options)
         asyncio.run(main(args, options, nodes))
 
