@@ -7,6 +7,7 @@ coroutine, as a cancellation or Ctrl-C would. The znodes are real: the requests 
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
@@ -209,13 +210,21 @@ Script = Callable[[Run, Point], str | None]
 
 
 made: list[World] = []
-"""Worlds to be tidied up after the test (`conftest.py`)."""
+"""The world of this test, or of the last that had one: a coroutine must not be left to the garbage collector."""
+
+
+@atexit.register
+def tidy() -> None:
+    """End the last world."""
+    while made:
+        made.pop().end()
 
 
 class World:
     """Znodes, time, and the coroutines that are on their way."""
 
     def __init__(self) -> None:
+        tidy()
         made.append(self)
         self.time = 1000.0
         self.tree = Tree()
