@@ -62,6 +62,9 @@ bench: venv
 	$(RUN) -m pip install --quiet --editable '.[bench]'
 	$(RUN) benchmarks/inprocess.py
 	$(RUN) benchmarks/ring.py
+	$(RUN) benchmarks/tree.py
+	$(RUN) benchmarks/watches.py
+	$(RUN) benchmarks/simulator.py
 
 wheel: venv
 	$(RUN) -m build --outdir dist .
