@@ -372,7 +372,7 @@ def an_observer_promises(h: History) -> None:
 
 def wiped(h: History, node: int) -> None:
     saved = Saved(damage=Damage.EPOCHS)
-    h.oracle.damaged(node, saved)
+    h.oracle.damaged(node, saved, [])
     h.oracle.started(node, saved)
 
 
@@ -398,7 +398,7 @@ def a_damaged_disk_counts_again_without_what_it_had(h: History) -> None:
 
 def forgets_that_it_was_damaged(h: History) -> None:
     saved = Saved(damage=Damage.EPOCHS)
-    h.oracle.damaged(2, saved)
+    h.oracle.damaged(2, saved, [])
     h.oracle.started(2, Saved())
 
 

@@ -103,15 +103,16 @@ class Oracle:
         self.talk.forget_role(node)
         self.delivered[node] = self._position(saved.snapshot) if saved.snapshot else 0
 
-    def damaged(self, node: PeerId, saved: Saved) -> None:
-        """The disk of `node`, which is down, has lost something; what is left of it is `saved`."""
+    def damaged(self, node: PeerId, saved: Saved, zxids: list[Zxid]) -> None:
+        """The disk of `node`, which is down, has lost something; what is left of it is `saved`, and the records
+        `zxids`. Where a snapshot was lost, and the one before it and its log are still there, these are older ones."""
         durable = self.durable[node]
         lost = self.durable[node] = Durable()
         lost.before = durable
         lost.accepted, lost.current, lost.damage = saved.accepted_epoch, saved.current_epoch, saved.damage
         lost.base, lost.snapshot = saved.base, saved.snapshot
         lost.last = saved.last
-        lost.zxids = [zxid for zxid in durable.zxids if saved.base < zxid <= saved.last]
+        lost.zxids = zxids
 
     def linked(self, one: PeerId, other: PeerId) -> None:
         """A fresh link begins, and with it fresh conversations in both directions."""

@@ -17,7 +17,7 @@ from zkcore.storage.storage import Storage, prefix_of
 from zkcore.zab.ready import Append, Saved, SnapshotRef, Write
 from zkcore.zxid import Zxid
 
-__all__ = ["Damageable", "Disk"]
+__all__ = ["Damageable", "Disk", "held_in"]
 
 
 class Damageable(Storage, Protocol):
@@ -25,6 +25,12 @@ class Damageable(Storage, Protocol):
 
     def wipe(self) -> None: ...
     def lose(self, after: Zxid) -> None: ...
+
+
+def held_in(storage: Storage) -> list[Zxid]:
+    """The zxids of the records in `storage`."""
+    saved = storage.load()
+    return [entry.zxid for entry in storage.entries(saved.base, 1 << 40)] if saved.last > saved.base else []
 
 
 class Disk:

@@ -19,7 +19,7 @@ from random import Random
 from zkcore.errors import StorageError
 from zkcore.storage.file import FileStorage
 from zkcore.storage.storage import prefix_of
-from zkcore.testing.disk import Disk
+from zkcore.testing.disk import Disk, held_in
 from zkcore.testing.durable import Durable, Violation
 from zkcore.testing.sim_files import SECTOR_BYTES, SimFiles
 from zkcore.zab.messages import PeerId
@@ -151,7 +151,7 @@ class FileDisk(Disk):
         self._held.accepted, self._held.current = saved.accepted_epoch, saved.current_epoch
         self._held.base, self._held.snapshot, self._held.last = saved.base, saved.snapshot, saved.last
         self._held.damage = saved.damage
-        self._held.zxids = [zxid for zxid in held.zxids if saved.base < zxid <= saved.last]
+        self._held.zxids = held_in(self.storage)
 
     def _what_was_saved(self, writes: Sequence[Write]) -> list[Write]:
         """The shortest prefix that explains what the storage says now. Raises Violation where none does."""

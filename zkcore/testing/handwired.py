@@ -23,6 +23,7 @@ from typing import Any
 from zkcore.errors import ZkcoreError
 from zkcore.storage.storage import MemoryStorage, prefix_of
 from zkcore.testing.checkers import Oracle, Violation, chain
+from zkcore.testing.disk import held_in
 from zkcore.testing.links import Item, Links, News
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Message, PeerId
@@ -325,12 +326,12 @@ class HandWired:
     def wipe(self, me: PeerId) -> None:
         """The disk of `me`, which is down, is replaced by an empty one."""
         self._down(me).storage.wipe()
-        self.oracle.damaged(me, self._node(me).storage.load())
+        self.oracle.damaged(me, self._node(me).storage.load(), held_in(self._node(me).storage))
 
     def lose(self, me: PeerId, after: Zxid) -> None:
         """The disk of `me`, which is down, cannot be read beyond `after`."""
         self._down(me).storage.lose(after)
-        self.oracle.damaged(me, self._node(me).storage.load())
+        self.oracle.damaged(me, self._node(me).storage.load(), held_in(self._node(me).storage))
 
     def _down(self, me: PeerId) -> _Node:
         node = self._node(me)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from zkcore.testing.checkers import chain
+from zkcore.testing.disk import held_in
 from zkcore.testing.handwired import STATE, HandWired
 from zkcore.testing.mutants import MUTANTS, Patch, patched, planted
 from zkcore.zab import history as history_module
@@ -251,7 +252,7 @@ def _compact_unchecked(_: Real) -> Real:
 def _loss_unnoticed(real: Real) -> Real:
     def lose(self: HandWired, me: PeerId, after: Zxid) -> None:
         self._down(me).storage.lose(after, noticed=False)
-        self.oracle.damaged(me, self._node(me).storage.load())
+        self.oracle.damaged(me, self._node(me).storage.load(), held_in(self._node(me).storage))
 
     return lose
 

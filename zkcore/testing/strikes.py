@@ -13,6 +13,7 @@ from random import Random
 from typing import Protocol
 
 from zkcore.testing.checkers import Oracle
+from zkcore.testing.disk import held_in
 from zkcore.testing.network import MICROSECOND, MILLISECOND, Clock, Network
 from zkcore.testing.node import Node, Strike, Target, Trap, Trouble
 from zkcore.testing.trace import NANOSECONDS, Trace
@@ -240,7 +241,7 @@ class NodeStrikes:
         wait = int(strike.rng.expovariate(1) * NANOSECONDS)
         node.crash(strike.rng)
         damage(node)
-        oracle.damaged(node.me, node.disk.load())
+        oracle.damaged(node.me, node.disk.load(), held_in(node.disk.storage))
         self._repairs.start_later(node, wait)
         return True
 
