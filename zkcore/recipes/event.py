@@ -7,8 +7,8 @@ however often they must be sent, so one whose answer was lost does not set again
 from __future__ import annotations
 
 from zkcore.client.client import Client
-from zkcore.errors import BadArgumentsError, NodeExistsError, NoNodeError, OutcomeUnknownError
-from zkcore.recipes.waiting import FOR_EVER, Patience, Watch, ask, ask_once
+from zkcore.errors import BadArgumentsError, NodeExistsError, NoNodeError
+from zkcore.recipes.waiting import FOR_EVER, Patience, ask, ask_once, wait_until
 from zkcore.tree.acl import DEFAULT_ACL
 from zkcore.tree.paths import validate
 from zkcore.tree.requests import CreateWithParents, Delete, Exists
@@ -55,14 +55,5 @@ class Event:
         see nothing. Raises SessionExpiredError or SessionClosedError, and BadArgumentsError for a negative timeout.
         """
         port = self._client.port
-        patience = Patience(port, timeout)
-        watch = Watch(port)
-        try:
-            while await watch.ask(Exists(self.path, watch=True), patience) is None:
-                if not await watch.changed(patience):
-                    return False
-            return True
-        except OutcomeUnknownError:
-            return False  # nobody answered in time
-        finally:
-            watch.end()
+        watched = Exists(self.path, watch=True)
+        return await wait_until(port, watched, lambda stat: stat is not None, Patience(port, timeout))

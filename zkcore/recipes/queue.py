@@ -27,7 +27,6 @@ from zkcore.errors import (
     MultiError,
     NodeExistsError,
     NoNodeError,
-    OutcomeUnknownError,
     QueueEmptyError,
     QueueFullError,
     SessionError,
@@ -35,7 +34,7 @@ from zkcore.errors import (
 from zkcore.recipes.codec import Codec, bytes_codec, from_bytes, to_bytes
 from zkcore.recipes.contender import made_at, remove_made
 from zkcore.recipes.lease import Lease
-from zkcore.recipes.waiting import FOR_EVER, Patience, Watch, ask, ask_once, nonce, once
+from zkcore.recipes.waiting import FOR_EVER, Patience, Watch, ask, ask_once, nonce, once, wait_until
 from zkcore.tree.acl import DEFAULT_ACL
 from zkcore.tree.paths import validate
 from zkcore.tree.prepare import MAX_DATA
@@ -213,16 +212,7 @@ class Queue(Generic[T]):
         port = self._client.port
         patience = Patience(port, timeout)
         await self._ensure(port, patience, check=False)
-        watch = Watch(port)
-        try:
-            while await watch.ask(GetChildren(self._items, watch=True), patience):
-                if not await watch.changed(patience):
-                    return False
-            return True
-        except OutcomeUnknownError:
-            return False  # nobody answered in time
-        finally:
-            watch.end()
+        return await wait_until(port, GetChildren(self._items, watch=True), lambda items: not items, patience)
 
     # --- within
 

@@ -135,6 +135,23 @@ async def ask(
             await pause(port)
 
 
+async def wait_until(
+    port: Port, request: Exists | GetChildren, holds: Callable[[Any], bool], patience: Patience
+) -> bool:
+    """Ask `request`, which watches what it reads, until `holds` of the answer. False where patience ran out first: also
+    where nobody answered in time."""
+    watch = Watch(port)
+    try:
+        while not holds(await watch.ask(request, patience)):
+            if not await watch.changed(patience):
+                return False
+        return True
+    except OutcomeUnknownError:
+        return False
+    finally:
+        watch.end()
+
+
 _NUMBERS: WeakKeyDictionary[Session, Callable[[], int]] = WeakKeyDictionary()
 """Of each session, what counts its requests that are carried out once."""
 
