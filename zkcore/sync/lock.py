@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.holding import OnLost
 from zkcore.recipes.lock import Lock as AsyncLock
 from zkcore.sync.client import Client
-from zkcore.sync.holding import Hold
+from zkcore.sync.holding import Hold, LeaseContext
 from zkcore.sync.lease import Lease
 from zkcore.sync.port import mirrors, run, seconds
 
@@ -16,7 +14,7 @@ __all__ = ["Lock"]
 
 
 @mirrors(AsyncLock)
-class Lock:
+class Lock(LeaseContext):
     """`zkcore.Lock` for blocking code, with the signatures of `threading.Lock`. Several threads may use one Lock.
 
     ::
@@ -24,6 +22,8 @@ class Lock:
         with zkcore.Lock(zk, "/locks/report") as lease:
             resource.write(data, token=lease.fencing_token)
     """
+
+    _inner: AsyncLock
 
     def __init__(self, client: Client, path: str, *, identifier: str | None = None) -> None:
         self._inner = AsyncLock(client.unblocked, path, identifier=identifier)
@@ -73,11 +73,3 @@ class Lock:
 
     def contenders(self) -> tuple[Contender, ...]:
         return run(self._inner.contenders())
-
-    def __enter__(self) -> Lease:
-        return Lease(run(self._inner.__aenter__()))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        run(self._inner.__aexit__(kind, error, trace))

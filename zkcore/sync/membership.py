@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from zkcore.recipes.membership import Member
 from zkcore.recipes.membership import Membership as AsyncMembership
 from zkcore.sync.changes import Changes
 from zkcore.sync.client import Client
+from zkcore.sync.holding import LeaseContext
 from zkcore.sync.lease import Lease
 from zkcore.sync.port import mirrors, run
 
@@ -15,7 +14,7 @@ __all__ = ["Membership"]
 
 
 @mirrors(AsyncMembership)
-class Membership:
+class Membership(LeaseContext):
     """`zkcore.Membership` for blocking code.
 
     ::
@@ -25,6 +24,8 @@ class Membership:
             for members in group.changes():
                 rebalance(members)
     """
+
+    _inner: AsyncMembership
 
     def __init__(self, client: Client, path: str, *, name: str | None = None, data: bytes = b"") -> None:
         self._inner = AsyncMembership(client.unblocked, path, name=name, data=data)
@@ -62,11 +63,3 @@ class Membership:
 
     def changes(self) -> Changes[frozenset[Member]]:
         return Changes(self._inner.changes())
-
-    def __enter__(self) -> Lease:
-        return Lease(run(self._inner.__aenter__()))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        run(self._inner.__aexit__(kind, error, trace))
