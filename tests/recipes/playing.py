@@ -1,0 +1,165 @@
+"""What plays are made of: five contenders, one recipe, and worlds where nodes and apps crash, sleep, and are cut off.
+
+A play is a test in an AppWorld, for any seed. It has a crowd of apps use a recipe while anything may happen, calms the
+world, and sees that everybody gets on. What it checks is what the recipe promises to those who use it; znodes are
+looked at, if at all, only after the calm, for what nobody knows to have.
+
+The plays of a recipe stand in a file of their own in `plays/`, and are found there. Sessions that the ensemble ends by
+fiat (`expire`) leave a holder in good faith for a moment. So worlds with `WITH_EXPIRY` judge leases by their tokens
+only, and the ones without judge them by the holders' own clocks as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import zkcore
+from zkcore.testing.app_world import AppWorld
+from zkcore.testing.seeds import run_seeds
+
+__all__ = [
+    "CROWD",
+    "ENDED",
+    "FAULTS",
+    "GRACE",
+    "PLAYS",
+    "WITH_EXPIRY",
+    "Leases",
+    "Play",
+    "Work",
+    "again_and_again",
+    "chosen",
+    "crowd",
+    "everybody_goes_on",
+    "load",
+    "play",
+    "run",
+    "storm",
+]
+
+CROWD = ("one", "two", "three", "four", "five")
+FAULTS = "crash,delay,partition,pause,reset"
+WITH_EXPIRY = FAULTS + ",expire"
+SECONDS = 15.0
+"""In which anything may happen."""
+
+GRACE = 10.0
+"""So much longer a session of 3 seconds may live on in the ensemble, where leaders change, after its client gave it
+up."""
+
+MOST_STEPS = 500_000
+"""Of the loop, in one world: ten times what a play takes, for bugs that ask without end."""
+
+ENDED = (zkcore.SessionError, zkcore.OutcomeUnknownError, zkcore.LeaseLostError)
+"""What a worker expects, and begins anew."""
+
+Work = Callable[[zkcore.Client], Awaitable[None]]
+
+
+class Play(NamedTuple):
+    """`story` is what is played, of the `recipe` whose file it stands in, and `faults` what goes wrong in it."""
+
+    recipe: str
+    story: Callable[[AppWorld], Coroutine[Any, Any, None]]
+    faults: str
+
+
+PLAYS: dict[str, Play] = {}
+"""All of them by name, once they are loaded."""
+
+
+def play(faults: str) -> Callable[[Callable[[AppWorld], Coroutine[Any, Any, None]]], Any]:
+    """Decorator: one of the PLAYS."""
+
+    def register(story: Callable[[AppWorld], Coroutine[Any, Any, None]]) -> Any:
+        assert story.__name__ not in PLAYS, "plays have names of their own"
+        PLAYS[story.__name__] = Play(story.__module__.rpartition(".")[2], story, faults)
+        return story
+
+    return register
+
+
+def load(folder: str) -> None:
+    """Import every module in a folder beside this file: what is in them registers itself."""
+    for path in sorted((Path(__file__).parent / folder).glob("*.py")):
+        import_module(f"{folder}.{path.stem}")
+
+
+def chosen(names: Iterable[str]) -> list[str]:
+    """The plays that are called so, by their own names or by that of their recipe; all where none is named."""
+    names = list(names)
+    found = [name for name, each in PLAYS.items() if not names or name in names or each.recipe in names]
+    unknown = set(names) - PLAYS.keys() - {each.recipe for each in PLAYS.values()}
+    if unknown:
+        raise SystemExit(f"there is no play {', '.join(sorted(unknown))}; there are {', '.join(PLAYS)}")
+    return found
+
+
+def run(name: str, seeds: Iterable[int]) -> None:
+    """Play it with each of `seeds`, up to the first that fails."""
+    again = f"python tests/recipes/test_recipes_seeds.py {{seed}}:1 {name}"
+    each = PLAYS[name]
+    run_seeds(
+        each.story,
+        seeds,
+        make_world=lambda seed: AppWorld(seed, faults=each.faults, most_steps=MOST_STEPS),
+        again=again,
+    )
+
+
+# --- what plays are made of -------------------------------------------------------------------------------------------
+
+
+async def again_and_again(world: AppWorld, work: Work) -> None:
+    """What each app does: `work` over one session after another."""
+    while True:
+        try:
+            async with world.client(timeout=3) as client:
+                while True:
+                    await work(client)
+        except ENDED:
+            await asyncio.sleep(0.1)
+
+
+def crowd(world: AppWorld, work: Callable[[str], Work]) -> None:
+    """Have an app for each name of the CROWD do its work, again and again."""
+    for name in CROWD:
+        world.app(name).spawn(again_and_again, world, work(name))
+
+
+async def storm(world: AppWorld) -> None:
+    """Anything may happen for a while; then all is mended."""
+    await world.sleep(SECONDS)
+    world.calm()
+
+
+async def everybody_goes_on(world: AppWorld, counts: Counter[str], *, within: float = 60) -> None:
+    """Each of the CROWD is counted once more, from now on."""
+    before = Counter(counts)
+    await world.eventually(
+        "everybody gets on", lambda: all(counts[name] > before[name] for name in CROWD), within=within
+    )
+
+
+class Leases:
+    """The leases that are held. Of those whose holder may believe in them there is one at most."""
+
+    def __init__(self, world: AppWorld) -> None:
+        self._held: dict[str, Any] = {}
+        self.tokens: list[int] = []
+        self.counts: Counter[str] = Counter()
+        world.always("one believes to hold it", lambda: len(self.believed) <= 1)
+
+    @property
+    def believed(self) -> list[str]:
+        return [name for name, lease in self._held.items() if not (lease.released or lease.is_lost())]
+
+    def begin(self, name: str, lease: Any) -> None:
+        self._held[name] = lease
+        self.tokens.append(lease.fencing_token)
+        self.counts[name] += 1
