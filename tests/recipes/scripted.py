@@ -108,6 +108,8 @@ class Run:
         self.at: Point | None = None
         self.result: Any = None
         self.error: BaseException | None = None
+        self.ended = Flag()
+        self.is_cancelled = False  # and will hear of it when it is its turn
         self.resume(None)
 
     @property
@@ -126,8 +128,10 @@ class Run:
             self.at = self._context.run(go)
         except StopIteration as done:
             self.result = done.value
+            self.ended.set()
         except (ZkcoreError, ValueError, Interrupted) as error:
             self.error = error
+            self.ended.set()
 
     def outcome(self) -> Any:
         """What the coroutine returned; or raise what it raised."""
@@ -135,6 +139,39 @@ class Run:
         if self.error is not None:
             raise self.error
         return self.result
+
+
+class ScriptedBackground:
+    """A Background that is a run of its own. It begins when it is its turn, as a task does."""
+
+    def __init__(self, world: World, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        self.name = name
+        self._run = world.start(self._begin(work))
+        self._is_cancelled = False
+
+    async def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        turn = Flag()
+        turn.set()
+        await Waiting((turn,), None)
+        await work()
+
+    @property
+    def ended(self) -> Flag:
+        return self._run.ended
+
+    @property
+    def error(self) -> BaseException | None:
+        return None if isinstance(self._run.error, Interrupted) else self._run.error
+
+    def cancel(self) -> None:
+        if not self._is_cancelled:
+            self._is_cancelled = self._run.is_cancelled = True
+
+    async def stop(self) -> None:
+        if self._run.is_over and not self.ended.is_set():
+            raise RuntimeError("it would wait for its own end")
+        self.cancel()
+        await Joining(self._run)
 
 
 class ScriptedSession:
@@ -196,6 +233,11 @@ class ScriptedPort:
 
     async def tidy_up(self, cleanup: Callable[[Port], Coroutine[Any, Any, None]]) -> None:
         await Joining(self._world.start(cleanup(self)))
+
+    def spawn(self, work: Callable[[Port], Coroutine[Any, Any, None]], *, name: str) -> ScriptedBackground:
+        if self.session.lost.is_set():
+            raise SessionExpiredError("the session is lost")
+        return ScriptedBackground(self._world, lambda: work(self), name)
 
 
 Script = Callable[[Run, Point], str | None]
@@ -302,6 +344,10 @@ class World:
     def step(self, run: Run) -> bool:
         """Let one coroutine go to its next await, if it can."""
         point = run.at
+        if point is not None and run.is_cancelled:
+            run.is_cancelled = False
+            run.throw(Interrupted())
+            return True
         if point is None or not self._is_ready(point):
             return False
         if isinstance(point, Asking) and point.is_stuck:
@@ -324,7 +370,7 @@ class World:
         if isinstance(point, Waiting):
             due = point.until is not None and point.until <= self.time
             return due or any(signal.is_set() for signal in point.signals)
-        return point.cleanup.is_over
+        return point.cleanup.ended.is_set()
 
     def end(self) -> None:
         """Cancel whatever still waits: a coroutine must not be left to the garbage collector."""

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
+from zkcore.client.background import AsyncBackground
 from zkcore.client.guard import Guard
 from zkcore.client.port import Port, SessionState, Signal, Watcher
 from zkcore.client.signals import AsyncSignal
@@ -133,6 +134,7 @@ class EmbeddedPort:
         self._heartbeat = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._cleanups: set[asyncio.Task[Any]] = set()
+        self._backgrounds: list[AsyncBackground] = []
         self._avoided: Host | None = None
         self._frozen = False
         self._closing = False
@@ -150,23 +152,35 @@ class EmbeddedPort:
             raise
 
     async def close(self) -> None:
-        """End the session, and with it its ephemerals. Requests under way fail. Never raises; where no replica can be
-        reached within the session's timeout, the ensemble will find out by itself."""
-        if self._is_over:
-            self.session.state = SessionState.CLOSED
-            return
+        """End what works in the background, then the session, and with it its ephemerals. Requests under way fail.
+        Never raises; where no replica can be reached within the session's timeout, the ensemble will find out by
+        itself."""
         self._closing = True
         try:
             async with asyncio.timeout(self.session.timeout):
-                await self.request(CloseSession())
+                await self._stop_backgrounds()
+                if not self._is_over:
+                    await self.request(CloseSession())
         except (ZkcoreError, TimeoutError):
             pass
         finally:
             self._end(SessionState.CLOSED)
+            self.session.state = SessionState.CLOSED
+
+    async def _stop_backgrounds(self) -> None:
+        """Only not the one that closes the client, if it is one."""
+        others = [each for each in self._backgrounds if not each.is_current]
+        for background in others:
+            background.cancel()
+        for background in others:
+            await self.wait(background.ended)
 
     def abandon(self) -> None:
-        """End without a word, as a crash would: the session is left to expire."""
+        """End without a word, as a crash would: the session is left to expire. What works in the background is
+        cancelled."""
         self._end(SessionState.CLOSED)
+        for background in self._backgrounds:
+            background.cancel()
 
     def freeze(self, *, frozen: bool = True) -> None:
         """Stop sending heartbeats, as a process does that is paused; or begin again. For tests and demonstrations."""
@@ -295,6 +309,17 @@ class EmbeddedPort:
         self._cleanups.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.debug("a cleanup of session %#x failed: %s", self.session.id, error)
+
+    def spawn(self, work: Callable[[Port], Coroutine[Any, Any, None]], *, name: str) -> AsyncBackground:
+        """See `zkcore.client.port.Port.spawn`."""
+        if self._opening is not None or self._is_over:
+            raise self._refusal()
+        if self._closing:
+            raise SessionClosedError(f"the client is being closed; {name} was not begun")
+        background = AsyncBackground(work, self, name=name)
+        self._backgrounds.append(background)
+        background.when_ended(self._backgrounds.remove)
+        return background
 
     # --- finding a host
 

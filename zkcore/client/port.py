@@ -21,7 +21,7 @@ from zkcore.tree.requests import Request
 from zkcore.tree.watch_requests import Missed
 from zkcore.zxid import Zxid
 
-__all__ = ["LastingWatcher", "Port", "Session", "SessionState", "Signal", "Watcher"]
+__all__ = ["Background", "LastingWatcher", "Port", "Session", "SessionState", "Signal", "Watcher"]
 
 T = TypeVar("T")
 
@@ -57,6 +57,29 @@ class Signal(Protocol):
     def set(self) -> None: ...
     def clear(self) -> None: ...
     def is_set(self) -> bool: ...
+
+
+class Background(Protocol):
+    """Work that goes on beside whoever began it with `Port.spawn`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def ended(self) -> Signal:
+        """Set when the work has ended, whatever of its own it had to clean up included."""
+
+    @property
+    def error(self) -> BaseException | None:
+        """What it raised, which is logged, too. None while it goes on, and where it returned or was cancelled."""
+
+    def cancel(self) -> None:
+        """Ask it to end, as one cancels a task: without waiting for it, and from any thread. A second time, or once it
+        has ended, this has no effect."""
+
+    async def stop(self) -> None:
+        """Cancel it and wait until it has ended. Raises nothing of what the work raised; RuntimeError where it is the
+        work itself that calls: it would wait for itself."""
 
 
 class Session(Protocol):
@@ -152,3 +175,12 @@ class Port(Protocol):
     async def tidy_up(self, cleanup: Callable[[Port], Coroutine[Any, Any, None]]) -> None:
         """Run `cleanup` like `shield`, for a caller who does not need to know its end: it is waited for only as long as
         it takes while all is well, and not while the session is suspended."""
+
+    def spawn(self, work: Callable[[Port], Coroutine[Any, Any, None]], *, name: str) -> Background:
+        """Begin `work` beside the caller, who goes on: for what keeps a cache or renews a claim. It gets a Port of its
+        own to work with, and awaits nothing else; in blocking code it runs on the cluster's thread.
+
+        It ends by itself, by `Background.cancel`, or with the client: `close` cancels it and waits for it while there
+        still is a session, so that it can clean up. That the session is lost it learns from its requests, which raise,
+        or from `Session.lost`. Raises SessionExpiredError or SessionClosedError where there is no session any more.
+        """

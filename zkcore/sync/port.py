@@ -17,7 +17,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from zkcore.client.embedded import EmbeddedPort
-from zkcore.client.port import Port, Session, Signal, Watcher
+from zkcore.client.port import Background, Port, Session, Signal, Watcher
 from zkcore.errors import SessionClosedError
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.tree.requests import Request
@@ -116,6 +116,37 @@ class LoopThread:
         await asyncio.gather(*others, return_exceptions=True)
 
 
+class BlockingBackground:
+    """A Background (`zkcore.client.port`) as blocking code has it: its `stop` blocks."""
+
+    def __init__(self, inner: Background, thread: LoopThread) -> None:
+        self._inner = inner
+        self._thread = thread
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    @property
+    def name(self) -> str:
+        return self._inner.name
+
+    @property
+    def ended(self) -> Signal:
+        return self._inner.ended
+
+    @property
+    def error(self) -> BaseException | None:
+        return self._inner.error
+
+    def cancel(self) -> None:
+        self._inner.cancel()
+
+    async def stop(self) -> None:
+        """Blocks until it has ended."""
+        if not self._inner.ended.is_set():
+            self._thread.call(self._inner.stop())
+
+
 class BlockingPort:
     """A Port (`zkcore.client.port`) whose coroutines complete without suspending, over the asyncio Port `inner`."""
 
@@ -174,3 +205,7 @@ class BlockingPort:
     async def tidy_up(self, cleanup: Callable[[Port], Coroutine[Any, Any, None]]) -> None:
         """As `shield`, and not waited for while the session is suspended."""
         self._thread.call(self._inner.tidy_up(cleanup), goes_on=True)
+
+    def spawn(self, work: Callable[[Port], Coroutine[Any, Any, None]], *, name: str) -> BlockingBackground:
+        """`work` runs on the cluster's thread, over the asyncio Port."""
+        return BlockingBackground(self._thread.do(lambda: self._inner.spawn(work, name=name)), self._thread)
