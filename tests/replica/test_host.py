@@ -20,6 +20,7 @@ from zkcore.errors import (
     InvariantViolation,
     NotLeadingError,
     StorageFailedError,
+    StorageFullError,
     TransferFailedError,
     ZkcoreError,
 )
@@ -327,6 +328,93 @@ def test_a_full_storage_has_the_node_wait_for_room(monkeypatch: pytest.MonkeyPat
             storage.fill(None)
             await client.create("/c")
             assert await client.exists("/a") is not None
+
+    run(main())
+
+
+def test_a_leader_with_a_full_storage_is_followed_by_another_and_waits_read_only_for_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes no part meanwhile: a node that cannot save would be elected in vain."""
+    monkeypatch.setattr(host_module, "_REOPEN_SECONDS", 0.005)
+
+    async def main() -> None:
+        storages = [MemoryStorage() for _ in range(3)]
+        async with Hosts(*storages) as hosts:
+            await until(hosts.serving)
+            full = hosts.leader
+            client = await hosts.client(full, *(me for me in hosts.hosts if me != full))
+            await client.create("/before", b"delivered")
+            host = hosts.hosts[full]
+            storages[full - 1].fill(storages[full - 1].size_bytes)
+            with pytest.raises(ConnectionLostError):
+                await client.create("/unknown", bytes(1000))
+            assert host.read_only
+            assert "read-only: no room" in host.explain()[0]
+            loads, real = 0, storages[full - 1].load
+
+            def load() -> Saved:
+                nonlocal loads
+                loads += 1
+                return real()
+
+            storages[full - 1].load = load  # type: ignore[method-assign]
+            await until(lambda: loads > 5)
+            await client.create("/meanwhile")
+            assert host.read_only
+            assert host.replica.tree.persisted("/before") is not None
+            assert host.replica.tree.persisted("/meanwhile") is None
+            storages[full - 1].fill(None)
+            await until(lambda: host.replica.tree.persisted("/meanwhile") is not None)
+            assert not host.read_only
+            assert host.failure is None
+            assert not any("read-only" in line for line in host.explain())
+
+    run(main())
+
+
+def test_a_storage_that_failed_and_has_no_room_to_recover_is_opened_again_when_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(host_module, "_REOPEN_SECONDS", 0.005)
+    refused = 0
+
+    class NoRoomYet(RepairedStorage):
+        def load(self) -> Saved:
+            nonlocal refused
+            if self._dead is not None and refused < 3:
+                refused += 1
+                raise StorageFullError("no room for a segment")
+            return super().load()
+
+    async def main() -> None:
+        storage = NoRoomYet()
+        async with Hosts(storage) as hosts:
+            client = await hosts.client()
+            await client.create("/a")
+            storage.fail("the cable came loose")
+            with pytest.raises(ConnectionLostError):
+                await client.create("/b")
+            await until(lambda: refused == 3)
+            await client.create("/c")
+            assert not hosts.hosts[1].read_only
+
+    run(main())
+
+
+def test_a_save_that_lasts_is_told() -> None:
+    async def main() -> None:
+        storage = GatedStorage()
+        async with Hosts(storage, on_thread=[1]) as hosts:
+            client = await hosts.client()
+            storage.saving.clear()
+            storage.gate.clear()
+            written = asyncio.create_task(client.create("/a"))
+            await asyncio.to_thread(storage.saving.wait, 10)
+            assert "a save has been under way for" in hosts.hosts[1].explain()[-1]
+            storage.gate.set()
+            await written
+            assert not any("a save" in line for line in hosts.hosts[1].explain())
 
     run(main())
 

@@ -13,7 +13,18 @@ from file_crashes import ALL, open_sim
 from zkcore.errors import InvariantViolation, StorageError, StorageFailedError, StorageFullError
 from zkcore.storage import FileStorage
 from zkcore.testing.sim_files import SimFiles
-from zkcore.zab.ready import Append, Compact, InstallSnapshot, Saved, SaveEpochs, SnapshotChunk, SnapshotRef, Truncate
+from zkcore.zab.messages import Damage
+from zkcore.zab.ready import (
+    Append,
+    Compact,
+    InstallSnapshot,
+    Repair,
+    Saved,
+    SaveEpochs,
+    SnapshotChunk,
+    SnapshotRef,
+    Truncate,
+)
 from zkcore.zxid import make_zxid as Z
 
 REF = SnapshotRef(Z(1, 2))
@@ -38,8 +49,13 @@ def test_a_full_disk_loses_nothing_and_the_storage_goes_on_when_there_is_room() 
             storage.save([Append(Z(1, 4), (bytes(1000),))])
         with pytest.raises(StorageFullError):
             storage.save_snapshot(REF, [bytes(1000)])
-        assert storage.load() == before
+        with pytest.raises(StorageFullError, match="make room"):
+            storage.load()  # whoever begins again would come no further
+        for image in files.crash_images():
+            assert open_sim(image, segment_bytes=1024).load() == before
+    assert list(storage.entries(0, ALL))[-1].zxid == Z(1, 3)
     storage.save([Append(Z(1, 4), (b"what fits into the segment",))])
+    assert storage.load().last == Z(1, 4)
     files.capacity_bytes = None
     storage.save([Append(Z(1, 5), (bytes(1000),))])
     storage.save_snapshot(REF, [bytes(1000)])
@@ -58,8 +74,8 @@ def test_a_record_half_written_to_a_full_disk_is_never_seen_again() -> None:
         files.capacity_bytes = sum(map(files.size_of, files.names())) + fits
         with pytest.raises(StorageFullError):
             storage.save([Append(Z(1, 4), (b"one whole frame",)), Truncate(Z(1, 3)), Append(Z(1, 4), (bytes(600),))])
-        left = storage.load()
         files.capacity_bytes = None
+        left = storage.load()
         for image in files.crash_images():
             assert open_sim(image).load() == left, fits
         storage.save([Append(left.last + 1, (b"later",))])
@@ -74,6 +90,7 @@ def test_an_installation_without_room_is_undone() -> None:
     files.capacity_bytes = sum(map(files.size_of, files.names())) + 700
     with pytest.raises(StorageFullError):
         storage.save([InstallSnapshot(ref, 5)])
+    files.capacity_bytes = None
     assert storage.load() == Saved(1, 1, last=Z(1, 3), epoch_ends=(Z(1, 3),))
     with pytest.raises(LookupError):
         storage.read_snapshot(ref, 0, ALL)
@@ -270,11 +287,38 @@ def test_a_directory_that_may_not_be_written_is_refused(tmp_path: Path, monkeypa
         make(tmp_path)
 
 
-def test_no_room_at_the_start_is_said() -> None:
+@pytest.mark.parametrize("fits", range(0, 13_000, 500))
+def test_no_room_for_a_new_storage_is_said_and_leaves_nothing(fits: int) -> None:
     files = SimFiles()
-    files.capacity_bytes = 9000
+    files.capacity_bytes = fits
     with pytest.raises(StorageFullError, match="make room"):
-        open_sim(files, new=True)
+        open_sim(files, new=True, segment_bytes=8192)
+    assert files.names() == []
+    files.capacity_bytes = None
+    open_sim(files, new=True)
+
+
+@pytest.mark.parametrize("step", range(10))
+def test_a_storage_that_finds_no_room_to_recover_is_as_it_was_and_recovers_later(step: int) -> None:
+    """It failed, and to open it anew takes a segment; wherever the room ends, nothing is lost or half begun."""
+    files, storage = used()
+    storage.save([Append(Z(1, 4), (bytes(700),))])
+    name = max(name for name in files.names() if name.startswith("log-"))
+    files.flip(name, 8 * 600)
+    with pytest.raises(StorageFailedError):
+        storage.entries(0, ALL)
+    files.capacity_bytes = sum(map(files.size_of, files.names())) + 100 * step
+    for _ in range(3):
+        with pytest.raises(StorageFullError):
+            storage.load()
+        with pytest.raises(StorageFailedError):
+            storage.save([])
+    files.capacity_bytes = None
+    saved = storage.load()
+    assert (saved.damage, saved.accepted_epoch) == (Damage.LOG, 1)
+    storage.save([Append(saved.last + 1, (b"again",)), Repair()])
+    storage.close()
+    assert open_sim(files, segment_bytes=1024).load().last == saved.last + 1
 
 
 def _try(path: Path, answers: multiprocessing.Queue[str]) -> None:

@@ -13,7 +13,8 @@ from killed import CLUSTER, SEGMENT_BYTES, payload_of
 
 from zkcore.storage import FileStorage
 
-KILLS = 50
+KILLS = int(os.environ.get("ZKCORE_KILLS", "8"))
+"""A sample: fifty take half a minute, and are for `ZKCORE_KILLS=50`."""
 
 
 def live(directory: Path, rng: Random) -> int:

@@ -279,8 +279,14 @@ def test_a_full_storage_refuses_what_takes_room_and_goes_on() -> None:
     storage.save([SaveEpochs(5, 5), Append(Z(3, 2), (b"ff",))])
     with pytest.raises(StorageFullError):
         storage.save([Append(Z(3, 3), (b"g",))])
+    with pytest.raises(StorageFullError):
+        storage.load()  # whoever begins again would come no further
     storage.save([Truncate(Z(1, 4)), Append(Z(4, 1), (b"ggg",))])  # what was removed makes room
+    assert storage.load().last == Z(4, 1)
+    with pytest.raises(StorageFullError):
+        storage.save([Append(Z(4, 2), (b"h" * 100,))])
     storage.fill(None)
+    assert storage.load().last == Z(4, 1)
     storage.save([Append(Z(4, 2), (b"h" * 100,))])
     assert [entry.payload for entry in storage.entries(Z(1, 4), EVERYTHING)] == [b"ggg", b"h" * 100]
 

@@ -195,8 +195,8 @@ class Node:
 
     def explain(self) -> tuple[str, ...]:
         """In words, a line for each reason: why the node does not lead, why there is no quorum, who lags behind and by
-        how much, and what its clients' requests wait for."""
-        return self.replica.explain()
+        how much, what its clients' requests wait for, and what is the matter with its storage."""
+        return self._host.explain()
 
     def add_listener(self, listener: HostListener) -> None:
         """Have `listener(host, event)` called on role changes and the like."""

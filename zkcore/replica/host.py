@@ -59,7 +59,7 @@ _SOON_SECONDS = 0.1
 """While requests flow, ticks are at most this late."""
 
 _REOPEN_SECONDS = 1.0
-"""How long a node with a full storage waits before it tries again."""
+"""How often a node with a full storage looks whether there is room again."""
 
 
 HostListener = Callable[["Host", Event], None]
@@ -102,6 +102,7 @@ class Host:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._saver = ThreadPoolExecutor(1, f"zkcore-{replica.me}") if save_on_thread else None
         self._saving: asyncio.Future[None] | None = None
+        self._saving_since = 0.0
         self._saved = True  # something was, since the storage was opened
         self._reopening: asyncio.TimerHandle | None = None
         self._down = False  # the storage failed, and the replica waits to be opened again, or for ever
@@ -155,6 +156,21 @@ class Host:
     @property
     def running(self) -> bool:
         return self._transport is not None and not self._down
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the storage is full: the node takes no part in anything until there is room, then it comes back by
+        itself. What was delivered stays as it is, in `replica.tree`."""
+        return self._down and isinstance(self.failure, StorageFullError)
+
+    def explain(self) -> tuple[str, ...]:
+        """`Replica.explain`, and what is the matter with the storage."""
+        if self._down and self._transport is not None:
+            return (f"read-only: {self.failure}" if self.read_only else f"down: {self.failure}",)
+        lines = self.replica.explain()
+        if self._saving is None or self._loop is None:
+            return lines
+        return (*lines, f"a save has been under way for {self._loop.time() - self._saving_since:.1f} s")
 
     # --- what clients ask for; on the loop
 
@@ -357,6 +373,7 @@ class Host:
         """On a thread of this host's own: the application may fill the loop's with calls that wait for this very
         save."""
         assert self._loop is not None
+        self._saving_since = self._loop.time()
         self._saving = self._loop.run_in_executor(saver, self.replica.storage.save, ready.writes)
         self._saving.add_done_callback(lambda saving: self._on_saved(ready, saving))
 
@@ -477,12 +494,14 @@ class Host:
             self.replica.compact(ref)
 
     def _on_storage_error(self, error: StorageError) -> None:
-        """The Peer is void, with everything it had not saved. A storage that failed is opened anew, and if then
-        nothing can be saved the node stays down; a full one may have room again a little later."""
+        """The Peer is void, with everything it had not saved, and the others learn at once that they must do without
+        it. A storage that failed is opened anew, and if then nothing can be saved the node stays down; a full one may
+        have room again a little later."""
         self._go_down(error)
+        self._break_links()
         assert self._loop is not None
         if isinstance(error, StorageFullError):
-            _log.error("node %s tries again in %s s: %s", self.replica.me, _REOPEN_SECONDS, error)
+            _log.error("node %s is read-only until there is room: %s", self.replica.me, error)
             self._reopening = self._loop.call_later(_REOPEN_SECONDS, self._reopen)
         elif self._saved:
             _log.error("node %s opens its storage anew: %s", self.replica.me, error)
@@ -506,9 +525,16 @@ class Host:
     def _reopen(self) -> None:
         try:
             self.replica.recover()
+        except StorageFullError as error:
+            self.failure = error
+            assert self._loop is not None
+            self._reopening = self._loop.call_later(_REOPEN_SECONDS, self._reopen)
+            return
         except Exception as error:
             self._halt(error)
             return
+        if self.read_only:
+            _log.warning("node %s has room again", self.replica.me)
         self._down, self.failure = False, None
         self._saved = False
         self._since_snapshot = 0

@@ -37,9 +37,10 @@ from zkcore.storage.files import Directory, Files
 from zkcore.storage.frames import SECTOR_BYTES
 from zkcore.storage.index import LogIndex
 from zkcore.storage.log import Log
-from zkcore.storage.opening import open_parts, refuse_strangers, remove_aside
+from zkcore.storage.opening import check_room, open_parts, refuse_strangers, remove_aside, remove_begun
 from zkcore.storage.records import MAX_NAME_BYTES, RecordStore
 from zkcore.storage.snapshots import SnapshotStore
+from zkcore.storage.storage import size_of
 from zkcore.storage.survey import Harm
 from zkcore.zab.messages import PeerId
 from zkcore.zab.ready import (
@@ -84,8 +85,9 @@ class FileStorage:
     Opening raises StorageError, and changes nothing, where the directory cannot be used, another process uses it, or it
     is somebody else's; the message says what to do. Damage is no error: `load` tells it, `harms` names the ranges.
 
-    After StorageFullError it works on. After StorageFailedError everything raises that, until `load` opens the
-    directory anew; what was being saved then is in the log or is not. Use it as a context manager, or call `close`.
+    After StorageFullError it works on, and `load` raises that, too, until there is room for what was refused. After
+    StorageFailedError everything raises that, until `load` opens the directory anew; what was being saved then is in
+    the log or is not. Use it as a context manager, or call `close`.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class FileStorage:
         self._compress = compress
         self._dead: str | None = None
         self._timer: threading.Timer | None = None
+        self._refused_bytes = 0
         self.harms: tuple[Harm, ...] = ()
         """The ranges of records that could not be read when this was opened."""
         self.slowest_save_seconds = 0.0
@@ -125,7 +128,12 @@ class FileStorage:
             if not self._files.lock():
                 raise StorageError(f"{self._files.where} is in use by another process: stop that one first")
             refuse_strangers(self._files, cluster=cluster, node=node, owner=self._owner, new=new)
-            self._open(new=new)
+            try:
+                self._open(new=new)
+            except (OSError, StorageError):
+                if new:
+                    remove_begun(self._files)
+                raise
         except OSError as error:
             self._files.close()
             raise self._meaning(error) from error
@@ -177,7 +185,8 @@ class FileStorage:
     # --- the contract
 
     def load(self) -> Saved:
-        """See `Storage.load`. Opens the directory anew where the storage is dead."""
+        """See `Storage.load`. Opens the directory anew where the storage is dead. Where that fails for want of room it
+        may be tried again: opening completes what another opening has begun."""
         if self._dead is not None and self._dead != _CLOSED:
             self._close_parts()
             try:
@@ -186,6 +195,9 @@ class FileStorage:
                 raise self._meaning(error) from error
             self._dead = None
         with self._told():
+            if self._refused_bytes:
+                check_room(self._files, self._refused_bytes)
+                self._refused_bytes = 0
             index, records = self._log.index, self._records.records
             return Saved(
                 records.accepted, records.current, index.base, index.last, index.epoch_ends(), records.snapshot,
@@ -200,6 +212,12 @@ class FileStorage:
                 for write in writes:
                     self._apply(write)
                 self._flush()
+            except OSError as error:
+                if error.errno in _FULL:
+                    self._refused_bytes = max(map(self._room_needed, writes))
+                raise
+            else:
+                self._refused_bytes = 0
             finally:
                 self._log.forget_staged()
         took = time.perf_counter() - began
@@ -224,6 +242,9 @@ class FileStorage:
                 last = format_zxid(self._log.index.last)
                 raise InvariantViolation(f"{ref} is of a state after the end of the log, {last}")
             self._snapshots.save(ref.zxid, chunks)
+
+    def _room_needed(self, write: Write) -> int:
+        return self._log.room_needed(size_of(write)) if type(write) is Append else size_of(write) + SECTOR_BYTES
 
     @property
     def log_index(self) -> LogIndex:

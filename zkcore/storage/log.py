@@ -215,6 +215,11 @@ class Log:
 
     # --- segments
 
+    def room_needed(self, size: int) -> int:
+        """How many bytes of the disk it takes to append `size` bytes: none as long as this segment has room."""
+        size += SECTOR_BYTES + HEAD_BYTES
+        return max(size, self._segment_bytes) if self._end + size > self._room else 0
+
     def _begin_segment(self, number: int, size: int) -> None:
         """Continue the log in a new one, which has room for `size` bytes or more."""
         header = SegmentHeader(

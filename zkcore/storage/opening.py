@@ -16,6 +16,7 @@ This module must not know how a storage is used.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from attrs import evolve, frozen
 
@@ -28,12 +29,13 @@ from zkcore.storage.survey import Harm, Survey, check_segments, segment_name, se
 from zkcore.zab.messages import Damage
 from zkcore.zxid import Zxid, format_zxid
 
-__all__ = ["Opened", "open_parts", "refuse_strangers", "remove_aside"]
+__all__ = ["Opened", "check_room", "open_parts", "refuse_strangers", "remove_aside", "remove_begun"]
 
 _logger = logging.getLogger("zkcore.storage")
 
 ASIDE = "damaged-"
-_OURS = ("log-", "snapshot-", "saving", "incoming", RECORDS, ASIDE)
+ROOM = "room"
+_OURS = ("log-", "snapshot-", "saving", "incoming", ROOM, RECORDS, ASIDE)
 _HARMLESS = frozenset({"lost+found"})
 
 
@@ -76,6 +78,14 @@ def open_parts(
     store = RecordStore.open(files) if RECORDS in files.names() else None
     if store is None:
         store = _begin_records(files, snapshots, Records(cluster, node), new=new)
+    try:
+        return _open_with(files, store, log, snapshots, owner=owner)
+    except (OSError, StorageError):
+        store.close()
+        raise
+
+
+def _open_with(files: Files, store: RecordStore, log: Log, snapshots: SnapshotStore, *, owner: bytes) -> Opened:
     mark = store.read_mark()
     log.on_durable = store.write_mark
     found = survey(files, store.records, mark, owner=owner)
@@ -99,6 +109,26 @@ def open_parts(
         _begin_anew(files, found, store, log, snapshots, newest=max([*found.numbers, mark.segment]))
     _tidy(files, found, store.records, log, snapshots)
     return Opened(store, log, snapshots, tuple(found.harms))
+
+
+def check_room(files: Files, size: int) -> None:
+    """Raises OSError where the disk has no room for `size` bytes more."""
+    if ROOM in files.names():
+        files.remove(ROOM)
+    file = files.open(ROOM, create=True)
+    try:
+        file.allocate(size)
+    finally:
+        file.close()
+        files.remove(ROOM)
+
+
+def remove_begun(files: Files) -> None:
+    """Leave the directory of a new member, which could not be made, as it was before."""
+    for name in files.names():
+        if name.startswith(_OURS):
+            with suppress(OSError):
+                files.remove(name)
 
 
 def remove_aside(files: Files) -> None:
@@ -160,6 +190,8 @@ def _begin_anew(
 def _tidy(files: Files, found: Survey, records: Records, log: Log, snapshots: SnapshotStore) -> None:
     """Remove what counts for nothing, and put aside what may be the only copy of something."""
     harmed = records.damage is not None
+    if ROOM in files.names():
+        files.remove(ROOM)
     for number in segment_numbers(files):
         if number in log.segments:
             continue

@@ -36,7 +36,7 @@ from zkcore.zab.ready import (
 )
 from zkcore.zxid import Zxid, format_zxid
 
-__all__ = ["MemoryStorage", "Storage", "prefix_of"]
+__all__ = ["MemoryStorage", "Storage", "prefix_of", "size_of"]
 
 
 class Storage(Protocol):
@@ -54,7 +54,9 @@ class Storage(Protocol):
         snapshot reaches its records, an empty one that begins at the newest whole snapshot, or at 0. Lost epochs are 0.
         A storage that finds nothing at all has lost everything (`Damage.EPOCHS`), unless whoever made it said that the
         member is a new one. Later lives are told of the damage too, until a `Repair` was saved; everything else works
-        meanwhile. Raises StorageCorruptError where not even this can be told: a storage of another member, say.
+        meanwhile. Raises StorageCorruptError where not even this can be told: a storage of another member, say. After
+        `save` has raised StorageFullError this does, too, until there is room for what was refused: whoever begins
+        again before would come no further.
         """
 
     def save(self, writes: Sequence[Write]) -> None:
@@ -95,6 +97,13 @@ def prefix_of(writes: Sequence[Write], writes_kept: int, *, records_kept: int = 
     if isinstance(cut, Append) and records_kept > 0:
         kept.append(Append(cut.first, cut.payloads[:records_kept]))
     return kept
+
+
+def size_of(write: Write) -> int:
+    """The bytes of payload that `write` needs room for."""
+    if isinstance(write, Append):
+        return sum(map(len, write.payloads))
+    return len(write.data) if isinstance(write, SnapshotChunk) else 0
 
 
 # --- the storage in memory -------------------------------------------------------------------------------------------
@@ -141,12 +150,14 @@ class MemoryStorage:
         # save_snapshot may run beside save; only what they both change needs this.
         self._snapshots_lock = threading.Lock()
         self._capacity_bytes: int | None = None
+        self._refused_bytes = 0
         self._failure: _Failure | None = None
         self._dead: str | None = None
 
     def load(self) -> Saved:
         """What is saved. Raises StorageFailedError while the storage is dead, as every method here does."""
         self._check_alive()
+        self._reserve(self._refused_bytes)
         log = self._log
         epochs = self._accepted_epoch, self._current_epoch
         return Saved(*epochs, log.base, log.last, log.epoch_ends(), log.snapshot, self._damage)
@@ -155,8 +166,13 @@ class MemoryStorage:
         """Apply `writes` in order; see `Storage.save`."""
         if self._dead is not None or self._failure is not None:
             self._save_and_fail(writes)
-        for write in writes:
-            self._apply(write)
+        try:
+            for write in writes:
+                self._apply(write)
+        except StorageFullError:
+            self._refused_bytes = size_of(write)
+            raise
+        self._refused_bytes = 0
 
     def entries(self, after: Zxid, max_bytes: int) -> Sequence[Entry]:
         """The records after `after`: at least one if there is any, then what fits into `max_bytes` of payload."""
@@ -203,6 +219,7 @@ class MemoryStorage:
         """The storage works again, with what was saved; a failure that was asked for and did not come about is off."""
         self._failure = None
         self._dead = None
+        self._refused_bytes = 0
 
     def fill(self, capacity_bytes: int | None) -> None:
         """Raise StorageFullError, from now on, where a payload, piece or snapshot would take `size_bytes` above
@@ -241,7 +258,7 @@ class MemoryStorage:
         match write:
             case Append(first, payloads):
                 if self._capacity_bytes is not None:
-                    self._reserve(sum(map(len, payloads)))
+                    self._reserve(size_of(write))
                 self._log.append(first, payloads)
             case SaveEpochs(accepted, current):
                 self._save_epochs(accepted, current)
