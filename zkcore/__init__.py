@@ -20,6 +20,7 @@ and `testing`, which simulates all of it from a seed. Only downward imports exis
 from zkcore.client.client import Client
 from zkcore.client.node import EmbeddedClient, LocalCluster, Node, local_cluster
 from zkcore.client.port import Port, SessionState, Signal
+from zkcore.client.reads import Reads
 from zkcore.client.transaction import Transaction
 from zkcore.errors import (
     AuthFailedError,
@@ -97,9 +98,20 @@ from zkcore.transport.transport import Inbox, LocalNetwork, Transport
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
 from zkcore.tree.prepare import Guard
-from zkcore.tree.requests import NodeACL, NodeData
+from zkcore.tree.requests import (
+    Child,
+    ChildKind,
+    ChildPage,
+    Children,
+    Condition,
+    Created,
+    NodeACL,
+    NodeData,
+    Relation,
+    StatField,
+)
 from zkcore.tree.sessions import Timeouts
-from zkcore.tree.watch_requests import Resync
+from zkcore.tree.watch_requests import Resync, WatcherType
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Role
 from zkcore.zab.peer import PeerStatus
@@ -115,15 +127,21 @@ __all__ = [
     "BadVersionError",
     "Barrier",
     "BrokenBarrierError",
+    "Child",
+    "ChildKind",
+    "ChildPage",
+    "Children",
     "Claim",
     "Client",
     "Codec",
     "CodecError",
+    "Condition",
     "Config",
     "ConfigMismatchError",
     "ConfigurationError",
     "ConnectionLostError",
     "Contender",
+    "Created",
     "DigestScheme",
     "Election",
     "EmbeddedClient",
@@ -179,7 +197,9 @@ __all__ = [
     "QueueFullError",
     "QuotaExceededError",
     "Read",
+    "Reads",
     "RecipeError",
+    "Relation",
     "Replica",
     "RequestError",
     "Resync",
@@ -194,6 +214,7 @@ __all__ = [
     "SqliteTokens",
     "StaleTokenError",
     "Stat",
+    "StatField",
     "Storage",
     "StorageCorruptError",
     "StorageError",
@@ -209,6 +230,7 @@ __all__ = [
     "VersionMismatchError",
     "Versioned",
     "WatchEvent",
+    "WatcherType",
     "ZkcoreError",
     "digest_id",
     "json_codec",

@@ -206,8 +206,11 @@ class ScriptedPort:
         result: T = await Asking(self, op, watch, None if timeout is None else self._world.time + timeout)
         return result
 
-    def unwatch(self, path: str, watch: Watcher) -> None:
-        self.watchers.remove(path, watch)
+    def unwatch(self, path: str, watch: Watcher | None) -> None:
+        if watch is None:
+            self.watchers.remove_all(path)
+        else:
+            self.watchers.remove(path, watch)
 
     async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
         found: Signal | None = await Waiting(signals, None if timeout is None else self._world.time + timeout)

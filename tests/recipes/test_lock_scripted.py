@@ -459,6 +459,7 @@ def test_a_contender_whose_creation_was_not_answered_is_found_and_not_made_twice
     world = World()
     client = world.client()
     world.run(client.ensure_path(PATH))
+    world.asked.clear()
     lock = Lock(client, PATH)
     run, _ = attempt(world, lock.acquire(), "lost after", 0)
     assert run.result is True

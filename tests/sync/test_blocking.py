@@ -130,7 +130,7 @@ def test_a_watcher_is_called_and_may_not_block(client: blocking.Client) -> None:
 
 def test_every_face_has_the_verbs_and_the_arguments_of_its_source() -> None:
     for face, source in (
-        (blocking.Client, zkcore.EmbeddedClient),
+        (blocking.EmbeddedClient, zkcore.EmbeddedClient),
         (blocking.Lock, zkcore.Lock),
         (blocking.Lease, zkcore.Lease),
         (blocking.LocalCluster, zkcore.LocalCluster),

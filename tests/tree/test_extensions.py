@@ -25,6 +25,7 @@ from zkcore.tree.requests import (
     CheckAbsent,
     CheckStat,
     Child,
+    ChildKind,
     ChildPage,
     Condition,
     Create,
@@ -37,7 +38,6 @@ from zkcore.tree.requests import (
     Exists,
     GetChildren,
     GetData,
-    Kind,
     ListChildren,
     Multi,
     Relation,
@@ -232,9 +232,9 @@ def names_of(page: ChildPage) -> list[str]:
     return [child.name for child in page.children]
 
 
-@given(st.integers(1, 120), st.sampled_from(["", "n", "n0", "n09", "s", "zz", "0"]), st.sampled_from([*Kind]))
+@given(st.integers(1, 120), st.sampled_from(["", "n", "n0", "n09", "s", "zz", "0"]), st.sampled_from([*ChildKind]))
 @settings(max_examples=60)
-def test_pages_put_together_are_all_children(limit: int, prefix: str, kind: Kind) -> None:
+def test_pages_put_together_are_all_children(limit: int, prefix: str, kind: ChildKind) -> None:
     listed: list[str] = []
     after: str | None = ""
     while after is not None:
@@ -243,7 +243,11 @@ def test_pages_put_together_are_all_children(limit: int, prefix: str, kind: Kind
         listed += names_of(page)
         after = page.after
     ephemeral = {name for name in NAMES if name.startswith("n") and name.endswith("3")}
-    wanted = {Kind.ANY: set(NAMES), Kind.EPHEMERAL: ephemeral, Kind.PERSISTENT: set(NAMES) - ephemeral}[kind]
+    everybody = set(NAMES)
+    by_kind = {
+        ChildKind.ANY: everybody, ChildKind.EPHEMERAL: ephemeral, ChildKind.PERSISTENT: everybody - ephemeral
+    }  # fmt: skip
+    wanted = by_kind[kind]
     assert listed == [name for name in NAMES if name in wanted and name.startswith(prefix)]
 
 
@@ -288,7 +292,7 @@ def test_pages_that_there_are_not(alone: Alone, request_: ListChildren, error: t
         CheckAbsent("/a"), CheckStat("/a", [Condition(StatField.VERSION, Relation.LESS, 5)]),
         CreateIfAbsent("/a", None),
         CreateWithParents("/a/b", b"x"), DeleteIfPresent("/a", 4), DeleteTree("/a", 7),
-        ListChildren("/a", after="b", limit=5, kind=Kind.EPHEMERAL, with_stat=True),
+        ListChildren("/a", after="b", limit=5, kind=ChildKind.EPHEMERAL, with_stat=True),
     ],
 )  # fmt: skip
 def test_what_is_encoded_is_decoded(request_: Any) -> None:

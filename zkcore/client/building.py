@@ -12,10 +12,19 @@ from zkcore.jute.records import ACL
 from zkcore.tree.acl import DEFAULT_ACL
 from zkcore.tree.paths import validate
 from zkcore.tree.prepare import MAX_DATA
-from zkcore.tree.requests import Create, CreateContainer, CreateTTL, Delete, SetData
+from zkcore.tree.requests import (
+    Create,
+    CreateContainer,
+    CreateIfAbsent,
+    CreateTTL,
+    CreateWithParents,
+    Delete,
+    DeleteIfPresent,
+    SetData,
+)
 from zkcore.tree.znode import MAX_TTL, CreateMode
 
-__all__ = ["creation", "deletion", "replacement"]
+__all__ = ["creation", "deletion", "replacement", "with_parents"]
 
 _MODES = {
     (False, False): CreateMode.PERSISTENT,
@@ -34,19 +43,35 @@ def creation(
     sequence: bool,
     container: bool,
     ttl: float | None,
-) -> Create | CreateContainer | CreateTTL:
+    exist_ok: bool = False,
+) -> Create | CreateContainer | CreateTTL | CreateIfAbsent:
     """See `Client.create`. Raises BadArgumentsError, and TypeError for data that is not bytes."""
     validate(path + "0" if sequence else path)  # a sequential znode may have no name but its number
     _check_data(value, path)
     entries = DEFAULT_ACL if acl is None else tuple(acl)
+    if exist_ok and (sequence or ttl is not None):
+        raise BadArgumentsError(
+            f"{path}: exist_ok is not for a znode with a number, which is always new, nor with a ttl; leave it out",
+            path=path,
+        )
     if ttl is not None and not (ephemeral or container):
         mode = CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL if sequence else CreateMode.PERSISTENT_WITH_TTL
         return CreateTTL(path, value, acl=entries, mode=mode, ttl_ms=_milliseconds(ttl, path))
-    if container and not (ephemeral or sequence or ttl is not None):
-        return CreateContainer(path, value, acl=entries)
-    if container or ttl is not None:
+    if (container and (ephemeral or sequence)) or ttl is not None:
         raise BadArgumentsError(f"{path}: a znode is ephemeral, a container, or has a ttl; choose one", path=path)
-    return Create(path, value, acl=entries, mode=_MODES[ephemeral, sequence])
+    mode = CreateMode.CONTAINER if container else _MODES[ephemeral, sequence]
+    if exist_ok:
+        return CreateIfAbsent(path, value, acl=entries, mode=mode)
+    if container:
+        return CreateContainer(path, value, acl=entries)
+    return Create(path, value, acl=entries, mode=mode)
+
+
+def with_parents(request: Create | CreateContainer | CreateTTL | CreateIfAbsent) -> CreateWithParents | None:
+    """The one transaction that makes a znode and what is missing above it; None where there is none, for a ttl."""
+    if isinstance(request, CreateTTL):
+        return None
+    return CreateWithParents(request.path, request.data, acl=request.acl, mode=request.mode)
 
 
 def replacement(path: str, value: bytes, *, version: int) -> SetData:
@@ -55,10 +80,10 @@ def replacement(path: str, value: bytes, *, version: int) -> SetData:
     return SetData(path, _check_data(value, path), version=version)
 
 
-def deletion(path: str, *, version: int) -> Delete:
+def deletion(path: str, *, version: int, missing_ok: bool = False) -> Delete | DeleteIfPresent:
     """See `Client.delete`. Raises BadArgumentsError."""
     validate(path)
-    return Delete(path, version)
+    return DeleteIfPresent(path, version) if missing_ok else Delete(path, version)
 
 
 def _check_data(data: bytes, path: str) -> bytes:

@@ -6,28 +6,43 @@ This module must not know what kind of Port it has, nor any clock or event loop.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, Literal, overload
 
-from zkcore.client.building import creation, deletion, replacement
+from zkcore.client.building import creation, deletion, replacement, with_parents
 from zkcore.client.port import LastingWatcher, Port, SessionState, Watcher
+from zkcore.client.reads import Reads
 from zkcore.client.transaction import Transaction
-from zkcore.errors import NodeExistsError, NoNodeError
-from zkcore.jute.records import ACL, Stat
+from zkcore.client.trees import delete_tree
+from zkcore.errors import BadArgumentsError, NodeExistsError, NoNodeError, NoWatcherError
+from zkcore.jute.records import ACL, Id, Stat
 from zkcore.replica.levels import Read, ReadLevel, Sync
 from zkcore.tree.acl import DEFAULT_ACL
 from zkcore.tree.paths import parent_of, validate
 from zkcore.tree.requests import (
+    ChildKind,
+    ChildPage,
+    Children,
     Create,
+    CreateContainer,
     Created,
+    CreateIfAbsent,
+    CreateTTL,
+    CreateWithParents,
     Exists,
     GetACL,
+    GetAllChildrenNumber,
     GetChildren,
+    GetChildren2,
     GetData,
+    GetEphemerals,
+    ListChildren,
     NodeACL,
     NodeData,
     Request,
     SetACL,
+    WhoAmI,
 )
-from zkcore.tree.watch_requests import AddWatch, WatchMode
+from zkcore.tree.watch_requests import AddWatch, CheckWatches, WatcherType, WatchMode
 from zkcore.zxid import Zxid
 
 __all__ = ["Client"]
@@ -74,6 +89,7 @@ class Client:
         `Read.at_least` what this one has read or written."""
         return self.port.session.last_zxid
 
+    @overload
     async def create(
         self,
         path: str,
@@ -85,23 +101,77 @@ class Client:
         container: bool = False,
         ttl: float | None = None,
         makepath: bool = False,
-    ) -> str:
-        """Create a znode and give its path, to which `sequence` adds ten digits that count up. An `ephemeral` one is
-        deleted when the session ends, a `container` some time after the last of its children has gone, and one with a
-        `ttl` some time after it has gone so many seconds without a change, and has no children.
+        exist_ok: bool = False,
+        include_data: Literal[False] = False,
+    ) -> str: ...
+    @overload
+    async def create(
+        self,
+        path: str,
+        value: bytes = b"",
+        *,
+        acl: Iterable[ACL] | None = None,
+        ephemeral: bool = False,
+        sequence: bool = False,
+        container: bool = False,
+        ttl: float | None = None,
+        makepath: bool = False,
+        exist_ok: bool = False,
+        include_data: Literal[True],
+    ) -> Created: ...
+    async def create(
+        self,
+        path: str,
+        value: bytes = b"",
+        *,
+        acl: Iterable[ACL] | None = None,
+        ephemeral: bool = False,
+        sequence: bool = False,
+        container: bool = False,
+        ttl: float | None = None,
+        makepath: bool = False,
+        exist_ok: bool = False,
+        include_data: bool = False,
+    ) -> str | Created:
+        """Create a znode and give its path, to which `sequence` adds ten digits that count up; with `include_data` the
+        path and the Stat. An `ephemeral` one is deleted when the session ends, a `container` some time after the last
+        of its children has gone, and one with a `ttl` some time after it has gone so many seconds without a change, and
+        has no children.
 
         `acl` says who may do what with it; None is the default of the ensemble (`Rules.access`). `makepath` creates
-        missing parents, with the same ACL.
+        missing parents in the same transaction, with the same ACL; for a znode with a `ttl` it takes another one
+        before. With `exist_ok` a znode that is there already is left as it is.
 
         Raises NodeExistsError, NoNodeError (the parent is missing), NoChildrenForEphemeralsError, NoAuthError,
         InvalidACLError, QuotaExceededError, BadArgumentsError.
         """
-        request: Request[Created] = creation(
-            path, value, acl=acl, ephemeral=ephemeral, sequence=sequence, container=container, ttl=ttl
-        )
-        if makepath and (parent := parent_of(path)) != "/":
-            await self.ensure_path(parent, acl=acl)
-        return (await self.port.request(request)).path
+        request = creation(
+            path, value, acl=acl, ephemeral=ephemeral, sequence=sequence, container=container, ttl=ttl,
+            exist_ok=exist_ok,
+        )  # fmt: skip
+        created = await self._create_with_parents(request, exist_ok=exist_ok) if makepath else None
+        if created is None:
+            answer: Request[Created] = request
+            created = await self.port.request(answer)
+        return created if include_data else created.path
+
+    async def _create_with_parents(
+        self, request: Create | CreateContainer | CreateTTL | CreateIfAbsent, *, exist_ok: bool
+    ) -> Created | None:
+        """None where the parents are there now, and only the znode itself is still to be created."""
+        whole = with_parents(request)
+        if whole is None:
+            await self.ensure_path(parent_of(request.path), acl=request.acl)
+            return None
+        while True:
+            try:
+                return await self.port.request(whole)
+            except NodeExistsError:
+                if not exist_ok:
+                    raise
+            stat = await self.exists(request.path)
+            if stat is not None:  # else it was deleted since
+                return Created(request.path, stat)
 
     async def get(self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION) -> NodeData:
         """The data of a znode and its Stat. Raises NoNodeError, BadArgumentsError."""
@@ -118,12 +188,28 @@ class Client:
         """
         return await self.port.request(replacement(path, value, version=version))
 
-    async def delete(self, path: str, *, version: int = -1) -> None:
-        """Delete a znode. With a `version` only if it is still the one the znode has.
+    async def delete(
+        self, path: str, *, version: int = -1, recursive: bool = False, missing_ok: bool = False
+    ) -> None:
+        """Delete a znode. With a `version` only if it is still the one the znode has. With `missing_ok` it is no error
+        if there is none.
 
-        Raises NoNodeError, BadVersionError, NotEmptyError, BadArgumentsError.
+        `recursive` deletes all below it, too: in one transaction where they are not more than a thousand, else in
+        several, from the bottom up; those who look meanwhile then see a part of it.
+
+        Raises NoNodeError, BadVersionError, NotEmptyError, NoAuthError, BadArgumentsError.
         """
-        await self.port.request(deletion(path, version=version))
+        request: Request[Any] = deletion(path, version=version, missing_ok=missing_ok)
+        if not recursive:
+            await self.port.request(request)
+            return
+        if version != -1:
+            raise BadArgumentsError(f"{path}: a version is that of one znode; leave it out, or recursive", path=path)
+        try:
+            await delete_tree(self.port, path)
+        except NoNodeError:
+            if not missing_ok:
+                raise
 
     async def exists(
         self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION
@@ -132,15 +218,76 @@ class Client:
         validate(path)
         return await self.port.request(Exists(path, watch is not None), watch=watch, read=read)
 
+    @overload
     async def get_children(
-        self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION
-    ) -> list[str]:
-        """The names of the children, in order. Raises NoNodeError, BadArgumentsError."""
+        self, path: str, watch: Watcher | None = None, *, include_data: Literal[False] = False,
+        read: ReadLevel = Read.SESSION,
+    ) -> list[str]: ...  # fmt: skip
+    @overload
+    async def get_children(
+        self, path: str, watch: Watcher | None = None, *, include_data: Literal[True], read: ReadLevel = Read.SESSION
+    ) -> Children: ...
+    async def get_children(
+        self,
+        path: str,
+        watch: Watcher | None = None,
+        *,
+        include_data: bool = False,
+        read: ReadLevel = Read.SESSION,
+    ) -> list[str] | Children:
+        """The names of the children, in order; with `include_data` as a tuple, and beside it the Stat of the znode.
+        Raises NoNodeError, BadArgumentsError."""
+        watched = watch is not None
         try:
-            return list(await self.port.request(GetChildren(path, watch is not None), watch=watch, read=read))
+            if include_data:
+                return await self.port.request(GetChildren2(path, watched), watch=watch, read=read)
+            return list(await self.port.request(GetChildren(path, watched), watch=watch, read=read))
         except NoNodeError:
             validate(path)
             raise
+
+    async def list_children(
+        self,
+        path: str,
+        *,
+        after: str = "",
+        prefix: str = "",
+        limit: int = 1000,
+        kind: ChildKind = ChildKind.ANY,
+        with_stat: bool = False,
+        with_data: bool = False,
+        read: ReadLevel = Read.SESSION,
+    ) -> ChildPage:
+        """A page of the children: the first `limit` whose names come after `after` and begin with `prefix`, of one
+        `kind`, and with what else is asked for of each. A page may be shorter and not the last: go on with
+        `after=page.after` until that is None. Each page is of the moment it is asked for.
+
+        Raises NoNodeError, BadArgumentsError."""
+        validate(path)
+        request = ListChildren(
+            path, after=after, prefix=prefix, limit=limit, kind=kind, with_stat=with_stat, with_data=with_data
+        )
+        return await self.port.request(request, read=read)
+
+    async def get_all_children_number(self, path: str, *, read: ReadLevel = Read.SESSION) -> int:
+        """How many znodes there are below a znode, at any depth. Cost: a walk over all of them. Raises NoNodeError,
+        BadArgumentsError."""
+        validate(path)
+        return await self.port.request(GetAllChildrenNumber(path), read=read)
+
+    async def get_ephemerals(self, prefix: str = "/", *, read: ReadLevel = Read.SESSION) -> list[str]:
+        """The paths of this session's ephemeral znodes that begin with `prefix`, in order. It is compared as a string,
+        as in ZooKeeper: `/a` finds `/ab`, too."""
+        return list(await self.port.request(GetEphemerals(prefix), read=read))
+
+    async def who_am_i(self) -> tuple[Id, ...]:
+        """As whom this session is known: each scheme, and the name in it without what proves it."""
+        return await self.port.request(WhoAmI())
+
+    def multi_read(self, *, read: ReadLevel = Read.SESSION) -> Reads:
+        """Several reads of one state: `async with client.multi_read() as r: r.get("/a"); r.exists("/b")`, and then
+        `r.results`. See Reads."""
+        return Reads(self.port, read=read)
 
     async def get_acls(self, path: str, *, read: ReadLevel = Read.SESSION) -> NodeACL:
         """The ACL of a znode and its Stat. What proves an id is shown as `x` to those who may not change the ACL.
@@ -174,6 +321,21 @@ class Client:
         """Call `watch` no more for what happens at `path`; without effect where it does not watch that."""
         self.port.unwatch(path, watch)
 
+    async def remove_all_watches(self, path: str) -> None:
+        """Call nobody any more for what happens at `path`, of all that were given to this session to be called.
+        Without effect where there is nobody."""
+        validate(path)
+        self.port.unwatch(path, None)
+
+    async def has_watch(self, path: str, *, watcher_type: WatcherType = WatcherType.ANY) -> bool:
+        """Whether the replica watches `path` for this session."""
+        validate(path)
+        try:
+            await self.port.request(CheckWatches(path, watcher_type))
+        except NoWatcherError:
+            return False
+        return True
+
     async def sync(self) -> Zxid:
         """Wait until this client's replica has applied everything that was proposed before; up to which zxid it has.
         Every read from then on, whatever its level, shows that, and every write of anybody that was answered before.
@@ -187,13 +349,11 @@ class Client:
         await self.port.authenticate(scheme, credentials.encode() if isinstance(credentials, str) else credentials)
 
     async def ensure_path(self, path: str, *, acl: Iterable[ACL] | None = None) -> None:
-        """Create `path` and whatever is missing above it, with the ACL `acl`, by default the ensemble's."""
-        validate(path)
-        if path == "/" or await self.exists(path) is not None:
+        """Create `path` and whatever is missing above it in one transaction, with the ACL `acl`, by default the
+        ensemble's."""
+        if await self.exists(path) is not None:
             return
-        entries = DEFAULT_ACL if acl is None else tuple(acl)
-        await self.ensure_path(parent_of(path), acl=entries)
         try:
-            await self.port.request(Create(path, b"", acl=entries))
+            await self.port.request(CreateWithParents(path, b"", acl=DEFAULT_ACL if acl is None else tuple(acl)))
         except NodeExistsError:
             pass  # somebody else was faster

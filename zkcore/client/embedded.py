@@ -247,9 +247,9 @@ class EmbeddedPort:
         if self._serving is not None:
             self._serving.replica.identify(self.session.id, ids)
 
-    def unwatch(self, path: str, watch: Watcher) -> None:
+    def unwatch(self, path: str, watch: Watcher | None) -> None:
         """See `zkcore.client.port.Port.unwatch`."""
-        for kind in self._watchers.remove(path, watch):
+        for kind in self._watchers.remove_all(path) if watch is None else self._watchers.remove(path, watch):
             if self._serving is not None:
                 try:
                     self._serving.replica.read(self.session.id, RemoveWatches(path, kind))

@@ -149,8 +149,9 @@ class Port(Protocol):
         """Have the session known by what `credentials` prove, for all requests made from then on, wherever it is
         served. Raises AuthFailedError, BadArgumentsError for too many ids, and the errors of a session that is over."""
 
-    def unwatch(self, path: str, watch: Watcher) -> None:
-        """Nobody waits for this watch any more, nor is called by a persistent one on `path`."""
+    def unwatch(self, path: str, watch: Watcher | None) -> None:
+        """Nobody waits for this watch any more, nor is called by a persistent one on `path`; with None that holds of
+        all watches on `path`."""
 
     async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
         """The first of `signals` that is set, at once if one is; None after `timeout` seconds."""

@@ -14,7 +14,7 @@ from zkcore.client.port import Port
 from zkcore.errors import BadArgumentsError
 from zkcore.jute.records import ACL
 from zkcore.tree.paths import validate
-from zkcore.tree.requests import Check, Created, Multi, Request
+from zkcore.tree.requests import Check, CheckAbsent, CheckStat, Condition, Created, Multi, Request
 
 __all__ = ["Transaction"]
 
@@ -53,11 +53,13 @@ class Transaction:
         sequence: bool = False,
         container: bool = False,
         ttl: float | None = None,
+        exist_ok: bool = False,
     ) -> None:
         """Create a znode, as `Client.create` does; its result is the path. Raises BadArgumentsError."""
         self._add(
             creation(
-                path, value, acl=acl, ephemeral=ephemeral, sequence=sequence, container=container, ttl=ttl
+                path, value, acl=acl, ephemeral=ephemeral, sequence=sequence, container=container, ttl=ttl,
+                exist_ok=exist_ok,
             )
         )  # fmt: skip
 
@@ -65,15 +67,27 @@ class Transaction:
         """Replace the data of a znode, as `Client.set` does; its result is the Stat. Raises BadArgumentsError."""
         self._add(replacement(path, value, version=version))
 
-    def delete(self, path: str, *, version: int = -1) -> None:
-        """Delete a znode, as `Client.delete` does; its result is None. Raises BadArgumentsError."""
-        self._add(deletion(path, version=version))
+    def delete(self, path: str, *, version: int = -1, missing_ok: bool = False) -> None:
+        """Delete a znode, as `Client.delete` does; its result is None, or with `missing_ok` whether there was one.
+        Raises BadArgumentsError."""
+        self._add(deletion(path, version=version, missing_ok=missing_ok))
 
     def check(self, path: str, *, version: int = -1) -> None:
         """Have the transaction fail unless the znode has this version, or with -1 unless it exists; the result is None.
         Raises BadArgumentsError."""
         validate(path)
         self._add(Check(path, version))
+
+    def check_absent(self, path: str) -> None:
+        """Have the transaction fail if there is such a znode; the result is None. Raises BadArgumentsError."""
+        validate(path)
+        self._add(CheckAbsent(path))
+
+    def check_stat(self, path: str, conditions: Iterable[Condition]) -> None:
+        """Have the transaction fail unless all `conditions` hold of the Stat of a znode; the result is None. The error
+        of the operation is then BadVersionError. Raises BadArgumentsError."""
+        validate(path)
+        self._add(CheckStat(path, tuple(conditions)))
 
     async def commit(self) -> tuple[object, ...]:
         """Carry it out: the results of all operations, in order.

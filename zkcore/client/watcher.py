@@ -58,6 +58,12 @@ class WatcherTable:
         lasting = ((WatcherType.PERSISTENT, self._persistent), (WatcherType.PERSISTENT_RECURSIVE, self._recursive))
         return [kind for kind, table in lasting if _discard(table, path, watcher) and path not in table]
 
+    def remove_all(self, path: str) -> list[WatcherType]:
+        """Nobody waits any more for what happens at `path`: all the watches there are, as one kind."""
+        tables = (self._data, self._exist, self._child, self._persistent, self._recursive)
+        removed = [table.pop(path, None) for table in tables]
+        return [WatcherType.ANY] if any(removed) else []
+
     def fire(self, event: Missed) -> None:
         """A watch went off, or cannot say what it should have told."""
         path = event.path

@@ -69,7 +69,7 @@ from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.rules import Rules
 from zkcore.sync.barrier import Barrier
-from zkcore.sync.client import Client, LocalCluster, local_cluster
+from zkcore.sync.client import Client
 from zkcore.sync.config import Config
 from zkcore.sync.election import Election
 from zkcore.sync.event import Event
@@ -77,14 +77,27 @@ from zkcore.sync.fence import FenceGuard
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
 from zkcore.sync.membership import Membership
+from zkcore.sync.node import EmbeddedClient, LocalCluster, local_cluster
 from zkcore.sync.queue import Claim, Queue
+from zkcore.sync.reads import Reads
 from zkcore.sync.transaction import Transaction
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
 from zkcore.tree.prepare import Guard
-from zkcore.tree.requests import NodeACL, NodeData
+from zkcore.tree.requests import (
+    Child,
+    ChildKind,
+    ChildPage,
+    Children,
+    Condition,
+    Created,
+    NodeACL,
+    NodeData,
+    Relation,
+    StatField,
+)
 from zkcore.tree.sessions import Timeouts
-from zkcore.tree.watch_requests import Resync
+from zkcore.tree.watch_requests import Resync, WatcherType
 from zkcore.zab.limits import Limits
 
 __all__ = [
@@ -95,17 +108,24 @@ __all__ = [
     "BadVersionError",
     "Barrier",
     "BrokenBarrierError",
+    "Child",
+    "ChildKind",
+    "ChildPage",
+    "Children",
     "Claim",
     "Client",
     "Codec",
     "CodecError",
+    "Condition",
     "Config",
     "ConfigMismatchError",
     "ConfigurationError",
     "ConnectionLostError",
     "Contender",
+    "Created",
     "DigestScheme",
     "Election",
+    "EmbeddedClient",
     "Event",
     "EventType",
     "FenceGuard",
@@ -150,7 +170,9 @@ __all__ = [
     "QueueFullError",
     "QuotaExceededError",
     "Read",
+    "Reads",
     "RecipeError",
+    "Relation",
     "RequestError",
     "Resync",
     "Rules",
@@ -163,6 +185,7 @@ __all__ = [
     "SqliteTokens",
     "StaleTokenError",
     "Stat",
+    "StatField",
     "StorageCorruptError",
     "StorageError",
     "StorageFailedError",
@@ -176,6 +199,7 @@ __all__ = [
     "VersionMismatchError",
     "Versioned",
     "WatchEvent",
+    "WatcherType",
     "ZkcoreError",
     "digest_id",
     "json_codec",

@@ -176,7 +176,7 @@ class BlockingPort:
     async def authenticate(self, scheme: str, credentials: bytes) -> None:
         self._thread.call(self._inner.authenticate(scheme, credentials))
 
-    def unwatch(self, path: str, watch: Watcher) -> None:
+    def unwatch(self, path: str, watch: Watcher | None) -> None:
         self._thread.do(lambda: self._inner.unwatch(path, watch))
 
     async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:

@@ -9,6 +9,7 @@ from typing import Self
 from zkcore.client.transaction import Transaction as AsyncTransaction
 from zkcore.jute.records import ACL
 from zkcore.sync.port import mirrors, run
+from zkcore.tree.requests import Condition
 
 __all__ = ["Transaction"]
 
@@ -37,19 +38,27 @@ class Transaction:
         sequence: bool = False,
         container: bool = False,
         ttl: float | None = None,
+        exist_ok: bool = False,
     ) -> None:
         self._inner.create(
-            path, value, acl=acl, ephemeral=ephemeral, sequence=sequence, container=container, ttl=ttl
+            path, value, acl=acl, ephemeral=ephemeral, sequence=sequence, container=container, ttl=ttl,
+            exist_ok=exist_ok,
         )  # fmt: skip
 
     def set(self, path: str, value: bytes, *, version: int = -1) -> None:
         self._inner.set(path, value, version=version)
 
-    def delete(self, path: str, *, version: int = -1) -> None:
-        self._inner.delete(path, version=version)
+    def delete(self, path: str, *, version: int = -1, missing_ok: bool = False) -> None:
+        self._inner.delete(path, version=version, missing_ok=missing_ok)
 
     def check(self, path: str, *, version: int = -1) -> None:
         self._inner.check(path, version=version)
+
+    def check_absent(self, path: str) -> None:
+        self._inner.check_absent(path)
+
+    def check_stat(self, path: str, conditions: Iterable[Condition]) -> None:
+        self._inner.check_stat(path, conditions)
 
     def commit(self) -> tuple[object, ...]:
         return run(self._inner.commit())

@@ -17,8 +17,8 @@ from zkcore.tree.request import Request, check_types, tuple_of
 from zkcore.tree.writes import Created
 
 __all__ = [
-    "MAX_TREE", "CheckAbsent", "CheckStat", "Child", "ChildPage", "Condition", "CreateIfAbsent", "CreateWithParents",
-    "DeleteIfPresent", "DeleteTree", "Kind", "ListChildren", "Relation", "StatField",
+    "MAX_TREE", "CheckAbsent", "CheckStat", "Child", "ChildKind", "ChildPage", "Condition", "CreateIfAbsent",
+    "CreateWithParents", "DeleteIfPresent", "DeleteTree", "ListChildren", "Relation", "StatField",
 ]  # fmt: skip
 
 MAX_TREE = 1000
@@ -175,7 +175,7 @@ class DeleteTree(Request[int]):
         check_types(self.path, number=self.most)
 
 
-class Kind(IntEnum):
+class ChildKind(IntEnum):
     """Which children a ListChildren lists."""
 
     ANY = 0
@@ -220,7 +220,7 @@ class ListChildren(Request[ChildPage]):
     after: UString = field(default="", kw_only=True)
     prefix: UString = field(default="", kw_only=True)
     limit: Int = field(default=1000, kw_only=True)
-    kind: Int = field(default=int(Kind.ANY), kw_only=True)
+    kind: Int = field(default=int(ChildKind.ANY), kw_only=True)
     with_stat: Boolean = field(default=False, kw_only=True)
     with_data: Boolean = field(default=False, kw_only=True)
 

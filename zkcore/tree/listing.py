@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from zkcore.errors import BadArgumentsError
 from zkcore.tree.acl import Access, Caller
-from zkcore.tree.extensions import Child, ChildPage, Kind, ListChildren
+from zkcore.tree.extensions import Child, ChildKind, ChildPage, ListChildren
 from zkcore.tree.permitted import READ, readable
 from zkcore.tree.state import State
 from zkcore.tree.znode import STAT_SIZE, ZnodeStat, owner_of, session_of
@@ -22,7 +22,7 @@ _MOST_SEEN = 10_000
 _MOST_BYTES = 0x80000
 """With this much in it a page is full; one more znode of the largest size still fits a reply."""
 
-_KINDS = frozenset(int(kind) for kind in Kind)
+_KINDS = frozenset(int(kind) for kind in ChildKind)
 
 
 def list_children(state: State, access: Access, request: ListChildren, caller: Caller) -> ChildPage:
@@ -34,7 +34,7 @@ def list_children(state: State, access: Access, request: ListChildren, caller: C
     stem = path if path == "/" else path + "/"
     # What begins with the prefix stands together.
     family = state.families.after(path, stem + after) if after >= prefix else state.families.since(path, stem + prefix)
-    plain = request.kind == Kind.ANY and not (request.with_stat or request.with_data)
+    plain = request.kind == ChildKind.ANY and not (request.with_stat or request.with_data)
     start = len(stem)
     children: list[Child] = []
     size = 0
@@ -60,7 +60,7 @@ def _child(
     record = state.find(path)
     assert record is not None
     ephemeral = session_of(owner_of(record)) != 0
-    if request.kind != Kind.ANY and ephemeral != (request.kind == Kind.EPHEMERAL):
+    if request.kind != ChildKind.ANY and ephemeral != (request.kind == ChildKind.EPHEMERAL):
         return None
     may_read = access.allows(state.acl_of(path), READ, caller.ids)
     stat = ZnodeStat(record, state.families.count(path)) if request.with_stat and may_read else None

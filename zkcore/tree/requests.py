@@ -13,13 +13,13 @@ from zkcore.tree.extensions import (
     CheckAbsent,
     CheckStat,
     Child,
+    ChildKind,
     ChildPage,
     Condition,
     CreateIfAbsent,
     CreateWithParents,
     DeleteIfPresent,
     DeleteTree,
-    Kind,
     ListChildren,
     Relation,
     StatField,
@@ -54,10 +54,10 @@ from zkcore.tree.writes import (
 )
 
 __all__ = [
-    "Check", "CheckAbsent", "CheckStat", "Child", "ChildPage", "Children", "CloseSession", "Condition", "Create",
-    "CreateContainer", "CreateIfAbsent", "CreateSession", "CreateTTL", "CreateWithParents", "Created", "Delete",
-    "DeleteIfPresent", "DeleteTree", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren", "GetChildren2",
-    "GetData", "GetEphemerals", "Kind", "ListChildren", "Multi", "MultiRead", "NodeACL", "NodeData", "Once",
+    "Check", "CheckAbsent", "CheckStat", "Child", "ChildKind", "ChildPage", "Children", "CloseSession", "Condition",
+    "Create", "CreateContainer", "CreateIfAbsent", "CreateSession", "CreateTTL", "CreateWithParents", "Created",
+    "Delete", "DeleteIfPresent", "DeleteTree", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren",
+    "GetChildren2", "GetData", "GetEphemerals", "ListChildren", "Multi", "MultiRead", "NodeACL", "NodeData", "Once",
     "PlainCreate", "Relation", "Request", "SetACL", "SetData", "StatField", "T", "WhoAmI", "decode_request",
     "encode_request",
 ]  # fmt: skip
