@@ -94,6 +94,9 @@ from zkcore.replica.replica import Replica
 from zkcore.replica.rules import Rules
 from zkcore.storage.file import FileStorage
 from zkcore.storage.storage import MemoryStorage, Storage
+from zkcore.transport.limits import LinkLimits
+from zkcore.transport.security import Plaintext, SharedSecret, Tls
+from zkcore.transport.tcp import TcpTransport
 from zkcore.transport.transport import Inbox, LocalNetwork, Transport
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
@@ -161,6 +164,7 @@ __all__ = [
     "Lease",
     "LeaseLostError",
     "Limits",
+    "LinkLimits",
     "LiveSession",
     "LocalCluster",
     "LocalNetwork",
@@ -190,6 +194,7 @@ __all__ = [
     "OutcomeUnknownError",
     "PeerStatus",
     "Permission",
+    "Plaintext",
     "Port",
     "ProtocolError",
     "Queue",
@@ -210,6 +215,7 @@ __all__ = [
     "SessionExpiredError",
     "SessionMovedError",
     "SessionState",
+    "SharedSecret",
     "Signal",
     "SqliteTokens",
     "StaleTokenError",
@@ -220,8 +226,10 @@ __all__ = [
     "StorageError",
     "StorageFailedError",
     "StorageFullError",
+    "TcpTransport",
     "ThrottledError",
     "Timeouts",
+    "Tls",
     "Transaction",
     "TransferFailedError",
     "Transport",

@@ -81,6 +81,8 @@ from zkcore.sync.node import EmbeddedClient, LocalCluster, local_cluster
 from zkcore.sync.queue import Claim, Queue
 from zkcore.sync.reads import Reads
 from zkcore.sync.transaction import Transaction
+from zkcore.transport.limits import LinkLimits
+from zkcore.transport.security import Plaintext, SharedSecret, Tls
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
 from zkcore.tree.applied import EventType, WatchEvent
 from zkcore.tree.prepare import Guard
@@ -139,6 +141,7 @@ __all__ = [
     "Lease",
     "LeaseLostError",
     "Limits",
+    "LinkLimits",
     "LiveSession",
     "LocalCluster",
     "Lock",
@@ -164,6 +167,7 @@ __all__ = [
     "OutcomeForgottenError",
     "OutcomeUnknownError",
     "Permission",
+    "Plaintext",
     "ProtocolError",
     "Queue",
     "QueueEmptyError",
@@ -181,6 +185,7 @@ __all__ = [
     "SessionExpiredError",
     "SessionMovedError",
     "SessionState",
+    "SharedSecret",
     "Signal",
     "SqliteTokens",
     "StaleTokenError",
@@ -192,6 +197,7 @@ __all__ = [
     "StorageFullError",
     "ThrottledError",
     "Timeouts",
+    "Tls",
     "Transaction",
     "TransferFailedError",
     "UnimplementedError",
