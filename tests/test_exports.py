@@ -67,6 +67,7 @@ EXPORTED_BLOCKING = [
     "NoNodeError",
     "NoWatcherError",
     "NodeACL",
+    "NodeConfig",
     "NodeData",
     "NodeExistsError",
     "NotEmptyError",
@@ -77,6 +78,7 @@ EXPORTED_BLOCKING = [
     "OperationTimeoutError",
     "OutcomeForgottenError",
     "OutcomeUnknownError",
+    "PeerStatus",
     "Permission",
     "Plaintext",
     "ProtocolError",
@@ -106,6 +108,7 @@ EXPORTED_BLOCKING = [
     "StorageError",
     "StorageFailedError",
     "StorageFullError",
+    "TcpNode",
     "ThrottledError",
     "Timeouts",
     "Tls",
@@ -122,6 +125,7 @@ EXPORTED_BLOCKING = [
     "json_codec",
     "local_cluster",
     "scrypt_id",
+    "start_node",
     "text_codec",
 ]
 
@@ -133,7 +137,6 @@ EXPORTED = [
     "LocalNetwork",
     "MemoryStorage",
     "Node",
-    "PeerStatus",
     "Port",
     "Replica",
     "Role",
@@ -158,6 +161,7 @@ MIRRORED = {
     "Membership": zkcore.Membership,
     "Queue": zkcore.Queue,
     "Reads": zkcore.Reads,
+    "TcpNode": zkcore.TcpNode,
     "Transaction": zkcore.Transaction,
 }
 """The blocking classes, and those they are faces of."""
@@ -182,6 +186,7 @@ ABSENT = {
     "EmbeddedClient": {"port"},
     "Lease": {"end", "loss"},
     "LocalCluster": {"add_listener", "nodes"},
+    "TcpNode": {"add_listener", "node"},
 }
 """What blocking code has no use for, or may not touch from its own thread."""
 
@@ -314,8 +319,10 @@ def signature_of(name: str, method: object) -> list[tuple[str, object, object, s
     return [(each.name, kinds[each.name], each.default, str(each.annotation)) for each in shared]
 
 
-def test_the_function_that_makes_clusters_takes_the_same() -> None:
-    assert inspect.signature(zkcore.sync.local_cluster).parameters == inspect.signature(zkcore.local_cluster).parameters
+@pytest.mark.parametrize("name", ["local_cluster", "start_node"])
+def test_the_functions_that_make_clusters_and_nodes_take_the_same(name: str) -> None:
+    face, inner = getattr(zkcore.sync, name), getattr(zkcore, name)
+    assert inspect.signature(face).parameters == inspect.signature(inner).parameters
 
 
 def test_blocking_classes_can_be_entered_as_their_namesakes_can() -> None:

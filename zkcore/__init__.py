@@ -21,6 +21,7 @@ from zkcore.client.client import Client
 from zkcore.client.node import EmbeddedClient, LocalCluster, Node, local_cluster
 from zkcore.client.port import Port, SessionState, Signal
 from zkcore.client.reads import Reads
+from zkcore.client.tcp_node import NodeConfig, TcpNode, start_node
 from zkcore.client.transaction import Transaction
 from zkcore.errors import (
     AuthFailedError,
@@ -182,6 +183,7 @@ __all__ = [
     "NoWatcherError",
     "Node",
     "NodeACL",
+    "NodeConfig",
     "NodeData",
     "NodeExistsError",
     "NotEmptyError",
@@ -226,6 +228,7 @@ __all__ = [
     "StorageError",
     "StorageFailedError",
     "StorageFullError",
+    "TcpNode",
     "TcpTransport",
     "ThrottledError",
     "Timeouts",
@@ -244,5 +247,6 @@ __all__ = [
     "json_codec",
     "local_cluster",
     "scrypt_id",
+    "start_node",
     "text_codec",
 ]

@@ -5,6 +5,7 @@ the calling thread, over a Port that blocks (`zkcore.sync.port`).
 """
 
 from zkcore.client.port import SessionState, Signal
+from zkcore.client.tcp_node import NodeConfig
 from zkcore.errors import (
     AuthFailedError,
     BadArgumentsError,
@@ -80,6 +81,7 @@ from zkcore.sync.membership import Membership
 from zkcore.sync.node import EmbeddedClient, LocalCluster, local_cluster
 from zkcore.sync.queue import Claim, Queue
 from zkcore.sync.reads import Reads
+from zkcore.sync.tcp_node import TcpNode, start_node
 from zkcore.sync.transaction import Transaction
 from zkcore.transport.limits import LinkLimits
 from zkcore.transport.security import Plaintext, SharedSecret, Tls
@@ -101,6 +103,7 @@ from zkcore.tree.requests import (
 from zkcore.tree.sessions import Timeouts
 from zkcore.tree.watch_requests import Resync, WatcherType
 from zkcore.zab.limits import Limits
+from zkcore.zab.peer import PeerStatus
 
 __all__ = [
     "ACL",
@@ -156,6 +159,7 @@ __all__ = [
     "NoNodeError",
     "NoWatcherError",
     "NodeACL",
+    "NodeConfig",
     "NodeData",
     "NodeExistsError",
     "NotEmptyError",
@@ -166,6 +170,7 @@ __all__ = [
     "OperationTimeoutError",
     "OutcomeForgottenError",
     "OutcomeUnknownError",
+    "PeerStatus",
     "Permission",
     "Plaintext",
     "ProtocolError",
@@ -195,6 +200,7 @@ __all__ = [
     "StorageError",
     "StorageFailedError",
     "StorageFullError",
+    "TcpNode",
     "ThrottledError",
     "Timeouts",
     "Tls",
@@ -211,5 +217,6 @@ __all__ = [
     "json_codec",
     "local_cluster",
     "scrypt_id",
+    "start_node",
     "text_codec",
 ]
