@@ -15,6 +15,7 @@ from zkcore.tree.requests import Create, Exists
 from zkcore.tree.watch_requests import Missed
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import Write
+from zkcore.zxid import Zxid
 
 PASSWORD = bytes(16)
 
@@ -44,7 +45,7 @@ class Client:
     def on_opened(self, session: int) -> None:
         self.session = session
 
-    def on_replied(self, result: object, error: ZkcoreError | None) -> None:
+    def on_replied(self, result: object, error: ZkcoreError | None, zxid: Zxid) -> None:
         self.told.append(result if error is None else error)
 
     def on_watch(self, event: Missed) -> None:

@@ -301,3 +301,22 @@ def _check(heard: list[Missed], changes: list[tuple[EventType, str, int]], start
         assert missed.zxid > position, "told twice, or out of order"
         position = missed.zxid
     assert [change for change in changes if position < change[2] <= end] == []
+
+
+# --- which state an answer shows
+
+
+def test_an_answer_says_which_state_it_shows_also_in_the_middle_of_a_batch() -> None:
+    """Whoever moves on with a later zxid than that would never hear of the events between the two."""
+    world, _leader, one, _ = elected()
+    mine, watching = world.open(one), world.open(one)
+    before = world.replicas[one].tree.last_zxid
+    world.ask(one, watching, AddWatch("/", RECURSIVE))
+    world.submit(one, mine, Create("/a"), Create("/b"), GetChildren("/"), Create("/c"))
+    world.settle()
+    assert [reply.zxid - before for reply in world.replies(one, mine)[-4:]] == [1, 2, 2, 3]
+    world.submit(one, watching, GetChildren("/"))
+    world.settle()
+    heard = world.heard(one, watching)
+    assert isinstance(heard[-1], Replied)
+    assert heard[-1].zxid == heard[-2].event.zxid == before + 3

@@ -370,7 +370,7 @@ class EmbeddedPort:
         if self._is_over and self._host is not None:
             self._host.detach(session)
 
-    def on_replied(self, result: object, error: ZkcoreError | None) -> None:
+    def on_replied(self, result: object, error: ZkcoreError | None, zxid: Zxid) -> None:
         if self._is_over:
             return
         if self._opening is not None:

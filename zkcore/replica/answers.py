@@ -10,18 +10,21 @@ from typing import NamedTuple, TypeAlias
 
 from zkcore.errors import ZkcoreError
 from zkcore.tree.watch_requests import Missed
+from zkcore.zxid import Zxid
 
 __all__ = ["Answer", "Attached", "Detached", "Replied", "SessionEnded", "Touched", "WatchFired"]
 
 
 class Replied(NamedTuple):
     """The answer to the request `xid` of a session: `result`, unless `error` says why there is none. The answers of one
-    session come in the order of its requests."""
+    session come in the order of its requests. `zxid` is the newest transaction that the answer may show, or that it is
+    the answer to: every event up to it was told before."""
 
     session: int
     xid: int
     result: object
     error: ZkcoreError | None
+    zxid: Zxid
 
     def __str__(self) -> str:
         return f"replied {self.session:#x}/{self.xid}: {self.error or 'ok'}"

@@ -439,7 +439,8 @@ class Host:
             kind = type(event)
             if kind is Replied:
                 self._pump.answered = True
-                self._clients.get(event.session, NOBODY).on_replied(event.result, event.error)  # type: ignore[union-attr]
+                client = self._clients.get(event.session, NOBODY)  # type: ignore[union-attr]
+                client.on_replied(event.result, event.error, event.zxid)  # type: ignore[union-attr]
             elif kind is Delivered:
                 self._snapshots.since += len(event.payloads)  # type: ignore[union-attr]
             else:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from zkcore.errors import ZkcoreError
 from zkcore.tree.watch_requests import Missed
+from zkcore.zxid import Zxid
 
 __all__ = ["NOBODY", "Served"]
 
@@ -19,8 +20,8 @@ class Served(Protocol):
     def on_opened(self, session: int) -> None:
         """The session has this id; the next `on_replied` says whether it exists."""
 
-    def on_replied(self, result: object, error: ZkcoreError | None) -> None:
-        """The answer to the oldest request that has none yet."""
+    def on_replied(self, result: object, error: ZkcoreError | None, zxid: Zxid) -> None:
+        """The answer to the oldest request that has none yet; see `zkcore.replica.answers.Replied`."""
 
     def on_watch(self, event: Missed) -> None:
         """A watch went off, or missed what it should have told."""
@@ -42,7 +43,7 @@ class _Nobody:
     """Stands for a client that has gone."""
 
     def on_opened(self, session: int) -> None: ...
-    def on_replied(self, result: object, error: ZkcoreError | None) -> None: ...
+    def on_replied(self, result: object, error: ZkcoreError | None, zxid: Zxid) -> None: ...
     def on_watch(self, event: Missed) -> None: ...
     def on_touched(self, token: int, alive: bool) -> None: ...
     def on_attached(self) -> None: ...

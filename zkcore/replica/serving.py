@@ -317,4 +317,4 @@ class Serving:
         xid, _ = connection.unanswered.popleft()
         if connection.paused:
             self.resume(connection)  # no answer overtakes an event
-        self.answers.append(Replied(connection.session, xid, result, error))
+        self.answers.append(Replied(connection.session, xid, result, error, self.tree.last_zxid))

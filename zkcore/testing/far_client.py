@@ -102,8 +102,8 @@ class Connection:
         else:
             self._far.host.detach(session)
 
-    def on_replied(self, result: object, error: ZkcoreError | None) -> None:
-        self._tell("on_replied", result, error)
+    def on_replied(self, result: object, error: ZkcoreError | None, zxid: Zxid) -> None:
+        self._tell("on_replied", result, error, zxid)
 
     def on_watch(self, event: Any) -> None:
         self._tell("on_watch", event)
