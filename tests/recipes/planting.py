@@ -47,14 +47,14 @@ class Catch(NamedTuple):
 
 def failure(name: str, seed: int, patches: tuple[Patch, ...] = ()) -> str | None:
     """How the play ends with the bug in zkcore; None where nothing is found amiss."""
-    try:
-        with patched(patches):
+    with patched(patches):  # where that fails, what it patches is not there any more
+        try:
             run(name, [seed])
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # whatever it is, the play would have failed
-        first, *_ = f"{type(error).__name__}: {error}".splitlines()
-        return first
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever it is, the play would have failed
+            first, *_ = f"{type(error).__name__}: {error}".splitlines()
+            return first
     return None
 
 

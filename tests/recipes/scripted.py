@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from random import Random
 from typing import Any, TypeVar
 
@@ -99,12 +99,17 @@ class Joining:
 Point = Asking | Waiting | Joining
 
 
+RUNNING: ContextVar[Run] = ContextVar("running")
+"""The Run whose coroutine asks."""
+
+
 class Run:
     """One coroutine on its way. `at` is where it is suspended; None once it is over."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._coroutine = coroutine
         self._context = copy_context()  # of its own, as every task and every thread has
+        self._context.run(RUNNING.set, self)
         self.at: Point | None = None
         self.result: Any = None
         self.error: BaseException | None = None
@@ -221,6 +226,9 @@ class ScriptedPort:
 
     def guard(self, lost: Signal) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def caller(self) -> object:
+        return RUNNING.get()
 
     def now(self) -> float:
         return self._world.time

@@ -281,6 +281,10 @@ class EmbeddedPort:
         """See `zkcore.client.port.Port.guard`."""
         return Guard(cast(AsyncSignal, lost))
 
+    def caller(self) -> object:
+        """See `zkcore.client.port.Port.caller`."""
+        return asyncio.current_task()
+
     def now(self) -> float:
         """See `zkcore.client.port.Port.now`."""
         return self._loop.time()

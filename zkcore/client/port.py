@@ -163,6 +163,9 @@ class Port(Protocol):
         """A context in which the task that entered it is cancelled when `lost` is set. At its end it swallows that
         cancellation, and no other. In blocking code nothing can be cancelled, and it does nothing."""
 
+    def caller(self) -> object:
+        """Who calls: the task, or in blocking code the thread. Whose two calls are, is told by identity."""
+
     def now(self) -> float:
         """Monotonic seconds."""
 

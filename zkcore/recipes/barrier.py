@@ -21,7 +21,6 @@ from zkcore.errors import (
     BrokenBarrierError,
     ConfigMismatchError,
     MultiError,
-    NodeExistsError,
     NoNodeError,
     OutcomeUnknownError,
     SessionExpiredError,
@@ -29,14 +28,12 @@ from zkcore.errors import (
 from zkcore.jute.records import Stat
 from zkcore.recipes.contender import Attempt, remove, sequence
 from zkcore.recipes.entered import Entered
-from zkcore.recipes.waiting import FOR_EVER, Patience, Watch, ask, ask_once, nonce
-from zkcore.tree.acl import DEFAULT_ACL
+from zkcore.recipes.waiting import FOR_EVER, Patience, Watch, ask, ask_once, get_or_create, nonce
 from zkcore.tree.paths import validate
 from zkcore.tree.requests import (
     Check,
     CheckStat,
     Condition,
-    CreateWithParents,
     Delete,
     Exists,
     GetChildren,
@@ -211,24 +208,17 @@ class Barrier:
                 )
             if state.is_broken:
                 raise self._broken_error()
-            attempt = Attempt(self.path, _MARK, name, b"", conditions=[Check(self.path, state.version)])
+            attempt = Attempt(self.path, _MARK, name, b"")
             try:
-                await attempt.enter(port, patience)
+                await attempt.enter(port, patience, conditions=[Check(self.path, state.version)])
                 return attempt, state.version
             except MultiError:
                 continue  # it was broken, reset or deleted meanwhile
 
     async def _state(self, port: Port, patience: Patience) -> _State:
         """What the barrier's znode says; it is created where it is missing."""
-        while True:
-            try:
-                return _state_of(*await ask(port, GetData(self.path), patience), path=self.path)
-            except NoNodeError:
-                pass
-            try:
-                await ask(port, CreateWithParents(self.path, self._data(_WHOLE), acl=DEFAULT_ACL), patience)
-            except NodeExistsError:
-                continue
+        said = f"{self.parties} {_WHOLE}".encode()
+        return _state_of(*await get_or_create(port, self.path, said, patience), path=self.path)
 
     async def _wait_to_pass(self, port: Port, attempt: Attempt, version: int, patience: Patience) -> _Pass | None:
         """None where patience ran out first."""
@@ -367,9 +357,6 @@ class Barrier:
             if page.after is None:
                 return _Parties(tuple(sorted(found)), pzxid)
             page = await ask(port, ListChildren(self.path, after=page.after, with_data=True), patience)
-
-    def _data(self, word: str) -> bytes:
-        return f"{self.parties} {word}".encode()
 
     def _broken_error(self) -> BrokenBarrierError:
         return BrokenBarrierError(f"the barrier {self.path} is broken; find out why, and have one party call `reset()`")

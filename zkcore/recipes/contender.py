@@ -12,8 +12,8 @@ This module must not know what the line is for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from attrs import frozen
 
@@ -26,6 +26,7 @@ from zkcore.errors import (
     SessionExpiredError,
     ThrottledError,
 )
+from zkcore.jute.records import Stat
 from zkcore.recipes.waiting import FOR_EVER, Patience, Watch, ask, pause
 from zkcore.tree.acl import DEFAULT_ACL
 from zkcore.tree.requests import (
@@ -46,7 +47,9 @@ from zkcore.tree.requests import (
 from zkcore.tree.znode import CreateMode
 from zkcore.zxid import Zxid
 
-__all__ = ["Attempt", "Contender", "contenders", "made_at", "remove", "remove_made", "sequence"]
+__all__ = ["Attempt", "Contender", "contenders", "create_or_find", "made_at", "remove", "remove_made", "sequence"]
+
+T = TypeVar("T")
 
 
 @frozen
@@ -59,6 +62,12 @@ class Contender:
     """What it said of itself."""
     fencing_token: Zxid
     """The zxid at which its znode was created: what its lease has, once it is its turn."""
+    shared: bool = False
+    """Whether it holds, or is to hold, together with others of its kind, as readers do."""
+
+
+def _never(name: str, stat: Stat) -> bool:
+    return False
 
 
 def sequence(name: str, mark: str) -> int | None:
@@ -68,8 +77,14 @@ def sequence(name: str, mark: str) -> int | None:
     return int(digits) if nonce and found and digits.isascii() and digits.isdigit() else None
 
 
-async def contenders(port: Port, line: str, mark: str) -> tuple[Contender, ...]:
-    """All who stand in line, the first of them in front."""
+def _place(name: str, marks: Sequence[str]) -> int | None:
+    return next((place for mark in marks if (place := sequence(name, mark)) is not None), None)
+
+
+async def contenders(
+    port: Port, line: str, *marks: str, shared: Callable[[str, Stat], bool] = _never
+) -> tuple[Contender, ...]:
+    """All who stand in line, the first of them in front. `shared` says of a name and its Stat what Contender does."""
     found: list[tuple[int, Contender]] = []
     after: str | None = ""
     while after is not None:
@@ -78,10 +93,10 @@ async def contenders(port: Port, line: str, mark: str) -> tuple[Contender, ...]:
         except NoNodeError:
             break
         for name, stat, data in page.children:
-            place = sequence(name, mark)
+            place = _place(name, marks)
             if place is not None and stat is not None:
                 identifier = (data or b"").decode(errors="replace")
-                found.append((place, Contender(f"{line}/{name}", identifier, stat.czxid)))
+                found.append((place, Contender(f"{line}/{name}", identifier, stat.czxid, shared(name, stat))))
         after = page.after
     return tuple(contender for _, contender in sorted(found, key=lambda pair: pair[0]))
 
@@ -107,22 +122,53 @@ async def remove_made(port: Port, path: str, czxid: Zxid) -> None:
         pass  # it is gone
 
 
-class Attempt:
-    """One attempt to have one's turn, known by its `nonce`: `enter`, `wait_for_turn`, and in the end `leave`.
+async def create_or_find(
+    port: Port, request: Request[T], patience: Patience, find: Callable[[Port, Patience], Awaitable[bool]]
+) -> T | None:
+    """The answer to a request that creates what one can find again; None where an answer was lost, and `find` has found
+    it. When it raises OutcomeUnknownError or is interrupted, it may have been created; else it was not."""
+    perhaps_created = False
+    while True:
+        try:
+            # Once attached again everything that will ever be applied is, so looking is conclusive.
+            if perhaps_created and await find(port, patience):
+                return None
+            perhaps_created = True
+            return await port.request(request, timeout=patience.left)
+        except OutcomeUnknownError:
+            if patience.is_over:
+                raise
+        except ThrottledError:
+            if patience.is_over:
+                raise
+            await pause(port)
 
-    Every method takes the port to work with: who cleans up has another than who began. With `conditions` the contender
-    is created in one transaction with them, and the line is not.
+
+class Attempt:
+    """One attempt to have one's turn, known by its `nonce`: `take` it, or `enter` and `wait_for_turn`; and in the end
+    `leave`.
+
+    Every method takes the port to work with: who cleans up has another than who began. `waits_for` are the marks of
+    those whom it lets go first, where they came before it; its own where none are given. `passes` says by the Stat of
+    the last of them whether it is in the way no longer, and then nobody is who stands before it.
     """
 
     def __init__(
-        self, line: str, mark: str, nonce: str, data: bytes, *, conditions: Sequence[Request[Any]] = ()
+        self,
+        line: str,
+        mark: str,
+        nonce: str,
+        data: bytes,
+        *,
+        waits_for: Sequence[str] = (),
+        passes: Callable[[Stat], bool] | None = None,
     ) -> None:
         self._line = line
         self._mark = mark
         self._prefix = nonce + mark
-        kind = Create if conditions else CreateWithParents
-        create = kind(f"{line}/{self._prefix}", data, acl=DEFAULT_ACL, mode=CreateMode.EPHEMERAL_SEQUENTIAL)
-        self._request: Request[Any] = Multi([*conditions, create]) if conditions else create
+        self._data = data
+        self._waits_for = waits_for or (mark,)
+        self._passes = passes
         self._name = ""
         self.token: Zxid = 0
         """The zxid of its creation."""
@@ -132,27 +178,35 @@ class Attempt:
         """The contender, once it has entered."""
         return f"{self._line}/{self._name}"
 
-    async def enter(self, port: Port, patience: Patience) -> None:
-        """Create the contender, and the line where it is missing. Raises MultiError where a condition does not hold,
-        and it was not created. When it raises anything else, it may have been."""
-        perhaps_created = False
-        while True:
-            try:
-                # Once attached again everything that will ever be applied is, so looking is conclusive.
-                if perhaps_created and await self.find(port, patience):
-                    return
-                perhaps_created = True
-                answer = await port.request(self._request, timeout=patience.left)
-                created: Created = answer if isinstance(answer, Created) else answer[-1]
-                self._name, self.token = created.path.rpartition("/")[2], created.stat.czxid
-                return
-            except OutcomeUnknownError:
-                if patience.is_over:
-                    raise
-            except ThrottledError:
-                if patience.is_over:
-                    raise
-                await pause(port)
+    @property
+    def request(self) -> Create:
+        """What creates it, where the line is there."""
+        return Create(
+            f"{self._line}/{self._prefix}", self._data, acl=DEFAULT_ACL, mode=CreateMode.EPHEMERAL_SEQUENTIAL
+        )
+
+    def entered(self, created: Created) -> None:
+        """It was created."""
+        self._name, self.token = created.path.rpartition("/")[2], created.stat.czxid
+
+    async def take(self, port: Port, patience: Patience) -> bool:
+        """Enter, and wait for one's turn; False where patience ran out first."""
+        await self.enter(port, patience)
+        return await self.wait_for_turn(port, patience)
+
+    async def enter(self, port: Port, patience: Patience, *, conditions: Sequence[Request[Any]] = ()) -> None:
+        """Create the contender, and the line where it is missing. With `conditions` it is created in one transaction
+        with them, and the line is not: MultiError where one does not hold, and it was not created. When it raises
+        anything else, it may have been."""
+        create = self.request
+        if conditions:
+            answers = await create_or_find(port, Multi([*conditions, create]), patience, self.find)
+            created: Any = None if answers is None else answers[-1]
+        else:
+            whole = CreateWithParents(create.path, create.data, acl=create.acl, mode=create.mode)
+            created = await create_or_find(port, whole, patience, self.find)
+        if created is not None:
+            self.entered(created)
 
     async def find(self, port: Port, patience: Patience) -> bool:
         """Look whether the contender is there."""
@@ -167,8 +221,8 @@ class Attempt:
         return False
 
     async def wait_for_turn(self, port: Port, patience: Patience) -> bool:
-        """Until there is nobody before us; False where patience ran out first. Only the predecessor is watched: its end
-        is what may make it our turn."""
+        """Until there is nobody before us whom we wait for; False where patience ran out first. Only the last of them
+        is watched: its end is what may make it our turn."""
         watch = Watch(port)
         try:
             while True:
@@ -177,8 +231,11 @@ class Attempt:
                     return True
                 if patience.is_over:
                     return False
-                if await watch.ask(Exists(f"{self._line}/{before}", watch=True), patience) is None:
+                stat = await watch.ask(Exists(f"{self._line}/{before}", watch=True), patience)
+                if stat is None:
                     watch.end()
+                elif self._passes is not None and self._passes(stat):
+                    return True
                 elif not await watch.changed(patience):
                     return False
         finally:
@@ -193,13 +250,18 @@ class Attempt:
             raise SessionExpiredError(f"the contender {self.path} is gone: the session ended, or it was deleted")
         mine = sequence(self._name, self._mark)
         assert mine is not None
-        before = [(place, name) for name in names if (place := sequence(name, self._mark)) is not None and place < mine]
+        marks = self._waits_for
+        before = [(place, name) for name in names if (place := _place(name, marks)) is not None and place < mine]
         return max(before)[1] if before else None
 
     async def leave(self, port: Port) -> None:
         """Remove the contender, if it came to be. Ends when it is gone, or with the session."""
         try:
-            if self._name or await self.find(port, FOR_EVER):
+            if await self.is_there(port):
                 await remove(port, self.path)
         except SessionError:
             pass  # the end of the session deletes it
+
+    async def is_there(self, port: Port) -> bool:
+        """Whether it came to be; it may be gone again."""
+        return bool(self._name) or await self.find(port, FOR_EVER)

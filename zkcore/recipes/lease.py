@@ -88,3 +88,7 @@ class Lease:
     def end(self) -> None:
         """For recipes: the holder has given it up."""
         self._ended = True
+
+    def hand_to(self, release: Callable[[Lease], Awaitable[None]]) -> None:
+        """For recipes: from now on `release` gives it up."""
+        self._release = release

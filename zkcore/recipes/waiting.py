@@ -14,11 +14,19 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from zkcore.client.port import Port, Session
-from zkcore.errors import BadArgumentsError, OutcomeForgottenError, OutcomeUnknownError, ThrottledError
+from zkcore.errors import (
+    BadArgumentsError,
+    NodeExistsError,
+    NoNodeError,
+    OutcomeForgottenError,
+    OutcomeUnknownError,
+    ThrottledError,
+)
+from zkcore.tree.acl import DEFAULT_ACL
 from zkcore.tree.applied import WatchEvent
-from zkcore.tree.requests import Exists, GetChildren, GetData, Once, Request
+from zkcore.tree.requests import CreateWithParents, Exists, GetChildren, GetData, NodeData, Once, Request
 
-__all__ = ["FOR_EVER", "Patience", "Watch", "ask", "ask_once", "nonce", "once", "pause"]
+__all__ = ["FOR_EVER", "Patience", "Watch", "ask", "ask_once", "get_or_create", "nonce", "once", "pause"]
 
 T = TypeVar("T")
 
@@ -169,6 +177,19 @@ async def ask_once(port: Port, request: Request[T], patience: Patience) -> T:
     """
     answer: Any = await ask(port, once(port, request), patience)
     return answer  # type: ignore[no-any-return]
+
+
+async def get_or_create(port: Port, path: str, data: bytes, patience: Patience) -> NodeData:
+    """What a znode holds in which all who use a recipe agree; where it is missing it is created with `data`."""
+    while True:
+        try:
+            return await ask(port, GetData(path), patience)
+        except NoNodeError:
+            pass
+        try:
+            await ask(port, CreateWithParents(path, data, acl=DEFAULT_ACL), patience)
+        except NodeExistsError:
+            continue
 
 
 async def pause(port: Port) -> None:

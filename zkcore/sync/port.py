@@ -192,6 +192,9 @@ class BlockingPort:
     def guard(self, lost: Signal) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def caller(self) -> object:
+        return threading.current_thread()
+
     def now(self) -> float:
         return self._inner.now()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from planting import plant
 
 from zkcore.client.port import Port
-from zkcore.recipes import holding as holding_module
 from zkcore.recipes.contender import Attempt
+from zkcore.recipes.holding import Line
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.waiting import Patience, Watch
 from zkcore.testing.mutants.mutant import Real
@@ -83,10 +83,11 @@ def _lost_only_when_told(_: Real) -> Real:
 
 
 def _never_removed(_: Real) -> Real:
-    async def remove(port: Port, path: str) -> None:
-        pass
+    async def release(self: Line, lease: Lease) -> None:
+        lease.end()
+        del self._held[lease]
 
-    return remove
+    return release
 
 
 plant(
@@ -99,7 +100,7 @@ plant(
 plant(
     "release-untold",
     "a holder that releases leaves its contender to the end of the session",
-    (holding_module, "remove", _never_removed),
+    (Line, "_release", _never_removed),
     play=HOLDS,
     seed=0,
 )
