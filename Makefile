@@ -63,7 +63,6 @@ bench: venv
 	$(RUN) benchmarks/inprocess.py
 	$(RUN) benchmarks/ring.py
 	$(RUN) benchmarks/tree.py
-	$(RUN) benchmarks/pauses.py
 	$(RUN) benchmarks/watches.py
 	$(RUN) benchmarks/storage.py
 	$(RUN) benchmarks/simulator.py

@@ -52,7 +52,6 @@ PURE = (
 SHELLS = (
     "zkcore.replica.host",
     "zkcore.replica.pump",
-    "zkcore.replica.snapshotting",
     "zkcore.client.embedded",
     "zkcore.client.guard",
     "zkcore.client.signals",

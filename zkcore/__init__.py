@@ -32,11 +32,13 @@ from zkcore.errors import (
     ConfigMismatchError,
     ConfigurationError,
     ConnectionLostError,
+    DeadlockError,
     FrameTooLargeError,
     InvalidACLError,
     InvalidValueError,
     InvariantViolation,
     ItemTooLargeError,
+    LatchCountError,
     LeaseLostError,
     LockNotHeldError,
     LockTimeoutError,
@@ -85,10 +87,15 @@ from zkcore.recipes.election import Election
 from zkcore.recipes.event import Event
 from zkcore.recipes.fence import FenceGuard, SqliteTokens
 from zkcore.recipes.holding import OnLost
+from zkcore.recipes.latch import CountDownLatch
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
 from zkcore.recipes.membership import Member, Membership
+from zkcore.recipes.multilock import MultiLock
 from zkcore.recipes.queue import Claim, Queue
+from zkcore.recipes.rlock import RLock
+from zkcore.recipes.rwlock import ReadWriteLock
+from zkcore.recipes.semaphore import BoundedSemaphore, Semaphore
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.replica import Replica
@@ -130,6 +137,7 @@ __all__ = [
     "BadArgumentsError",
     "BadVersionError",
     "Barrier",
+    "BoundedSemaphore",
     "BrokenBarrierError",
     "Child",
     "ChildKind",
@@ -145,7 +153,9 @@ __all__ = [
     "ConfigurationError",
     "ConnectionLostError",
     "Contender",
+    "CountDownLatch",
     "Created",
+    "DeadlockError",
     "DigestScheme",
     "Election",
     "EmbeddedClient",
@@ -162,6 +172,7 @@ __all__ = [
     "InvalidValueError",
     "InvariantViolation",
     "ItemTooLargeError",
+    "LatchCountError",
     "Lease",
     "LeaseLostError",
     "Limits",
@@ -177,6 +188,7 @@ __all__ = [
     "Membership",
     "MemoryStorage",
     "MultiError",
+    "MultiLock",
     "NoAuthError",
     "NoChildrenForEphemeralsError",
     "NoNodeError",
@@ -203,7 +215,9 @@ __all__ = [
     "QueueEmptyError",
     "QueueFullError",
     "QuotaExceededError",
+    "RLock",
     "Read",
+    "ReadWriteLock",
     "Reads",
     "RecipeError",
     "Relation",
@@ -212,6 +226,7 @@ __all__ = [
     "Resync",
     "Role",
     "Rules",
+    "Semaphore",
     "SessionClosedError",
     "SessionError",
     "SessionExpiredError",

@@ -226,6 +226,10 @@ class LockNotHeldError(RecipeError, RuntimeError):
     """Only what is held can be released."""
 
 
+class DeadlockError(RecipeError, RuntimeError):
+    """Whoever asks for it would wait for itself: it holds what is in the way."""
+
+
 class LeaseLostError(RecipeError):
     """The lease ended before its holder released it: somebody else may hold the lock now."""
 
@@ -240,6 +244,10 @@ class ConfigMismatchError(RecipeError, ValueError):
 
 class BrokenBarrierError(RecipeError, RuntimeError):
     """The barrier was broken or reset while this party waited, or is broken until somebody resets it."""
+
+
+class LatchCountError(RecipeError, ValueError):
+    """A latch was counted down further than it was made for; this was not counted."""
 
 
 class CodecError(RecipeError, ValueError):

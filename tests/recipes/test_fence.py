@@ -112,3 +112,25 @@ def test_a_transaction_happens_only_while_the_lease_is_held() -> None:
     assert isinstance(refused.value.error, NoNodeError)
     world.do(other.session_id, FenceGuard.transaction(later, [SetData("/balance", b"2")]))
     assert world.do(other.session_id, GetData("/balance")).data == b"2"
+
+
+# --- those who read together
+
+
+def test_a_reader_is_refused_behind_a_later_writer_and_makes_earlier_writers_old(database: sqlite3.Connection) -> None:
+    in_sqlite = FenceGuard(SqliteTokens(database, "x"), readers=SqliteTokens(database, "x readers"))
+    for guard in (FenceGuard(), in_sqlite):
+        guard.check(5)
+        for token in (9, 7, 5, 9):
+            guard.check(token, shared=True)
+        with pytest.raises(StaleTokenError):
+            guard.check(8)
+        guard.check(10)
+        with pytest.raises(StaleTokenError):
+            guard.check(9, shared=True)
+        guard.check(11, shared=True)
+
+
+def test_a_guard_with_no_place_for_the_tokens_of_readers_says_how_to_make_one(database: sqlite3.Connection) -> None:
+    with pytest.raises(ConfigurationError, match="readers="):
+        FenceGuard(SqliteTokens(database, "x")).check(5, shared=True)

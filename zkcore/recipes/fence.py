@@ -9,6 +9,9 @@ holder has. A `FenceGuard` is that memory, in one of three places:
 - in the tree itself, where nothing need be remembered: `FenceGuard.transaction(lease, ...)` happens only while the
   contender's znode is there.
 
+Where several may hold together, the lower of two tokens need not be of the past. A guard is told which are those of
+readers (`shared`). The holders of a semaphore are fenced by a transaction alone.
+
 This module must not know who holds what, nor why.
 """
 
@@ -89,20 +92,31 @@ class SqliteTokens:
 
 
 class FenceGuard:
-    """Refuses holders of the past, by the `fencing_token` of their lease. See the module."""
+    """Refuses holders of the past, by the `fencing_token` of their lease. See the module. `tokens` and, for those who
+    read while others do, `readers` say where the highest token is kept: without `tokens` both are in this process."""
 
-    def __init__(self, tokens: Tokens | None = None) -> None:
+    def __init__(self, tokens: Tokens | None = None, *, readers: Tokens | None = None) -> None:
         self._tokens = MemoryTokens() if tokens is None else tokens
+        self._readers = MemoryTokens() if readers is None and tokens is None else readers
 
-    def check(self, token: Zxid) -> None:
-        """Raises StaleTokenError where a higher token was seen before. The write must follow with nothing between the
-        two: no `await`, and where threads share the guard, no other thread (`write` sees to that).
+    def check(self, token: Zxid, *, shared: bool = False) -> None:
+        """Raises StaleTokenError where a higher token was seen before. What is guarded must follow with nothing between
+        the two: no `await`, and where threads share the guard, no other thread (`write` sees to that).
 
-        The same token may come as often as it likes: it is one hold's.
+        The same token may come as often as it likes: it is one hold's. `shared` is the token of one who reads while
+        others do: only a later writer makes it stale, and it makes earlier writers so. ConfigurationError where the
+        guard was not told where to keep such.
         """
         if token <= 0:
             raise BadArgumentsError(f"{token} is no fencing token; take `lease.fencing_token`")
-        highest = self._tokens.raise_to(token)
+        if shared and self._readers is None:
+            raise ConfigurationError(
+                "this guard has no place for the tokens of readers; make it with one: "
+                'FenceGuard(SqliteTokens(connection, "x"), readers=SqliteTokens(connection, "x readers"))'
+            )
+        readers = 0 if self._readers is None else self._readers.raise_to(token if shared else 0)
+        writers = self._tokens.raise_to(0 if shared else token)
+        highest = writers if shared else max(readers, writers)
         if token < highest:
             raise StaleTokenError(
                 f"the token {token:#x} comes from a hold of the past: {highest:#x} was seen since. "

@@ -35,8 +35,6 @@ from zkcore.replica.levels import Read, ReadLevel
 from zkcore.replica.pump import HostInbox, Input, Pump
 from zkcore.replica.replica import Replica
 from zkcore.replica.served import NOBODY, Served
-from zkcore.replica.snapshotting import Snapshots
-from zkcore.storage.storage import MemoryStorage
 from zkcore.transport.transport import Inbox, Transport
 from zkcore.tree.requests import Request
 from zkcore.zab.messages import Message, PeerId
@@ -48,7 +46,6 @@ from zkcore.zab.ready import (
     ReadDropped,
     ReadReady,
     Ready,
-    Restored,
     RoleChanged,
     TransferFailed,
 )
@@ -70,15 +67,13 @@ HostListener = Callable[["Host", Event], None]
 
 
 # As plain globals they cost no attribute look-up on the hot path.
-_RECEIVE, _LINKED, _LOST, _SUBMIT, _TOUCH, _OPEN, _ATTACH, _DETACH, _TRANSFER, _KILL, _COMPACT = Input
+_RECEIVE, _LINKED, _LOST, _SUBMIT, _TOUCH, _OPEN, _ATTACH, _DETACH, _TRANSFER, _KILL = Input
 
 
 class Host:
     """Runs one replica on an asyncio event loop.
 
-    `connect` makes the transport, given the inbox it is to fill. With `save_on_thread` a save does not stop the loop;
-    a snapshot, of which one is taken after `snapshot_every` transactions, is saved on a thread wherever it may have to
-    wait for a disk, and never stops the loop for longer than a slice of it takes (`snapshotting.py`).
+    `connect` makes the transport, given the inbox it is to fill. With `save_on_thread` a save does not stop the loop.
     `wall` gives the seconds since 1970.
     All methods but the inbox's belong to the loop that `start` was called on.
     """
@@ -100,14 +95,8 @@ class Host:
         self._inbox = HostInbox(self._pump)
         self._connect = connect
         self._transport: Transport | None = None
-        self._snapshots = Snapshots(
-            replica,
-            self._pump,
-            every=snapshot_every,
-            on_thread=save_on_thread or not isinstance(replica.storage, MemoryStorage),
-            on_saved=lambda ref: self._queue((_COMPACT, ref)),
-            on_broken=self._halt,
-        )
+        self._snapshot_every = snapshot_every
+        self._since_snapshot = 0
         self._clients: dict[int, Served] = {}
         self._transfers: list[asyncio.Future[PeerId]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -149,7 +138,6 @@ class Host:
         self._transport = None
         self._down = True
         self._pump.remove(self)
-        self._snapshots.abandon()
         for timer in (self._timer, self._reopening):
             if timer is not None:
                 timer.cancel()
@@ -161,11 +149,9 @@ class Host:
             self._take(session).on_detached("the node was stopped")
 
     async def wait_saved(self) -> None:
-        """Until a save that was under way at `stop`, or a snapshot, has ended: only then may the storage be opened by
-        another."""
-        under_way = [future for future in (self._saving, self._snapshots.ended) if future is not None]
-        if under_way:
-            await asyncio.wait(under_way)
+        """Until a save that was under way at `stop` has ended: only then may the storage be opened by another."""
+        if self._saving is not None:
+            await asyncio.wait([self._saving])
 
     @property
     def running(self) -> bool:
@@ -305,8 +291,6 @@ class Host:
                 self._feed_transfer(item[1], item[2])
             elif kind is _KILL:
                 self._feed_kill(item[1], item[2], now)
-            elif kind is _COMPACT:
-                replica.compact(item[1])
             else:
                 _, client, session, password, last_zxid, next_xid, ids = item
                 replica.attach(
@@ -363,7 +347,10 @@ class Host:
                 replica.storage.save(ready.writes)
                 self._saved = True
             self._finish(ready)
-        self._snapshots.take_if_due()
+        if self._since_snapshot >= self._snapshot_every:
+            self._snapshot()
+            self._drain()
+            return
         self._arm()
 
     def _finish(self, ready: Ready[Event | Answer]) -> None:
@@ -442,7 +429,7 @@ class Host:
                 client = self._clients.get(event.session, NOBODY)  # type: ignore[union-attr]
                 client.on_replied(event.result, event.error, event.zxid)  # type: ignore[union-attr]
             elif kind is Delivered:
-                self._snapshots.since += len(event.payloads)  # type: ignore[union-attr]
+                self._since_snapshot += len(event.payloads)  # type: ignore[union-attr]
             else:
                 self._tell_rest(event)
 
@@ -460,8 +447,6 @@ class Host:
             else:
                 client.on_attached()
         elif not isinstance(event, Replied | Delivered | ReadReady | ReadDropped):
-            if isinstance(event, Restored):
-                self._snapshots.abandon()  # of a state that was replaced by a newer one
             self._tell_listeners(event)
 
     def _tell_listeners(self, event: Event) -> None:
@@ -499,6 +484,16 @@ class Host:
 
     # --- storage
 
+    def _snapshot(self) -> None:
+        self._since_snapshot = 0
+        ref, pieces = self.replica.snapshot()
+        try:
+            self.replica.storage.save_snapshot(ref, pieces)
+        except StorageError as error:
+            _log.warning("node %s could not save %s: %s", self.replica.me, ref, error)
+        else:
+            self.replica.compact(ref)
+
     def _on_storage_error(self, error: StorageError) -> None:
         """The Peer is void, with everything it had not saved, and the others learn at once that they must do without
         it. A storage that failed is opened anew, and if then nothing can be saved the node stays down; a full one may
@@ -524,17 +519,11 @@ class Host:
     def _go_down(self, error: Exception) -> None:
         self._down = True
         self.failure = error
-        self._snapshots.abandon()
         self._fail_transfers(f"the node failed: {error}")
         for session in list(self._clients):
             self._take(session).on_detached(f"the node failed: {error}")
 
     def _reopen(self) -> None:
-        if self._transport is None:
-            return
-        if self._snapshots.ended is not None:  # a thread has not let go of the storage yet
-            self._snapshots.ended.add_done_callback(lambda _: self._reopen())
-            return
         try:
             self.replica.recover()
         except StorageFullError as error:
@@ -549,7 +538,7 @@ class Host:
             _log.warning("node %s has room again", self.replica.me)
         self._down, self.failure = False, None
         self._saved = False
-        self._snapshots.since = 0
+        self._since_snapshot = 0
         self._break_links()
         self.turn()
 

@@ -206,8 +206,8 @@ class Replica:
         self.peer.report_lost(peer)
 
     def snapshot(self) -> tuple[SnapshotRef, Iterator[bytes]]:
-        """The state as it is now: a name for `Storage.save_snapshot`, and the pieces. They stay those of this state:
-        draw them at leisure, while the replica goes on."""
+        """The state as it is now: a name for `Storage.save_snapshot`, and the pieces. Take them before the next
+        input."""
         return SnapshotRef(self.tree.last_zxid), dump(self.tree)
 
     def compact(self, snapshot: SnapshotRef) -> None:

@@ -15,11 +15,13 @@ from zkcore.errors import (
     ConfigMismatchError,
     ConfigurationError,
     ConnectionLostError,
+    DeadlockError,
     FrameTooLargeError,
     InvalidACLError,
     InvalidValueError,
     InvariantViolation,
     ItemTooLargeError,
+    LatchCountError,
     LeaseLostError,
     LockNotHeldError,
     LockTimeoutError,
@@ -75,12 +77,17 @@ from zkcore.sync.config import Config
 from zkcore.sync.election import Election
 from zkcore.sync.event import Event
 from zkcore.sync.fence import FenceGuard
+from zkcore.sync.latch import CountDownLatch
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
 from zkcore.sync.membership import Membership
+from zkcore.sync.multilock import MultiLock
 from zkcore.sync.node import EmbeddedClient, LocalCluster, local_cluster
 from zkcore.sync.queue import Claim, Queue
 from zkcore.sync.reads import Reads
+from zkcore.sync.rlock import RLock
+from zkcore.sync.rwlock import ReadWriteLock
+from zkcore.sync.semaphore import BoundedSemaphore, Semaphore
 from zkcore.sync.tcp_node import TcpNode, start_node
 from zkcore.sync.transaction import Transaction
 from zkcore.transport.limits import LinkLimits
@@ -112,6 +119,7 @@ __all__ = [
     "BadArgumentsError",
     "BadVersionError",
     "Barrier",
+    "BoundedSemaphore",
     "BrokenBarrierError",
     "Child",
     "ChildKind",
@@ -127,7 +135,9 @@ __all__ = [
     "ConfigurationError",
     "ConnectionLostError",
     "Contender",
+    "CountDownLatch",
     "Created",
+    "DeadlockError",
     "DigestScheme",
     "Election",
     "EmbeddedClient",
@@ -141,6 +151,7 @@ __all__ = [
     "InvalidValueError",
     "InvariantViolation",
     "ItemTooLargeError",
+    "LatchCountError",
     "Lease",
     "LeaseLostError",
     "Limits",
@@ -154,6 +165,7 @@ __all__ = [
     "Member",
     "Membership",
     "MultiError",
+    "MultiLock",
     "NoAuthError",
     "NoChildrenForEphemeralsError",
     "NoNodeError",
@@ -178,13 +190,16 @@ __all__ = [
     "QueueEmptyError",
     "QueueFullError",
     "QuotaExceededError",
+    "RLock",
     "Read",
+    "ReadWriteLock",
     "Reads",
     "RecipeError",
     "Relation",
     "RequestError",
     "Resync",
     "Rules",
+    "Semaphore",
     "SessionClosedError",
     "SessionError",
     "SessionExpiredError",

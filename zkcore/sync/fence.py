@@ -23,13 +23,13 @@ class FenceGuard:
     """`zkcore.FenceGuard` for blocking code: several threads may share one. `write` lets one of them in at a time, so
     that no other comes between the check and the write."""
 
-    def __init__(self, tokens: Tokens | None = None) -> None:
-        self._inner = AsyncFenceGuard(tokens)
+    def __init__(self, tokens: Tokens | None = None, *, readers: Tokens | None = None) -> None:
+        self._inner = AsyncFenceGuard(tokens, readers=readers)
         self._writing = threading.RLock()
 
-    def check(self, token: Zxid) -> None:
+    def check(self, token: Zxid, *, shared: bool = False) -> None:
         with self._writing:
-            self._inner.check(token)
+            self._inner.check(token, shared=shared)
 
     def write(self, token: Zxid, action: Callable[[], T]) -> T:
         with self._writing:
