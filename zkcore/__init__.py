@@ -21,6 +21,7 @@ from zkcore.client.client import Client
 from zkcore.client.node import EmbeddedClient, LocalCluster, Node, local_cluster
 from zkcore.client.port import Port, SessionState, Signal
 from zkcore.client.reads import Reads
+from zkcore.client.retry import Retry, WriteRetry
 from zkcore.client.tcp_node import NodeConfig, TcpNode, start_node
 from zkcore.client.transaction import Transaction
 from zkcore.errors import (
@@ -224,6 +225,7 @@ __all__ = [
     "Replica",
     "RequestError",
     "Resync",
+    "Retry",
     "Role",
     "Rules",
     "Semaphore",
@@ -257,6 +259,7 @@ __all__ = [
     "Versioned",
     "WatchEvent",
     "WatcherType",
+    "WriteRetry",
     "ZkcoreError",
     "digest_id",
     "json_codec",

@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from typing import Any, Literal, overload
 
 from zkcore.client.building import creation, deletion, replacement, with_parents
+from zkcore.client.chroot import ChrootPort
 from zkcore.client.port import LastingWatcher, Port, SessionState, Watcher
 from zkcore.client.reads import Reads
+from zkcore.client.retry import Retry, RetryPort
 from zkcore.client.transaction import Transaction
 from zkcore.client.trees import delete_tree
 from zkcore.errors import BadArgumentsError, NodeExistsError, NoNodeError, NoWatcherError
@@ -67,6 +69,18 @@ class Client:
     def __repr__(self) -> str:
         session = self.port.session
         return f"<Client session={session.id:#x} {session.state}>"
+
+    def chroot(self, path: str) -> Client:
+        """A client of this same session for which `path` is the root: every path that it takes, gives, is told by a
+        watch or named by an error is one below that. What is made of it, a recipe or another such client, sees no more.
+
+        The znode `path` need not exist; `ensure_path("/")` creates it. Raises BadArgumentsError for what is no path."""
+        return Client(ChrootPort(self.port, path))
+
+    def with_retry(self, retry: Retry | None = None) -> Client:
+        """A client of this same session that asks again where that can help and does no harm: see Retry. By default
+        it does for 30 seconds, and every write is carried out once."""
+        return Client(RetryPort(self.port, Retry() if retry is None else retry))
 
     @property
     def session_id(self) -> int:

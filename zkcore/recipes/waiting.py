@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
-from zkcore.client.port import Port, Session
+from zkcore.client.once import once
+from zkcore.client.port import Port
 from zkcore.errors import (
     BadArgumentsError,
     NodeExistsError,
@@ -24,7 +24,7 @@ from zkcore.errors import (
 )
 from zkcore.tree.acl import DEFAULT_ACL
 from zkcore.tree.applied import WatchEvent
-from zkcore.tree.requests import CreateWithParents, Exists, GetChildren, GetData, NodeData, Once, Request
+from zkcore.tree.requests import CreateWithParents, Exists, GetChildren, GetData, NodeData, Request
 
 __all__ = ["FOR_EVER", "Patience", "Watch", "ask", "ask_once", "get_or_create", "nonce", "once", "pause"]
 
@@ -158,16 +158,6 @@ async def wait_until(
         return False
     finally:
         watch.end()
-
-
-_NUMBERS: WeakKeyDictionary[Session, Callable[[], int]] = WeakKeyDictionary()
-"""Of each session, what counts its requests that are carried out once."""
-
-
-def once(port: Port, request: Request[Any]) -> Once:
-    """`request` as one that is carried out once however often it is sent: the ensemble remembers how it ended."""
-    number = _NUMBERS.setdefault(port.session, iter(range(1, 1 << 62)).__next__)()
-    return Once(port.session.id, number, request)
 
 
 async def ask_once(port: Port, request: Request[T], patience: Patience) -> T:

@@ -5,6 +5,7 @@ the calling thread, over a Port that blocks (`zkcore.sync.port`).
 """
 
 from zkcore.client.port import SessionState, Signal
+from zkcore.client.retry import Retry, WriteRetry
 from zkcore.client.tcp_node import NodeConfig
 from zkcore.errors import (
     AuthFailedError,
@@ -198,6 +199,7 @@ __all__ = [
     "Relation",
     "RequestError",
     "Resync",
+    "Retry",
     "Rules",
     "Semaphore",
     "SessionClosedError",
@@ -227,6 +229,7 @@ __all__ = [
     "Versioned",
     "WatchEvent",
     "WatcherType",
+    "WriteRetry",
     "ZkcoreError",
     "digest_id",
     "json_codec",

@@ -7,6 +7,7 @@ from typing import Any, Literal, overload
 
 from zkcore.client.client import Client as AsyncClient
 from zkcore.client.port import LastingWatcher, SessionState, Watcher
+from zkcore.client.retry import Retry
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.sync.port import mirrors, run
@@ -36,6 +37,12 @@ class Client:
     def unblocked(self) -> AsyncClient:
         """The client whose coroutines complete without suspending: what a recipe is made of."""
         return self._unblocked
+
+    def chroot(self, path: str) -> Client:
+        return Client(self.unblocked.chroot(path))
+
+    def with_retry(self, retry: Retry | None = None) -> Client:
+        return Client(self.unblocked.with_retry(retry))
 
     @property
     def session_id(self) -> int:
