@@ -49,6 +49,7 @@ from zkcore.errors import (
     NoChildrenForEphemeralsError,
     NodeExistsError,
     NoNodeError,
+    NotClaimedError,
     NotEmptyError,
     NotLeaderError,
     NotLeadingError,
@@ -60,6 +61,7 @@ from zkcore.errors import (
     ProtocolError,
     QueueEmptyError,
     QueueFullError,
+    QueueShutDownError,
     QuotaExceededError,
     RecipeError,
     RequestError,
@@ -81,9 +83,11 @@ from zkcore.errors import (
 )
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.recipes.barrier import Barrier
+from zkcore.recipes.claiming import Claim
 from zkcore.recipes.codec import Codec, json_codec, text_codec
 from zkcore.recipes.config import Config, Versioned
 from zkcore.recipes.contender import Contender
+from zkcore.recipes.dead_letters import DeadLetter
 from zkcore.recipes.election import Election
 from zkcore.recipes.event import Event
 from zkcore.recipes.fence import FenceGuard, SqliteTokens
@@ -93,7 +97,7 @@ from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
 from zkcore.recipes.membership import Member, Membership
 from zkcore.recipes.multilock import MultiLock
-from zkcore.recipes.queue import Claim, Queue
+from zkcore.recipes.queue import PriorityQueue, Queue
 from zkcore.recipes.rlock import RLock
 from zkcore.recipes.rwlock import ReadWriteLock
 from zkcore.recipes.semaphore import BoundedSemaphore, Semaphore
@@ -156,6 +160,7 @@ __all__ = [
     "Contender",
     "CountDownLatch",
     "Created",
+    "DeadLetter",
     "DeadlockError",
     "DigestScheme",
     "Election",
@@ -199,6 +204,7 @@ __all__ = [
     "NodeConfig",
     "NodeData",
     "NodeExistsError",
+    "NotClaimedError",
     "NotEmptyError",
     "NotLeaderError",
     "NotLeadingError",
@@ -211,10 +217,12 @@ __all__ = [
     "Permission",
     "Plaintext",
     "Port",
+    "PriorityQueue",
     "ProtocolError",
     "Queue",
     "QueueEmptyError",
     "QueueFullError",
+    "QueueShutDownError",
     "QuotaExceededError",
     "RLock",
     "Read",

@@ -19,7 +19,13 @@ This module knows nothing of zkcore.
 from __future__ import annotations
 
 import queue
+import sys
 from typing import ClassVar, Literal
+
+if sys.version_info >= (3, 13):
+    _ShutDown = queue.ShutDown
+else:
+    _ShutDown = Exception  # the standard library has none to inherit from
 
 Applied = Literal["no", "unknown"]
 
@@ -264,6 +270,15 @@ class QueueFullError(RecipeError, queue.Full):
     """There was no room within the time allowed; nothing was put."""
 
     retryable = True
+
+
+class QueueShutDownError(RecipeError, _ShutDown):
+    """The queue is shut down: it takes no more items; or has given out all it had, and gives out no more. Under Python
+    3.13 and later it is a `queue.ShutDown`."""
+
+
+class NotClaimedError(RecipeError, ValueError):
+    """Only what was claimed, and not acknowledged yet, can be acknowledged."""
 
 
 class ItemTooLargeError(RecipeError, ValueError):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from faults import ACTIONS, attempt
+from queues import PATH, claim, drain, fill, new
 from scripted import Asking, Point, Run, World
 
 from zkcore.client.client import Client
@@ -20,46 +21,11 @@ from zkcore.errors import (
     QueueEmptyError,
     QueueFullError,
 )
-from zkcore.recipes.codec import json_codec, text_codec
-from zkcore.recipes.queue import Claim, Queue
+from zkcore.recipes.codec import text_codec
+from zkcore.recipes.queue import Queue
 from zkcore.tree import requests
 from zkcore.tree.requests import Create, Delete, Multi, Request
 from zkcore.tree.znode import CreateMode
-
-PATH = "/jobs"
-
-
-def new(world: World, client: Client | None = None, maxsize: int = 0) -> Queue[Any]:
-    return Queue(client or world.client(), PATH, maxsize=maxsize, codec=json_codec)
-
-
-def fill(world: World, *items: object, maxsize: int = 0) -> None:
-    world.run(new(world, maxsize=maxsize).put_many(items))
-
-
-def drain(world: World) -> list[Any]:
-    """All that can be taken now."""
-    queue, taken = new(world), []
-    while True:
-        try:
-            taken.append(world.run(queue.get_nowait()))
-        except QueueEmptyError:
-            return taken
-
-
-def claim(world: World, client: Client | None = None) -> tuple[Run, Claim[Any]]:
-    """A claim whose body waits for ever."""
-    client = client or world.client()
-    made: list[Claim[Any]] = []
-
-    async def work() -> None:
-        async with new(world, client).claim() as claimed:
-            made.append(claimed)
-            await client.port.wait()
-
-    run = world.start(work())
-    world.settle()
-    return run, made[0]
 
 
 def test_items_come_out_in_the_order_in_which_they_were_put() -> None:

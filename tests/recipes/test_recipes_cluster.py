@@ -141,3 +141,49 @@ def test_items_go_through_a_queue_once_while_leaders_are_killed_and_consumers_ca
             assert sorted(taken + done) == list(range(count))
 
     run(main())
+
+
+def test_no_item_is_lost_between_workers_that_fail_dead_letters_and_killed_leaders() -> None:
+    async def main() -> None:
+        async with local_cluster(3, limits=QUICK) as cluster, cluster.client() as client:
+            count, done, tries = 30, list[int](), [0]
+            stopping: list[bool] = []
+
+            async def produce() -> None:
+                queue = zkcore.PriorityQueue(client, "/q", codec=zkcore.json_codec)
+                for number in range(count):
+                    await queue.put(number, priority=number % 3, delay=number % 2 * 0.02)
+
+            async def work(worker: zkcore.EmbeddedClient) -> None:
+                queue: zkcore.PriorityQueue[int]
+                queue = zkcore.PriorityQueue(worker, "/q", codec=zkcore.json_codec, max_deliveries=2)
+                while not stopping:
+                    tries[0] += 1
+                    fails = bool(tries[0] % 2)
+                    try:
+                        async with queue.claim(timeout=0.01, visibility_timeout=5) as claim:
+                            claim.progress()
+                            if fails:
+                                raise ValueError
+                        done.append(claim.item)
+                    except (zkcore.QueueEmptyError, OutcomeUnknownError, ValueError):
+                        pass
+
+            async def look_after() -> None:
+                queue: zkcore.PriorityQueue[int] = zkcore.PriorityQueue(client, "/q", codec=zkcore.json_codec)
+                while len(done) < count:
+                    for letter in await queue.dead_letters():
+                        assert letter.deliveries >= 2
+                        await queue.requeue(letter)
+                    await asyncio.sleep(0.01)
+                stopping.append(True)
+
+            workers = [await cluster.client().start() for _ in range(3)]
+            await asyncio.gather(produce(), disturb(cluster, 3), look_after(), *(work(worker) for worker in workers))
+            assert sorted(done) == list(range(count))
+            queue: zkcore.PriorityQueue[int] = zkcore.PriorityQueue(client, "/q")
+            await look_again(client)
+            assert await queue.join(timeout=5) is True
+            assert await queue.dead_letters() == ()
+
+    run(main())

@@ -24,12 +24,19 @@ class Entered(Generic[T]):
         """`owner` has entered `what`."""
         self._pairs.set((*self._pairs.get(), (owner, what)))
 
+    def innermost(self, owner: object) -> T | None:
+        """The innermost thing that `owner` has entered; None where it was in another context, as in the fixtures of
+        test frameworks."""
+        return next((what for each, what in reversed(self._pairs.get()) if each is owner), None)
+
     def pop(self, owner: object) -> T | None:
-        """The innermost thing that `owner` has entered, and leaves now; None where it was in another context, as in
-        the fixtures of test frameworks."""
+        """As `innermost`, for what is left now."""
+        what = self.innermost(owner)
+        if what is not None:
+            self.remove(owner, what)
+        return what
+
+    def remove(self, owner: object, what: T) -> None:
+        """`owner` leaves `what`, wherever it was entered."""
         pairs = self._pairs.get()
-        mine = next((pair for pair in reversed(pairs) if pair[0] is owner), None)
-        if mine is None:
-            return None
-        self._pairs.set(tuple(pair for pair in pairs if pair is not mine))
-        return mine[1]
+        self._pairs.set(tuple([pair for pair in pairs if pair[0] is not owner or pair[1] is not what]))

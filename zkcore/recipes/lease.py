@@ -2,7 +2,7 @@
 
 A lease ends in one of three ways: its holder releases it, the ensemble ends the holder's session, or the holder can
 no longer be sure that it has not. The holder's own clock decides the third: when no heartbeat was confirmed in time,
-the lease is lost, heard or not.
+the lease is lost, heard or not. What ends a lease earlier than the session is its `Life`.
 
 No lease can stop a holder that is paused between a check and what it does next. That takes the resource: hand it the
 `fencing_token` with every write, and let it refuse a token lower than one it has seen.
@@ -11,12 +11,25 @@ No lease can stop a holder that is paused between a check and what it does next.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from zkcore.client.port import Port, Signal
 from zkcore.errors import LeaseLostError
 from zkcore.zxid import Zxid
 
-__all__ = ["Lease"]
+__all__ = ["Lease", "Life"]
+
+
+class Life(Protocol):
+    """What a lease lasts as long as: the session, or something that ends no later."""
+
+    @property
+    def lost(self) -> Signal:
+        """Set when it is over."""
+
+    @property
+    def alive_until(self) -> float:
+        """Until when, on `Port.now`, it surely is not."""
 
 
 class Lease:
@@ -25,8 +38,17 @@ class Lease:
     `path` is the contender's znode. It may be handed to other tasks of the same client.
     """
 
-    def __init__(self, port: Port, path: str, token: Zxid, release: Callable[[Lease], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        port: Port,
+        path: str,
+        token: Zxid,
+        release: Callable[[Lease], Awaitable[None]],
+        *,
+        life: Life | None = None,
+    ) -> None:
         self._port = port
+        self._life: Life = port.session if life is None else life
         self._release = release
         self._ended = False
         self._seen_lost = False
@@ -42,7 +64,7 @@ class Lease:
     @property
     def lost(self) -> Signal:
         """Set when the session, and with it the lease, is lost: something to wait for, with `Port.wait`."""
-        return self._port.session.lost
+        return self._life.lost
 
     @property
     def remaining(self) -> float:
@@ -50,7 +72,7 @@ class Lease:
         before."""
         if self._ended or self.is_lost():
             return 0.0
-        return self._port.session.alive_until - self._port.now()
+        return self._life.alive_until - self._port.now()
 
     @property
     def released(self) -> bool:
@@ -61,8 +83,8 @@ class Lease:
         """Whether it ended without being released. What was lost once stays lost."""
         if self._ended:
             return False
-        session = self._port.session
-        if session.lost.is_set() or self._port.now() >= session.alive_until:
+        life = self._life
+        if life.lost.is_set() or self._port.now() >= life.alive_until:
             self._seen_lost = True
         return self._seen_lost
 

@@ -10,6 +10,7 @@ This module must not know what is waited for.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any, TypeVar
 
 from zkcore.client.once import once
@@ -100,10 +101,14 @@ class Watch:
         self._paths.append(request.path)
         return await ask(self._port, request, patience, watch=self._on_change)
 
-    async def changed(self, patience: Patience) -> bool:
-        """Wait until something of what was asked may have changed; False where patience ran out first."""
+    async def changed(self, patience: Patience, *, at_most: float = inf) -> bool:
+        """Wait until something of what was asked may have changed, or `at_most` seconds; False where patience ran out
+        first."""
+        left = patience.left_to_wait
+        timeout = at_most if left is None else min(left, at_most)
         try:
-            return await self._port.wait(self._signal, timeout=patience.left_to_wait) is not None
+            found = await self._port.wait(self._signal, timeout=None if timeout == inf else timeout)
+            return found is not None or not patience.is_over
         finally:
             self.end()
 

@@ -32,6 +32,7 @@ from zkcore.errors import (
     NoChildrenForEphemeralsError,
     NodeExistsError,
     NoNodeError,
+    NotClaimedError,
     NotEmptyError,
     NotLeaderError,
     NotLeadingError,
@@ -43,6 +44,7 @@ from zkcore.errors import (
     ProtocolError,
     QueueEmptyError,
     QueueFullError,
+    QueueShutDownError,
     QuotaExceededError,
     RecipeError,
     RequestError,
@@ -66,6 +68,7 @@ from zkcore.jute.records import ACL, Id, Stat
 from zkcore.recipes.codec import Codec, json_codec, text_codec
 from zkcore.recipes.config import Versioned
 from zkcore.recipes.contender import Contender
+from zkcore.recipes.dead_letters import DeadLetter
 from zkcore.recipes.fence import SqliteTokens
 from zkcore.recipes.holding import OnLost
 from zkcore.recipes.membership import Member
@@ -84,7 +87,7 @@ from zkcore.sync.lock import Lock
 from zkcore.sync.membership import Membership
 from zkcore.sync.multilock import MultiLock
 from zkcore.sync.node import EmbeddedClient, LocalCluster, local_cluster
-from zkcore.sync.queue import Claim, Queue
+from zkcore.sync.queue import Claim, PriorityQueue, Queue
 from zkcore.sync.reads import Reads
 from zkcore.sync.rlock import RLock
 from zkcore.sync.rwlock import ReadWriteLock
@@ -138,6 +141,7 @@ __all__ = [
     "Contender",
     "CountDownLatch",
     "Created",
+    "DeadLetter",
     "DeadlockError",
     "DigestScheme",
     "Election",
@@ -175,6 +179,7 @@ __all__ = [
     "NodeConfig",
     "NodeData",
     "NodeExistsError",
+    "NotClaimedError",
     "NotEmptyError",
     "NotLeaderError",
     "NotLeadingError",
@@ -186,10 +191,12 @@ __all__ = [
     "PeerStatus",
     "Permission",
     "Plaintext",
+    "PriorityQueue",
     "ProtocolError",
     "Queue",
     "QueueEmptyError",
     "QueueFullError",
+    "QueueShutDownError",
     "QuotaExceededError",
     "RLock",
     "Read",
