@@ -47,6 +47,8 @@ PURE = (
     "zkcore.recipes",
     "zkcore.replica",
     "zkcore.client.chroot",
+    "zkcore.client.asking",
+    "zkcore.client.atomically",
     "zkcore.client.client",
     "zkcore.client.once",
     "zkcore.client.reads",

@@ -293,6 +293,34 @@ class NotMemberError(RecipeError, RuntimeError):
     """Only a member can leave, or update what the others see of it."""
 
 
+class NotStartedError(RecipeError, RuntimeError):
+    """What has a beginning and an end was used before the one or after the other: use it as a context manager."""
+
+
+class TransactionConflictError(RecipeError):
+    """Whatever was read was changed by others before anything could be committed, as often as was allowed to try."""
+
+    retryable = True
+
+
+class CounterOverflowError(RecipeError, OverflowError):
+    """The sum does not fit the 64 bits of a counter; nothing was added."""
+
+
+class IdsExhaustedError(RecipeError, OverflowError):
+    """There are no ids left in the range, or no numbers for those who make them."""
+
+
+class ClockError(RecipeError, RuntimeError):
+    """The clock of this machine shows a time at which ids were given out long ago: it was set back, or is slow."""
+
+    retryable = True
+
+
+class NothingToCacheError(RecipeError, LookupError):
+    """There is no znode at the path of a cache."""
+
+
 class StaleTokenError(RecipeError, PermissionError):
     """The fencing token is lower than one that the resource has seen: its hold is of the past."""
 

@@ -24,11 +24,12 @@ from zkcore.errors import (
     ThrottledError,
     ZkcoreError,
 )
-from zkcore.replica.levels import Read, ReadLevel
+from zkcore.replica.levels import Read, ReadLevel, Sync
 from zkcore.tree.prepare import Preparer
 from zkcore.tree.requests import CloseSession, CreateSession, GetChildren, Request
 from zkcore.tree.tree import Tree
 from zkcore.tree.watches import Watches
+from zkcore.zxid import Zxid
 
 T = TypeVar("T")
 
@@ -182,11 +183,17 @@ class ScriptedBackground:
 class ScriptedSession:
     """What `Port.session` shows."""
 
-    def __init__(self, number: int, until: float) -> None:
+    def __init__(self, world: World, number: int) -> None:
         self.id = number
         self.state = SessionState.CONNECTED
+        self.timeout = TIMEOUT
         self.lost = Flag()
-        self.alive_until = until
+        self.alive_until = world.time + 1e6
+        self._world = world
+
+    @property
+    def last_zxid(self) -> Zxid:
+        return self._world.tree.last_zxid
 
 
 class ScriptedPort:
@@ -195,7 +202,7 @@ class ScriptedPort:
     def __init__(self, world: World, number: int) -> None:
         self._world = world
         self.rng = Random(number)
-        self.session = ScriptedSession(number, world.time + 1e6)
+        self.session = ScriptedSession(world, number)
         self.watchers = WatcherTable()
 
     async def request(
@@ -300,6 +307,8 @@ class World:
 
     def do(self, session: int, op: Request[T]) -> T:
         """Carry a request out, and tell who watches."""
+        if isinstance(op, Sync):
+            return self.tree.last_zxid  # type: ignore[return-value]
         if not op.writes:
             return self._watches.read(self.tree, op, session=session)
         self._zxid += 1

@@ -5,9 +5,10 @@ This module must not know what kind of Port it has, nor any clock or event loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal, overload
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
+from zkcore.client.atomically import MOST_ATTEMPTS, Atomic, Committed, atomic
 from zkcore.client.building import creation, deletion, replacement, with_parents
 from zkcore.client.chroot import ChrootPort
 from zkcore.client.port import LastingWatcher, Port, SessionState, Watcher
@@ -48,6 +49,10 @@ from zkcore.tree.watch_requests import AddWatch, CheckWatches, WatcherType, Watc
 from zkcore.zxid import Zxid
 
 __all__ = ["Client"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class Client:
     """The znodes of an ensemble, through one session.
@@ -320,6 +325,44 @@ class Client:
         """Several changes that all happen, or none: `async with client.transaction() as t: t.create(...)`. See
         Transaction."""
         return Transaction(self.port)
+
+    @overload
+    def atomically(self, function: Atomic[P, R], /) -> Callable[P, Coroutine[Any, Any, Committed[R]]]: ...
+
+    @overload
+    def atomically(
+        self, function: None = None, /, *, attempts: int = MOST_ATTEMPTS, timeout: float | None = None
+    ) -> Callable[[Atomic[P, R]], Callable[P, Coroutine[Any, Any, Committed[R]]]]: ...
+
+    def atomically(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        attempts: int = MOST_ATTEMPTS,
+        timeout: float | None = None,
+    ) -> Any:
+        """Decorator: a function of an AtomicTransaction `t` that is carried out as if nobody else were there::
+
+            @zk.atomically
+            async def transfer(t, giver, taker, amount):
+                has = int(await t.get(giver))
+                t.set(giver, b"%d" % (has - amount))
+                t.set(taker, b"%d" % (int(await t.get(taker)) + amount))
+
+            done = await transfer("/account/ada", "/account/bob", 30)
+
+        Where what it read was changed by others before it could commit, it is called again from its beginning: at most
+        `attempts` times, and not after `timeout` seconds. So it must do nothing that cannot be done twice but through
+        `t`. The call gives a Committed: what the function returned, and from which zxid on everybody sees it.
+
+        Raises what the function does, and then nothing is written; what is wrong with what it writes;
+        TransactionConflictError; and OutcomeUnknownError where the session ended before it was known whether it was
+        committed. However often a commit must be sent, it happens once. Where the call is cancelled, it may have.
+        """
+        if function is not None:
+            return atomic(self.port, function, attempts=attempts, timeout=timeout)
+        return lambda function: atomic(self.port, function, attempts=attempts, timeout=timeout)
 
     async def add_watch(self, path: str, watch: LastingWatcher, *, recursive: bool = False) -> None:
         """Have `watch` called with every WatchEvent of a znode from now on, whether or not there is one, until

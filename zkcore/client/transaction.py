@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
+from zkcore.client.atomically import done_at
 from zkcore.client.building import creation, deletion, replacement
 from zkcore.client.port import Port
 from zkcore.errors import BadArgumentsError
 from zkcore.jute.records import ACL
 from zkcore.tree.paths import validate
 from zkcore.tree.requests import Check, CheckAbsent, CheckStat, Condition, Created, Multi, Request
+from zkcore.zxid import Zxid
 
 __all__ = ["Transaction"]
 
@@ -30,6 +32,7 @@ class Transaction:
         self._port = port
         self._operations: list[Request[Any]] = []
         self._results: tuple[object, ...] | None = None
+        self._zxid: Zxid = 0
         self._committed = False
 
     def __repr__(self) -> str:
@@ -42,6 +45,14 @@ class Transaction:
         if self._results is None:
             raise BadArgumentsError("a transaction has results when it was committed")
         return self._results
+
+    @property
+    def zxid(self) -> Zxid:
+        """From here on everybody sees what was committed: tell it to others, for `Read.at_least`. Raises
+        BadArgumentsError as `results` does."""
+        if self._results is None:
+            raise BadArgumentsError("a transaction has a zxid when it was committed")
+        return self._zxid
 
     def create(
         self,
@@ -97,6 +108,7 @@ class Transaction:
         self._check_open()
         self._committed = True
         answers = await self._port.request(Multi(self._operations)) if self._operations else ()
+        self._zxid = done_at(self._port, answers)
         self._results = tuple([answer.path if isinstance(answer, Created) else answer for answer in answers])
         return self._results
 

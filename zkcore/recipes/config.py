@@ -9,7 +9,7 @@ room for. It is carried out once however often it must be sent.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from attrs import frozen
 
@@ -20,29 +20,16 @@ from zkcore.errors import (
     BadVersionError,
     InvalidValueError,
     ItemTooLargeError,
-    MultiError,
-    NodeExistsError,
     NoNodeError,
     OutcomeUnknownError,
 )
-from zkcore.jute.records import Stat
 from zkcore.recipes.changes import Changes
 from zkcore.recipes.codec import Codec, bytes_codec, from_bytes, to_bytes
-from zkcore.recipes.waiting import FOR_EVER, Patience, Watch, ask, ask_once
+from zkcore.recipes.stored import Raw, Stored
+from zkcore.recipes.waiting import FOR_EVER, Patience, Watch, ask
 from zkcore.tree.acl import DEFAULT_ACL
-from zkcore.tree.paths import validate
 from zkcore.tree.prepare import MAX_DATA
-from zkcore.tree.requests import (
-    Create,
-    CreateWithParents,
-    Delete,
-    Exists,
-    GetChildren,
-    GetData,
-    Multi,
-    Request,
-    SetData,
-)
+from zkcore.tree.requests import Create, Delete, Exists, GetChildren, GetData, Request
 from zkcore.zxid import Zxid
 
 __all__ = ["Config", "Versioned"]
@@ -61,18 +48,6 @@ class Versioned(Generic[T]):
     """Counts the changes, from 0."""
     zxid: Zxid
     """The transaction that made it: for all configs of an ensemble one number that only grows."""
-
-
-class _Raw(NamedTuple):
-    """A value as it is stored."""
-
-    data: bytes
-    version: int
-    zxid: Zxid
-
-
-def _raw(data: bytes, stat: Stat) -> _Raw:
-    return _Raw(data, stat.version, stat.mzxid)
 
 
 class Config(Generic[T]):
@@ -101,7 +76,7 @@ class Config(Generic[T]):
         validate: Callable[[T], object] | None = None,
         history: int = 10,
     ) -> None:
-        _check_path(path)
+        self._stored = Stored(client, path, what="a config")
         if not 0 <= history <= 1000:
             raise BadArgumentsError(f"a history of {history} values; keep between 0 and 1000")
         self.path = path
@@ -157,8 +132,8 @@ class Config(Generic[T]):
         """Replace the value, or set the first one; what it came to be. With a `version` only if it still is of that.
 
         Raises BadVersionError (it has another version), NoNodeError (a version was given, and nothing was set),
-        InvalidValueError, CodecError, ItemTooLargeError, and SessionExpiredError or SessionClosedError. Where it is
-        cancelled, it may have been set.
+        InvalidValueError, CodecError, ItemTooLargeError, and SessionExpiredError or SessionClosedError. Where it ends
+        in OutcomeUnknownError, or is cancelled, it may have been set.
         """
         data = self._checked(value)
         while True:
@@ -167,7 +142,7 @@ class Config(Generic[T]):
             except NoNodeError:
                 if version is not None:
                     raise
-                if (made := await self._try_to_create(data)) is not None:
+                if (made := await self._stored.replace(None, data)) is not None:
                     return self._shown(made)
                 continue
             if version is not None and version != old.version:
@@ -202,7 +177,7 @@ class Config(Generic[T]):
 
     # --- within
 
-    def _shown(self, raw: _Raw) -> Versioned[T]:
+    def _shown(self, raw: Raw) -> Versioned[T]:
         return Versioned(from_bytes(self._codec, raw.data, where=self.path), raw.version, raw.zxid)
 
     def _checked(self, value: T) -> bytes:
@@ -213,10 +188,13 @@ class Config(Generic[T]):
                 raise InvalidValueError(f"{self.path}: the value is not valid: {error}; nothing was set") from error
         return to_bytes(self._codec, value, where=self.path)
 
-    async def _read(self) -> _Raw:
-        return _raw(*await ask(self._client.port, GetData(self.path), FOR_EVER))
+    async def _read(self) -> Raw:
+        raw = await self._stored.read()
+        if raw is None:
+            raise NoNodeError(path=self.path)
+        return raw
 
-    async def _read_all(self) -> list[_Raw]:
+    async def _read_all(self) -> list[Raw]:
         port = self._client.port
         while True:
             now = await self._read()
@@ -227,7 +205,7 @@ class Config(Generic[T]):
                 except NoNodeError:
                     continue  # it was dropped meanwhile
                 _, version, zxid = name.split("-")
-                found.append(_Raw(data, int(version), int(zxid, 16)))
+                found.append(Raw(data, int(version), int(zxid, 16)))
             if (await self._read()).version == now.version:
                 return [*found, now]
 
@@ -235,52 +213,26 @@ class Config(Generic[T]):
         names = await ask(port, GetChildren(self.path), FOR_EVER)
         return sorted(name for name in names if name.startswith(_OLD))
 
-    async def _look(self, watch: Watch, patience: Patience = FOR_EVER) -> _Raw | None:
+    async def _look(self, watch: Watch, patience: Patience = FOR_EVER) -> Raw | None:
         while True:
             try:
-                return _raw(*await watch.ask(GetData(self.path, watch=True), patience))
+                data, stat = await watch.ask(GetData(self.path, watch=True), patience)
+                return Raw(data, stat.version, stat.mzxid)
             except NoNodeError:
                 if await watch.ask(Exists(self.path, watch=True), patience) is None:
                     return None
 
-    async def _try_to_create(self, data: bytes) -> _Raw | None:
-        """The first value; None where somebody else was faster."""
-        if len(data) > MAX_DATA:
-            raise self._too_large(len(data))
-        try:
-            made = await ask_once(self._client.port, CreateWithParents(self.path, data, acl=DEFAULT_ACL), FOR_EVER)
-        except NodeExistsError:
-            return None
-        return _raw(data, made.stat)
-
-    async def _try_to_replace(self, old: _Raw, data: bytes) -> _Raw | None:
+    async def _try_to_replace(self, old: Raw, data: bytes) -> Raw | None:
         """The value as it came to be; None where it was no longer `old`."""
-        port = self._client.port
-        request: list[Request[object]] = [SetData(self.path, data, version=old.version)]
-        if self._history:
-            name = f"{_OLD}{old.version:010d}-{old.zxid:016x}"
-            request.append(Create(f"{self.path}/{name}", old.data, acl=DEFAULT_ACL))
-            kept = await self._kept(port)
-            request += [Delete(f"{self.path}/{each}") for each in kept[: max(len(kept) + 1 - self._history, 0)]]
-        if len(data) + len(old.data) * bool(self._history) + 200 * len(request) > MAX_DATA:
-            raise self._too_large(len(data))
-        try:
-            stat = (await ask_once(port, Multi(request), FOR_EVER))[0]
-        except MultiError as error:
-            if isinstance(error.error, BadVersionError | NoNodeError | NodeExistsError):
-                return None
-            raise error.error from None
-        assert isinstance(stat, Stat)
-        return _raw(data, stat)
-
-    def _too_large(self, size: int) -> ItemTooLargeError:
-        return ItemTooLargeError(
-            f"{self.path}: {size} bytes, with the old value that is kept, are more than fit into one request; "
-            "store the data elsewhere and its address here, or keep no history"
-        )
-
-
-def _check_path(path: str) -> None:
-    validate(path)
-    if path == "/":
-        raise BadArgumentsError("a config needs a path of its own, not the root")
+        if not self._history:
+            return await self._stored.replace(old, data)
+        name = f"{_OLD}{old.version:010d}-{old.zxid:016x}"
+        keep: list[Request[object]] = [Create(f"{self.path}/{name}", old.data, acl=DEFAULT_ACL)]
+        kept = await self._kept(self._client.port)
+        keep += [Delete(f"{self.path}/{each}") for each in kept[: max(len(kept) + 1 - self._history, 0)]]
+        if len(data) + len(old.data) + 200 * (1 + len(keep)) > MAX_DATA:
+            raise ItemTooLargeError(
+                f"{self.path}: {len(data)} bytes, with the old value that is kept, are more than fit into one request; "
+                "store the data elsewhere and its address here, or keep no history"
+            )
+        return await self._stored.replace(old, data, also=keep)

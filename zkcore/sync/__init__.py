@@ -4,6 +4,7 @@ The faces here mirror the client and the recipes file by file. There is one impl
 the calling thread, over a Port that blocks (`zkcore.sync.port`).
 """
 
+from zkcore.client.atomically import Committed
 from zkcore.client.port import SessionState, Signal
 from zkcore.client.retry import Retry, WriteRetry
 from zkcore.client.tcp_node import NodeConfig
@@ -12,12 +13,15 @@ from zkcore.errors import (
     BadArgumentsError,
     BadVersionError,
     BrokenBarrierError,
+    ClockError,
     CodecError,
     ConfigMismatchError,
     ConfigurationError,
     ConnectionLostError,
+    CounterOverflowError,
     DeadlockError,
     FrameTooLargeError,
+    IdsExhaustedError,
     InvalidACLError,
     InvalidValueError,
     InvariantViolation,
@@ -34,9 +38,11 @@ from zkcore.errors import (
     NoNodeError,
     NotClaimedError,
     NotEmptyError,
+    NothingToCacheError,
     NotLeaderError,
     NotLeadingError,
     NotMemberError,
+    NotStartedError,
     NoWatcherError,
     OperationTimeoutError,
     OutcomeForgottenError,
@@ -58,6 +64,7 @@ from zkcore.errors import (
     StorageFailedError,
     StorageFullError,
     ThrottledError,
+    TransactionConflictError,
     TransferFailedError,
     UnimplementedError,
     UnsupportedError,
@@ -72,15 +79,20 @@ from zkcore.recipes.dead_letters import DeadLetter
 from zkcore.recipes.fence import SqliteTokens
 from zkcore.recipes.holding import OnLost
 from zkcore.recipes.membership import Member
+from zkcore.recipes.time_ids import TimeId
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.rules import Rules
+from zkcore.sync.atomic_value import AtomicValue
+from zkcore.sync.atomically import AtomicTransaction
 from zkcore.sync.barrier import Barrier
 from zkcore.sync.client import Client
 from zkcore.sync.config import Config
+from zkcore.sync.counter import Counter
 from zkcore.sync.election import Election
 from zkcore.sync.event import Event
 from zkcore.sync.fence import FenceGuard
+from zkcore.sync.ids import IdGenerator
 from zkcore.sync.latch import CountDownLatch
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
@@ -93,6 +105,7 @@ from zkcore.sync.rlock import RLock
 from zkcore.sync.rwlock import ReadWriteLock
 from zkcore.sync.semaphore import BoundedSemaphore, Semaphore
 from zkcore.sync.tcp_node import TcpNode, start_node
+from zkcore.sync.time_ids import TimeIdGenerator
 from zkcore.sync.transaction import Transaction
 from zkcore.transport.limits import LinkLimits
 from zkcore.transport.security import Plaintext, SharedSecret, Tls
@@ -119,6 +132,8 @@ from zkcore.zab.peer import PeerStatus
 __all__ = [
     "ACL",
     "Access",
+    "AtomicTransaction",
+    "AtomicValue",
     "AuthFailedError",
     "BadArgumentsError",
     "BadVersionError",
@@ -131,8 +146,10 @@ __all__ = [
     "Children",
     "Claim",
     "Client",
+    "ClockError",
     "Codec",
     "CodecError",
+    "Committed",
     "Condition",
     "Config",
     "ConfigMismatchError",
@@ -140,6 +157,8 @@ __all__ = [
     "ConnectionLostError",
     "Contender",
     "CountDownLatch",
+    "Counter",
+    "CounterOverflowError",
     "Created",
     "DeadLetter",
     "DeadlockError",
@@ -152,6 +171,8 @@ __all__ = [
     "FrameTooLargeError",
     "Guard",
     "Id",
+    "IdGenerator",
+    "IdsExhaustedError",
     "InvalidACLError",
     "InvalidValueError",
     "InvariantViolation",
@@ -184,6 +205,8 @@ __all__ = [
     "NotLeaderError",
     "NotLeadingError",
     "NotMemberError",
+    "NotStartedError",
+    "NothingToCacheError",
     "OnLost",
     "OperationTimeoutError",
     "OutcomeForgottenError",
@@ -226,9 +249,12 @@ __all__ = [
     "StorageFullError",
     "TcpNode",
     "ThrottledError",
+    "TimeId",
+    "TimeIdGenerator",
     "Timeouts",
     "Tls",
     "Transaction",
+    "TransactionConflictError",
     "TransferFailedError",
     "UnimplementedError",
     "UnsupportedError",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Literal, overload
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
+from zkcore.client.atomically import MOST_ATTEMPTS, Committed
 from zkcore.client.client import Client as AsyncClient
 from zkcore.client.port import LastingWatcher, SessionState, Watcher
 from zkcore.client.retry import Retry
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.replica.levels import Read, ReadLevel
-from zkcore.sync.port import mirrors, run
+from zkcore.sync.atomically import Atomic, blocking_atomic
+from zkcore.sync.port import mirrors, run, seconds
 from zkcore.sync.reads import Reads
 from zkcore.sync.transaction import Transaction
 from zkcore.tree.requests import ChildKind, ChildPage, Children, Created, NodeACL, NodeData
@@ -18,6 +20,9 @@ from zkcore.tree.watch_requests import WatcherType
 from zkcore.zxid import Zxid
 
 __all__ = ["Client"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @mirrors(AsyncClient)
@@ -184,6 +189,27 @@ class Client:
 
     def transaction(self) -> Transaction:
         return Transaction(self.unblocked.transaction())
+
+    @overload
+    def atomically(self, function: Atomic[P, R], /) -> Callable[P, Committed[R]]: ...
+
+    @overload
+    def atomically(
+        self, function: None = None, /, *, attempts: int = MOST_ATTEMPTS, timeout: float | None = None
+    ) -> Callable[[Atomic[P, R]], Callable[P, Committed[R]]]: ...
+
+    def atomically(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        attempts: int = MOST_ATTEMPTS,
+        timeout: float | None = None,
+    ) -> Any:
+        port = self.unblocked.port
+        if function is not None:
+            return blocking_atomic(port, function, attempts=attempts, timeout=seconds(timeout))
+        return lambda function: blocking_atomic(port, function, attempts=attempts, timeout=seconds(timeout))
 
     def add_watch(self, path: str, watch: LastingWatcher, *, recursive: bool = False) -> None:
         run(self.unblocked.add_watch(path, watch, recursive=recursive))

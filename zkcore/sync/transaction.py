@@ -10,6 +10,7 @@ from zkcore.client.transaction import Transaction as AsyncTransaction
 from zkcore.jute.records import ACL
 from zkcore.sync.port import mirrors, run
 from zkcore.tree.requests import Condition
+from zkcore.zxid import Zxid
 
 __all__ = ["Transaction"]
 
@@ -27,6 +28,10 @@ class Transaction:
     @property
     def results(self) -> tuple[object, ...]:
         return self._inner.results
+
+    @property
+    def zxid(self) -> Zxid:
+        return self._inner.zxid
 
     def create(
         self,
