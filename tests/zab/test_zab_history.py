@@ -35,7 +35,7 @@ def test_what_was_appended_is_readable_before_it_is_durable() -> None:
     history.append(Z(1, 1), (b"a", b"b"))
     assert history.last == Z(1, 2)
     assert history.durable == 0
-    assert list(history.runs(0, Z(1, 2), max_bytes=100)) == [Run(Z(1, 1), (b"a", b"b"), 2)]
+    assert list(history.runs(0, Z(1, 2), max_bytes=100)) == [Run.of(Z(1, 1), (b"a", b"b"))]
 
 
 def test_nothing_lies_between_a_record_and_itself() -> None:
@@ -203,15 +203,15 @@ def test_what_is_in_the_snapshot_is_within_every_epoch() -> None:
 )
 def test_a_part_of_a_run(after: Zxid, upto: Zxid, part: tuple[int, int]) -> None:
     records = batch(2, 1, 4)
-    run = Run(records.first, records.payloads, sum(map(len, records.payloads)))
+    run = Run.of(records.first, records.payloads)
     expected = batch(2, *part)
-    assert run.within(after, upto) == (expected.first, expected.payloads, sum(map(len, expected.payloads)))
+    assert run.within(after, upto) == Run.of(expected.first, expected.payloads)
 
 
 @pytest.mark.parametrize(("room", "count"), [(1, 1), (3, 1), (4, 2), (6, 3), (99, 3)])
 def test_what_fits_of_a_run_is_at_least_one_record(room: int, count: int) -> None:
-    run = Run(Z(1, 1), (b"aa", b"bb", b"cc"), 6)
-    assert run.fitting(room) == (Z(1, 1), run.payloads[:count], 2 * count)
+    run = Run.of(Z(1, 1), (b"aa", b"bb", b"cc"))
+    assert run.fitting(room) == Run.of(Z(1, 1), run.payloads[:count])
 
 
 # --- everything in any order

@@ -232,7 +232,9 @@ class Serving:
     def on_applied(self, applied: Applied) -> None:
         """A transaction was just applied: fire watches, then answer whoever asked for it."""
         if applied.changes:
-            for session, event in self.watches.trigger(applied, audience_of(self.tree, applied, self._ids_of)):
+            hides = applied.removed or self.tree.hides_anything  # else everybody may be told of everything
+            audience = audience_of(self.tree, applied, self._ids_of) if hides else None
+            for session, event in self.watches.trigger(applied, audience):
                 self.answers.append(WatchFired(session, event))
         connection = self._connections.get(applied.session)
         if connection is None or not connection.unanswered or connection.unanswered[0][0] != applied.cxid:

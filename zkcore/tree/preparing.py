@@ -65,10 +65,12 @@ from zkcore.tree.znode import (
     CreateMode,
     int32,
     is_mark,
+    make_changed,
     make_stat,
     owner_of,
     persisted_of,
     read_stat,
+    read_unchanged,
     session_of,
     ttl_owner,
 )
@@ -233,13 +235,13 @@ def _set_data(out: Outstanding, session: int, request: SetData) -> Prepared:
     size = len(written) - at
     if size:
         out.check_quotas(path, count=0, size=size)
-    czxid, _, pzxid, ctime, _, version, cversion, aversion, owner = read_stat(old, at)
+    czxid, pzxid_ctime, version, rest = read_unchanged(old, at)
     if expected != version and expected != -1:
         raise BadVersionError(path=path)
     if size > 0:
         out.check_guard(count=0, size=size)
     version = version + 1 if version != 0x7FFFFFFF else int32(version + 1)
-    stat = make_stat(czxid, out.zxid, pzxid, ctime, out.now_ms, version, cversion, aversion, owner)
+    stat = make_changed(czxid, out.zxid, pzxid_ctime, out.now_ms, version, rest)
     out.put(path, znode, written + stat, znode.children, acl)
     return SetDataTxn.TYPE, _pack_set_data(path, data, version)
 

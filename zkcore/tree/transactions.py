@@ -36,7 +36,18 @@ from zkcore.tree.applied import EventType, Outcome
 from zkcore.tree.paths import parent_of
 from zkcore.tree.sessions import KEY_SIZE
 from zkcore.tree.state import State
-from zkcore.tree.znode import CONTAINER_OWNER, MAX_TTL, STAT_SIZE, make_stat, read_stat, ttl_owner
+from zkcore.tree.znode import (
+    CONTAINER_OWNER,
+    MAX_TTL,
+    STAT_SIZE,
+    make_changed,
+    make_stat,
+    owner_of,
+    persisted_of,
+    read_stat,
+    read_unchanged,
+    ttl_owner,
+)
 from zkcore.zxid import Zxid
 
 __all__ = ["TRANSACTIONS", "Effect"]
@@ -112,13 +123,13 @@ def _set_data(state: State, zxid: Zxid, time: int, session: int, values: Values)
     if old is None:
         return _NO_NODE, path, (), ()
     at = len(old) - STAT_SIZE
-    czxid, _, pzxid, ctime, mtime, _, cversion, aversion, owner = read_stat(old, at)
-    new = (data or b"") + make_stat(czxid, zxid, pzxid, ctime, time, version, cversion, aversion, owner)
+    czxid, pzxid_ctime, _, rest = read_unchanged(old, at)
+    new = (data or b"") + make_changed(czxid, zxid, pzxid_ctime, time, version, rest)
     state.replace(path, old, new, crc)
     if data is None or not at:
         state.set_null(path, null=data is None)
-    if owner < 0:
-        state.renew(path, owner, before=mtime, after=time)
+    if old[-8] > 0x7F:  # the owner is negative, as the mark of a time to live is
+        state.renew(path, owner_of(old), before=persisted_of(old).mtime, after=time)
     if state.quotas.usages:
         state.count(path, 0, len(new) - len(old))
     return 0, path, ((_DATA_CHANGED, path),), ()

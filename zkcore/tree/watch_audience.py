@@ -30,7 +30,7 @@ def audience_of(tree: Tree, applied: Applied, ids_of: Callable[[int], tuple[Id, 
     is judged by the last one.
     """
 
-    if not applied.removed and (not tree.hides_anything or _is_open(tree, applied)):
+    if not applied.removed and _is_open(tree, applied):
         return None
     removed = dict(applied.removed)
     access = tree.access  # the readers outlive this call, and shall not keep a whole tree

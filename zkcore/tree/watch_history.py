@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from zkcore.tree.applied import Applied, EventType, WatchEvent
 from zkcore.tree.paths import parent_of
@@ -82,9 +82,11 @@ class ChangeHistory:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
-        # What no ACL restricts is kept as it came, and becomes events only where somebody asks. No more of an Applied
-        # than this: its Stats would keep the data of what was deleted long ago.
-        self._entries: deque[tuple[Zxid, Changes]] = deque()
+        # What no ACL restricts becomes events only where somebody asks. No more of an Applied is kept than this: its
+        # Stats would keep the data of what was deleted long ago. And it is kept flat, as numbers and strings: those
+        # tuples the garbage collector leaves alone once it has seen them, where tuples with members of an enum in them
+        # are walked for as long as they are remembered.
+        self._entries: deque[tuple[Any, ...]] = deque()
         self._restricted: dict[Zxid, tuple[Change, ...]] = {}
         self.floor: Zxid = 0
         """Every change after this transaction is known."""
@@ -100,14 +102,20 @@ class ChangeHistory:
 
     def record(self, applied: Applied, changes: tuple[Change, ...] | None = None) -> None:
         """Keep what `applied` changed; `changes` are given where not everybody may know of them all."""
-        self._entries.append((applied.zxid, applied.changes))
+        told = applied.changes
+        if len(told) == 1:
+            ((kind, path),) = told
+            self._entries.append((applied.zxid, int(kind), path))
+        else:
+            self._entries.append((applied.zxid, *[each for kind, path in told for each in (int(kind), path)]))
         if changes is not None:
             self._restricted[applied.zxid] = changes
-        self._size += len(applied.changes)
+        self._size += len(told)
         while self._size > self._limit:
-            self.floor, forgotten = self._entries.popleft()
+            forgotten = self._entries.popleft()
+            self.floor = forgotten[0]
             self._restricted.pop(self.floor, None)
-            self._size -= len(forgotten)
+            self._size -= len(forgotten) // 2
 
     def restart(self, zxid: Zxid) -> None:
         """Forget everything: what comes next are the changes after `zxid`."""
@@ -156,7 +164,8 @@ class ChangeHistory:
         for zxid, changes in self._entries_after(since):
             yield from self._restricted.get(zxid) or changes_of(zxid, changes)
 
-    def _entries_after(self, since: Zxid) -> list[tuple[Zxid, Changes]]:
+    def _entries_after(self, since: Zxid) -> Iterator[tuple[Zxid, Changes]]:
         later = list(takewhile(lambda entry: entry[0] > since, reversed(self._entries)))
-        later.reverse()
-        return later
+        while later:
+            zxid, *flat = later.pop()
+            yield zxid, tuple(zip(map(EventType, flat[::2]), flat[1::2], strict=True))

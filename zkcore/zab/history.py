@@ -25,23 +25,24 @@ __all__ = ["History", "Run"]
 
 
 class Run(NamedTuple):
-    """Records with consecutive zxids: `payloads[i]` has the zxid `first + i`; `size` is their bytes in all."""
+    """Records with consecutive zxids: `payloads[i]` has the zxid `first + i`, the last of them `last`; `size` is their
+    bytes in all."""
 
     first: Zxid
     payloads: tuple[bytes, ...]
     size: int
+    last: Zxid
 
-    @property
-    def last(self) -> Zxid:
-        return self.first + len(self.payloads) - 1
+    @classmethod
+    def of(cls, first: Zxid, payloads: tuple[bytes, ...]) -> Run:
+        return cls(first, payloads, sum(map(len, payloads)), first + len(payloads) - 1)
 
     def within(self, after: Zxid, upto: Zxid) -> Run:
         """The part of this run after `after` and up to `upto`; the run itself where that is all of it."""
         start = max(after + 1 - self.first, 0) if epoch_of(after) == epoch_of(self.first) else 0
         if start == 0 and upto >= self.last:
             return self
-        payloads = self.payloads[start : upto + 1 - self.first]
-        return Run(self.first + start, payloads, sum(map(len, payloads)))
+        return Run.of(self.first + start, self.payloads[start : upto + 1 - self.first])
 
     def fitting(self, max_bytes: int) -> Run:
         """The longest beginning of this run that has at most `max_bytes`, but at least one record."""
@@ -50,7 +51,7 @@ class Run(NamedTuple):
         while count < len(self.payloads) and size + len(self.payloads[count]) <= max_bytes:
             size += len(self.payloads[count])
             count += 1
-        return Run(self.first, self.payloads[:count], size)
+        return Run(self.first, self.payloads[:count], size, self.first + count - 1)
 
 
 class History:
@@ -118,7 +119,7 @@ class History:
         """Add records to the end; how many bytes they are."""
         if not payloads or not follows(first, self.last):
             raise InvariantViolation(f"{format_zxid(first)} does not follow {format_zxid(self.last)} in the log")
-        run = Run(first, payloads, sum(map(len, payloads)))
+        run = Run.of(first, payloads)
         last = run.last
         if self._ends and self._ends[-1] >> 32 == last >> 32:
             self._ends[-1] = last
@@ -221,6 +222,5 @@ def _runs_of(entries: Sequence[Entry]) -> Iterator[Run]:
     start = 0
     for index in range(1, len(entries) + 1):
         if index == len(entries) or entries[index].zxid != entries[index - 1].zxid + 1:
-            payloads = tuple(entry.payload for entry in entries[start:index])
-            yield Run(entries[start].zxid, payloads, sum(map(len, payloads)))
+            yield Run.of(entries[start].zxid, tuple(entry.payload for entry in entries[start:index]))
             start = index

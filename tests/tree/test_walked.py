@@ -1,0 +1,58 @@
+"""What the garbage collector has to walk: not the znodes, nor what is remembered of them. A full collection of a large
+tree would stop everything for as long as that takes."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+from alone import Alone
+
+from zkcore.tree.requests import Create, SetData
+from zkcore.tree.snapshot import dump, restore
+from zkcore.tree.tree import Tree
+from zkcore.tree.watches import Watches
+
+
+def walked() -> int:
+    """How many references a full collection follows."""
+    gc.collect()
+    gc.collect()  # what the first finds out counts for the next
+    return sum(len(gc.get_referents(each)) for each in gc.get_objects())
+
+
+def grown(znodes: int, family: int) -> Alone:
+    alone = Alone()
+    for number in range(0, znodes, family):
+        alone.do(Create(f"/{number}"))
+        for child in range(number, number + family):
+            alone.do(Create(f"/{number}/{child:05}", b"data"))
+    alone.payloads.clear()
+    return alone
+
+
+@pytest.mark.parametrize(("family", "share"), [(4, 0.01), (100, 0.01), (1000, 0.05)])
+@pytest.mark.parametrize("restored", [False, True], ids=["grown", "restored"])
+def test_a_larger_tree_is_hardly_more_to_walk(family: int, share: float, restored: bool) -> None:
+    kept: list[Tree] = []
+    counts = []
+    for znodes in (1000, 5000):
+        before = walked()
+        tree = grown(znodes, family).tree
+        kept.append(restore(dump(tree)) if restored else tree)
+        del tree
+        counts.append(walked() - before)
+    assert counts[1] - counts[0] < 4000 * share
+
+
+def test_what_is_remembered_of_changes_is_nothing_to_walk() -> None:
+    alone, watches = grown(1000, 100), Watches()
+    before = walked()
+    for number in range(1000):
+        alone.propose(SetData(f"/{number // 100 * 100}/{number:05}", b"changed"))
+        _, applied = alone.commit_quietly()
+        watches.trigger(applied)
+    del applied
+    alone.payloads.clear()
+    held = 1000  # by the history itself
+    assert walked() - before < held + 100
