@@ -53,6 +53,7 @@ PURE = (
     "zkcore.client.once",
     "zkcore.client.reads",
     "zkcore.client.retry",
+    "zkcore.client.states",
     "zkcore.client.transaction",
     "zkcore.client.trees",
 )
@@ -62,6 +63,7 @@ SHELLS = (
     "zkcore.client.background",
     "zkcore.client.embedded",
     "zkcore.client.guard",
+    "zkcore.client.session",
     "zkcore.client.signals",
 )
 """What runs pure modules on an event loop. They are no pure modules, and these do not use them."""

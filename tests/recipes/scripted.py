@@ -15,7 +15,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from zkcore.client.client import Client
-from zkcore.client.port import Port, SessionState, Signal, Watcher
+from zkcore.client.port import Port, SessionState, Signal, StateListener, Watcher
 from zkcore.client.watcher import WatcherTable
 from zkcore.errors import (
     ConnectionLostError,
@@ -204,6 +204,7 @@ class ScriptedPort:
         self.rng = Random(number)
         self.session = ScriptedSession(world, number)
         self.watchers = WatcherTable()
+        self.listeners: list[StateListener] = []
 
     async def request(
         self,
@@ -223,6 +224,12 @@ class ScriptedPort:
             self.watchers.remove_all(path)
         else:
             self.watchers.remove(path, watch)
+
+    def listen(self, listener: StateListener) -> None:
+        self.listeners.append(listener)
+
+    def unlisten(self, listener: StateListener) -> None:
+        self.listeners = [each for each in self.listeners if each != listener]
 
     async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
         found: Signal | None = await Waiting(signals, None if timeout is None else self._world.time + timeout)
@@ -322,10 +329,17 @@ class World:
         """The ensemble ends the session, and its client hears of it."""
         port = self._ports[client.session_id]
         self.do(port.session.id, CloseSession())
-        port.session.state = SessionState.LOST
         port.session.lost.set()
         self._watches.drop_session(client.session_id)
         port.watchers.fire_all()
+        self.tell(client, SessionState.LOST)
+
+    def tell(self, client: Client, state: SessionState) -> None:
+        """The session of `client` is in another state."""
+        port = self._ports[client.session_id]
+        port.session.state = state
+        for listener in port.listeners:
+            listener(state)
 
     def children(self, path: str) -> list[str]:
         return list(self.tree.read(GetChildren(path)))

@@ -32,7 +32,6 @@ from zkcore.errors import (
 )
 from zkcore.replica.levels import Read
 from zkcore.sync.port import LoopThread, run
-from zkcore.tree.applied import WatchEvent
 
 
 @pytest.fixture
@@ -106,26 +105,6 @@ def test_several_threads_share_one_client(client: blocking.Client) -> None:
         names = list(pool.map(lambda _: client.create("/n/", sequence=True), range(100)))
     assert len(set(names)) == 100
     assert len(client.get_children("/n")) == 100
-
-
-def test_a_watcher_is_called_and_may_not_block(client: blocking.Client) -> None:
-    told: list[WatchEvent | None] = []
-    raised: list[Exception] = []
-    called = threading.Event()
-
-    def watcher(event: WatchEvent | None) -> None:
-        told.append(event)
-        try:
-            client.get("/a")
-        except RuntimeError as error:
-            raised.append(error)
-        called.set()
-
-    client.exists("/a", watch=watcher)
-    client.create("/a")
-    assert called.wait(10)
-    assert [event and event.path for event in told] == ["/a"]
-    assert "hand it to another thread" in str(raised[0])
 
 
 def test_every_face_has_the_verbs_and_the_arguments_of_its_source() -> None:

@@ -11,9 +11,10 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 from zkcore.client.atomically import MOST_ATTEMPTS, Atomic, Committed, atomic
 from zkcore.client.building import creation, deletion, replacement, with_parents
 from zkcore.client.chroot import ChrootPort
-from zkcore.client.port import LastingWatcher, Port, SessionState, Watcher
+from zkcore.client.port import LastingWatcher, Port, SessionState, StateListener, Watcher
 from zkcore.client.reads import Reads
 from zkcore.client.retry import Retry, RetryPort
+from zkcore.client.states import States
 from zkcore.client.transaction import Transaction
 from zkcore.client.trees import delete_tree
 from zkcore.errors import BadArgumentsError, NodeExistsError, NoNodeError, NoWatcherError
@@ -96,6 +97,20 @@ class Client:
     def state(self) -> SessionState:
         """How the session is; see SessionState."""
         return self.port.session.state
+
+    def add_listener(self, listener: StateListener) -> None:
+        """Have `listener` called with every new SessionState, in order, until `remove_listener`. It must return at
+        once; what it raises is logged."""
+        self.port.listen(listener)
+
+    def remove_listener(self, listener: StateListener) -> None:
+        """Call `listener` no more; without effect where it is not called."""
+        self.port.unlisten(listener)
+
+    def states(self) -> States:
+        """An iterator over the states of the session: first the present one, then the newest whenever it has changed.
+        It hides what came and went meanwhile, but never LOST. See States."""
+        return States(self.port)
 
     @property
     def session_timeout(self) -> float:

@@ -21,7 +21,8 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from zkcore.client.background import AsyncBackground
 from zkcore.client.guard import Guard
-from zkcore.client.port import Port, SessionState, Signal, Watcher
+from zkcore.client.port import Port, SessionState, Signal, StateListener, Watcher
+from zkcore.client.session import EmbeddedSession
 from zkcore.client.signals import AsyncSignal
 from zkcore.client.watcher import WatcherTable
 from zkcore.errors import (
@@ -81,22 +82,6 @@ _SESSION = Read.SESSION
 
 _Unanswered: TypeAlias = tuple[asyncio.Future[Any], Request[Any], Watcher | None, ReadLevel]
 """A request under way: who waits for it, what it is, and how it was made. A plain tuple: one is made for each."""
-
-
-class EmbeddedSession:
-    """The session as its owner sees it (`zkcore.client.port.Session`)."""
-
-    def __init__(self, lost: AsyncSignal, newest: Callable[[], Zxid], timeout: float) -> None:
-        self.id = 0
-        self.timeout = timeout
-        self.state = SessionState.SUSPENDED
-        self.lost: AsyncSignal = lost
-        self.alive_until = 0.0
-        self._newest = newest
-
-    @property
-    def last_zxid(self) -> Zxid:
-        return self._newest()
 
 
 class EmbeddedPort:
@@ -165,7 +150,9 @@ class EmbeddedPort:
             pass
         finally:
             self._end(SessionState.CLOSED)
-            self.session.state = SessionState.CLOSED
+            if self.session.state is SessionState.LOST:
+                self.session.become(SessionState.CLOSED)
+                self.session.tell()
 
     async def _stop_backgrounds(self) -> None:
         """Only not the one that closes the client, if it is one."""
@@ -255,6 +242,14 @@ class EmbeddedPort:
                     self._serving.replica.read(self.session.id, RemoveWatches(path, kind))
                 except (NoWatcherError, SessionClosedError):
                     pass  # no watch there, or nobody: that is what is wanted
+
+    def listen(self, listener: StateListener) -> None:
+        """See `zkcore.client.port.Port.listen`."""
+        self.session.listen(listener)
+
+    def unlisten(self, listener: StateListener) -> None:
+        """See `zkcore.client.port.Port.unlisten`."""
+        self.session.unlisten(listener)
 
     async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
         """See `zkcore.client.port.Port.wait`."""
@@ -367,7 +362,7 @@ class EmbeddedPort:
 
     @property
     def _is_over(self) -> bool:
-        return self.session.state in (SessionState.LOST, SessionState.CLOSED)
+        return self.session.is_over
 
     def on_opened(self, session: int) -> None:
         self.session.id = session
@@ -447,8 +442,9 @@ class EmbeddedPort:
         self._leave_host()
         if self._opening is not None:
             self.session.id = 0
-        else:
-            self.session.state = SessionState.SUSPENDED
+        elif self.session.state is SessionState.CONNECTED:
+            self.session.become(SessionState.SUSPENDED)
+            self.session.tell()
         while self._unanswered and not self._unanswered[-1][1].writes:
             self._waiting.appendleft(self._unanswered.pop())
         self._refuse(self._unanswered, ConnectionLostError, f"the answer was lost ({why}); it may have happened or not")
@@ -480,7 +476,7 @@ class EmbeddedPort:
                 future.set_exception(kind(why))
 
     def _serve(self) -> None:
-        self.session.state = SessionState.CONNECTED
+        self.session.become(SessionState.CONNECTED)
         self._suspended.clear()
         self._serving = self._host
         if self._serving is not None:
@@ -489,6 +485,7 @@ class EmbeddedPort:
                 self.session.timeout = granted / 1000
         self._confirm(self._sent_at)
         if not self._is_over:
+            self.session.tell()
             self._beat()
 
     def _leave_host(self) -> None:
@@ -548,7 +545,7 @@ class EmbeddedPort:
         self._leave_host()
         if self._opening is not None:
             self._host = host  # the answer is on its way, and shows which session to leave
-        self.session.state = state
+        self.session.become(state)
         for host in self._hosts():
             if self._on_host_event in host.listeners:
                 host.listeners.remove(self._on_host_event)
@@ -560,6 +557,7 @@ class EmbeddedPort:
         self._refuse(self._waiting, type(self._refusal()), str(self._refusal()))
         self.session.lost.set()
         self._watchers.fire_all()
+        self.session.tell()
 
     def _start_timer(self, name: str, delay: float, callback: Callable[[], None]) -> None:
         self._stop_timer(name)

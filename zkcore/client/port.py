@@ -21,7 +21,7 @@ from zkcore.tree.requests import Request
 from zkcore.tree.watch_requests import Missed
 from zkcore.zxid import Zxid
 
-__all__ = ["Background", "LastingWatcher", "Port", "Session", "SessionState", "Signal", "Watcher"]
+__all__ = ["Background", "LastingWatcher", "Port", "Session", "SessionState", "Signal", "StateListener", "Watcher"]
 
 T = TypeVar("T")
 
@@ -34,11 +34,13 @@ should be read again; and last with None, when the session has ended. Must retur
 
 
 class SessionState(StrEnum):
-    """How a session is, as far as its client can know.
+    """How a session is, as far as its client can know. It begins SUSPENDED::
 
-    ::
+        CONNECTED  <-->  SUSPENDED
+            |                |
+            +----> LOST <----+           and from each of the three to CLOSED
 
-        CONNECTED  <-->  SUSPENDED  -->  LOST          any  -->  CLOSED
+    `zkcore.client.states` has the table.
     """
 
     CONNECTED = "CONNECTED"
@@ -49,6 +51,10 @@ class SessionState(StrEnum):
     """It has expired, or may have: its ephemerals cannot be counted on any more. This is for good."""
     CLOSED = "CLOSED"
     """The client closed it."""
+
+
+StateListener: TypeAlias = Callable[[SessionState], None]
+"""Called with every new state of a session. Must return at once."""
 
 
 class Signal(Protocol):
@@ -152,6 +158,13 @@ class Port(Protocol):
     def unwatch(self, path: str, watch: Watcher | None) -> None:
         """Nobody waits for this watch any more, nor is called by a persistent one on `path`; with None that holds of
         all watches on `path`."""
+
+    def listen(self, listener: StateListener) -> None:
+        """Have `listener` called with every new state of the session, in order; once, however often it is given. What
+        it raises is logged."""
+
+    def unlisten(self, listener: StateListener) -> None:
+        """Call it no more; without effect where it is not called."""
 
     async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
         """The first of `signals` that is set, at once if one is; None after `timeout` seconds."""

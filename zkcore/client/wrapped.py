@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from random import Random
 from typing import Any, TypeVar
 
-from zkcore.client.port import Background, Port, Session, Signal, Watcher
+from zkcore.client.port import Background, Port, Session, Signal, StateListener, Watcher
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.tree.requests import Request
 
@@ -50,6 +50,12 @@ class WrappedPort:
 
     def unwatch(self, path: str, watch: Watcher | None) -> None:
         self._inner.unwatch(path, watch)
+
+    def listen(self, listener: StateListener) -> None:
+        self._inner.listen(listener)
+
+    def unlisten(self, listener: StateListener) -> None:
+        self._inner.unlisten(listener)
 
     async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
         return await self._inner.wait(*signals, timeout=timeout)

@@ -1,15 +1,21 @@
-"""The blocking face of `zkcore.recipes.changes`."""
+"""The blocking faces of iterators over what something comes to be: `zkcore.recipes.changes`, `zkcore.client.states`."""
 
 from __future__ import annotations
 
-from typing import Generic, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
-from zkcore.recipes.changes import Changes as AsyncChanges
+from zkcore.client.port import SessionState
 from zkcore.sync.port import run
 
-__all__ = ["Changes"]
+__all__ = ["Changes", "States"]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _AsyncIterator(Protocol[T_co]):
+    async def __anext__(self) -> T_co: ...
+    async def aclose(self) -> None: ...
 
 
 class Changes(Generic[T]):
@@ -17,7 +23,7 @@ class Changes(Generic[T]):
     blocks until there is one, and has no end but `close`, which any thread may call; the end of the session is raised
     as SessionExpiredError or SessionClosedError."""
 
-    def __init__(self, inner: AsyncChanges[T]) -> None:
+    def __init__(self, inner: _AsyncIterator[T]) -> None:
         self._inner = inner
 
     def __iter__(self) -> Self:
@@ -32,3 +38,9 @@ class Changes(Generic[T]):
     def close(self) -> None:
         """End it; whoever waits for the next state is told so."""
         run(self._inner.aclose())
+
+
+class States(Changes[SessionState]):
+    """An iterator over the states of a session: first the present one, then every time the newest, when it differs from
+    the one given before. Who is slow misses what came and went meanwhile, but never LOST. It blocks until there is one,
+    and ends behind CLOSED, or by `close`, which any thread may call."""

@@ -7,11 +7,13 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from zkcore.client.atomically import MOST_ATTEMPTS, Committed
 from zkcore.client.client import Client as AsyncClient
-from zkcore.client.port import LastingWatcher, SessionState, Watcher
+from zkcore.client.port import LastingWatcher, SessionState, StateListener, Watcher
 from zkcore.client.retry import Retry
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.sync.atomically import Atomic, blocking_atomic
+from zkcore.sync.callbacks import Callbacks
+from zkcore.sync.changes import States
 from zkcore.sync.port import mirrors, run, seconds
 from zkcore.sync.reads import Reads
 from zkcore.sync.transaction import Transaction
@@ -29,11 +31,13 @@ R = TypeVar("R")
 class Client:
     """`zkcore.Client` for blocking code: the same verbs, answers and errors. May be used by several threads at once.
 
-    Watchers are called on the cluster's own thread and must not make blocking calls.
+    Watchers and listeners are called on a thread of the client's own, one after the other in the order of events. They
+    may make blocking calls; whatever else there is to call waits meanwhile.
     """
 
-    def __init__(self, client: AsyncClient) -> None:
+    def __init__(self, client: AsyncClient, callbacks: Callbacks) -> None:
         self._unblocked = client
+        self._callbacks = callbacks
 
     def __repr__(self) -> str:
         return repr(self.unblocked)
@@ -44,10 +48,10 @@ class Client:
         return self._unblocked
 
     def chroot(self, path: str) -> Client:
-        return Client(self.unblocked.chroot(path))
+        return Client(self.unblocked.chroot(path), self._callbacks)
 
     def with_retry(self, retry: Retry | None = None) -> Client:
-        return Client(self.unblocked.with_retry(retry))
+        return Client(self.unblocked.with_retry(retry), self._callbacks)
 
     @property
     def session_id(self) -> int:
@@ -56,6 +60,15 @@ class Client:
     @property
     def state(self) -> SessionState:
         return self.unblocked.state
+
+    def add_listener(self, listener: StateListener) -> None:
+        self.unblocked.add_listener(self._callbacks.later(listener))
+
+    def remove_listener(self, listener: StateListener) -> None:
+        self.unblocked.remove_listener(self._callbacks.later(listener))
+
+    def states(self) -> States:
+        return States(self.unblocked.states())
 
     @property
     def session_timeout(self) -> float:
@@ -118,7 +131,7 @@ class Client:
         )  # fmt: skip
 
     def get(self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION) -> NodeData:
-        return run(self.unblocked.get(path, watch, read=read))
+        return run(self.unblocked.get(path, self._called(watch), read=read))
 
     def set(self, path: str, value: bytes, *, version: int = -1) -> Stat:
         return run(self.unblocked.set(path, value, version=version))
@@ -127,7 +140,7 @@ class Client:
         run(self.unblocked.delete(path, version=version, recursive=recursive, missing_ok=missing_ok))
 
     def exists(self, path: str, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION) -> Stat | None:
-        return run(self.unblocked.exists(path, watch, read=read))
+        return run(self.unblocked.exists(path, self._called(watch), read=read))
 
     @overload
     def get_children(
@@ -146,9 +159,10 @@ class Client:
         include_data: bool = False,
         read: ReadLevel = Read.SESSION,
     ) -> list[str] | Children:
+        called = self._called(watch)
         if include_data:
-            return run(self.unblocked.get_children(path, watch, include_data=True, read=read))
-        return run(self.unblocked.get_children(path, watch, read=read))
+            return run(self.unblocked.get_children(path, called, include_data=True, read=read))
+        return run(self.unblocked.get_children(path, called, read=read))
 
     def list_children(
         self,
@@ -212,10 +226,10 @@ class Client:
         return lambda function: blocking_atomic(port, function, attempts=attempts, timeout=seconds(timeout))
 
     def add_watch(self, path: str, watch: LastingWatcher, *, recursive: bool = False) -> None:
-        run(self.unblocked.add_watch(path, watch, recursive=recursive))
+        run(self.unblocked.add_watch(path, self._callbacks.later(watch), recursive=recursive))
 
     def remove_watch(self, path: str, watch: Watcher | LastingWatcher) -> None:
-        run(self.unblocked.remove_watch(path, watch))
+        run(self.unblocked.remove_watch(path, self._callbacks.later(watch)))
 
     def remove_all_watches(self, path: str) -> None:
         run(self.unblocked.remove_all_watches(path))
@@ -231,3 +245,6 @@ class Client:
 
     def add_auth(self, scheme: str, credentials: str | bytes) -> None:
         run(self.unblocked.add_auth(scheme, credentials))
+
+    def _called(self, watch: Watcher | None) -> Watcher | None:
+        return None if watch is None else self._callbacks.later(watch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import TracebackType
 from typing import Self
 
@@ -9,9 +10,11 @@ from zkcore.client.client import Client as AsyncClient
 from zkcore.client.node import DEFAULT_SESSION_TIMEOUT
 from zkcore.client.node import EmbeddedClient as AsyncEmbeddedClient
 from zkcore.client.node import LocalCluster as AsyncLocalCluster
+from zkcore.client.port import SessionState
 from zkcore.errors import SessionClosedError
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.rules import Rules
+from zkcore.sync.callbacks import Callbacks
 from zkcore.sync.client import Client
 from zkcore.sync.port import BlockingPort, LoopThread, mirrors
 from zkcore.zab.limits import Limits
@@ -27,6 +30,7 @@ class EmbeddedClient(Client):
     def __init__(self, inner: AsyncEmbeddedClient, thread: LoopThread) -> None:
         self._inner = inner
         self._thread = thread
+        self._callbacks = Callbacks()
         self._client: AsyncClient | None = None
 
     def __repr__(self) -> str:
@@ -48,11 +52,17 @@ class EmbeddedClient(Client):
     def start(self) -> Self:
         self._thread.call(self._inner.start())
         self._client = AsyncClient(BlockingPort(self._inner.port, self._thread))
+        self._client.add_listener(self._on_state)
         return self
 
     def close(self) -> None:
         if self._client is not None:
             self._thread.call(self._inner.close())
+            self._callbacks.join()
+
+    def _on_state(self, state: SessionState) -> None:
+        if state is SessionState.CLOSED:  # whoever closed it; the other listeners are about to be told
+            asyncio.get_running_loop().call_soon(self._callbacks.end)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -17,7 +17,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from zkcore.client.embedded import EmbeddedPort
-from zkcore.client.port import Background, Port, Session, Signal, Watcher
+from zkcore.client.port import Background, Port, Session, Signal, StateListener, Watcher
 from zkcore.errors import SessionClosedError
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.tree.requests import Request
@@ -72,7 +72,9 @@ class LoopThread:
         would wait for itself."""
         if threading.current_thread() is self._thread:
             coroutine.close()
-            raise RuntimeError("a blocking call from a watcher would wait for itself; hand it to another thread")
+            raise RuntimeError(
+                "a blocking call from the thread of the event loop would wait for itself; hand it to another thread"
+            )
         with self._opening:
             if not self._open:
                 coroutine.close()
@@ -178,6 +180,13 @@ class BlockingPort:
 
     def unwatch(self, path: str, watch: Watcher | None) -> None:
         self._thread.do(lambda: self._inner.unwatch(path, watch))
+
+    def listen(self, listener: StateListener) -> None:
+        """`listener` is called on the cluster's thread."""
+        self._thread.do(lambda: self._inner.listen(listener))
+
+    def unlisten(self, listener: StateListener) -> None:
+        self._thread.do(lambda: self._inner.unlisten(listener))
 
     async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
         """Blocks until one of the signals is set, or `timeout` seconds have passed."""
