@@ -18,10 +18,11 @@ from zkcore.errors import ConfigurationError, ProtocolError
 from zkcore.testing.contracts import RecordingInbox
 from zkcore.transport import tcp
 from zkcore.transport.framing import frame
+from zkcore.transport.handshake import Handshake
 from zkcore.transport.security import Plaintext, Security, SharedSecret
 from zkcore.transport.tcp import TcpTransport
 from zkcore.transport.wire import encode
-from zkcore.zab.messages import Forward, Ping
+from zkcore.zab.messages import Forward, Message, PeerId, Ping
 
 SECRET = b"known to all members"
 
@@ -115,6 +116,41 @@ def test_the_newest_link_of_a_member_counts(addresses: dict[int, str]) -> None:
                 second.send(encode(Ping(3)))
                 await eventually(lambda: inboxes[1].messages(2) == [[Ping(1)], [Ping(3)]])
                 await first.hung_up()
+
+    run(test)
+
+
+def test_nothing_arrives_on_a_link_that_was_closed_though_it_is_here_already(addresses: dict[int, str]) -> None:
+    class Closing(RecordingInbox):
+        def receive(self, sender: PeerId, message: Message) -> None:
+            super().receive(sender, message)
+            transport.close(sender)
+
+    transport = TcpTransport(1, addresses, cluster=CLUSTER, security=Plaintext(), limits=QUICK)
+
+    async def test() -> None:
+        inbox = Closing()
+        async with transport, Stranger.calling(addresses[1]) as member:
+            transport.start(inbox)
+            await member.greet(terms_of(2), 1)
+            await eventually(lambda: inbox.is_linked(2))
+            member.write(frame(encode(Ping(1))) + frame(encode(Ping(2))))
+            await member.hung_up()
+            assert inbox.record == [("linked", 2), ("message", 2, Ping(1)), ("lost", 2)]
+
+    run(test)
+
+
+def test_what_is_over_before_it_was_a_link_becomes_none(addresses: dict[int, str]) -> None:
+    async def test() -> None:
+        async with opened(addresses, [1]) as (transports, inboxes), Stranger.calling(addresses[1]):
+            await eventually(lambda: transports[1]._callers and all(link.where for link in transports[1]._callers))
+            (link,) = transports[1]._callers
+            hello = Handshake(terms_of(2), nonce=bytes(32), dials=1, admits=lambda peer: None).begin()
+            link.end("it took too long")
+            link.data_received(frame(hello or b"") + frame(b"\3"))  # as where asyncio had read on
+            assert inboxes[1].record == []
+            assert not link.up
 
     run(test)
 

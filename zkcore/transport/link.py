@@ -108,8 +108,6 @@ class Link(asyncio.Protocol):
             self._transport.write(frame(hello))
 
     def data_received(self, data: bytes) -> None:
-        if self._over:
-            return
         self._heard = True
         try:
             self._reader.feed(data)
