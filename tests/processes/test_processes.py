@@ -1,7 +1,7 @@
 """Three real processes on this machine, with their data on disk, killed, frozen and restarted while clients write.
 
 Every write that was acknowledged is there afterwards, on all of them, and what the clients saw is linearizable. More
-rounds are played by hand: `python tests/processes/ensemble.py --rounds 30`.
+rounds are played by hand: `python tests/processes/real_processes.py --rounds 30`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from ensemble import Log, Processes, freeze_leader, kill_all, kill_leader, play, restart_one_by_one
 from ports import Ports
+from real_processes import Log, Processes, freeze_leader, kill_all, kill_leader, play, restart_one_by_one
 
 
 @pytest.fixture

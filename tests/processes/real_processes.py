@@ -1,6 +1,6 @@
 """An ensemble of real processes on this machine: started, killed, stopped and continued; and what became of its load.
 
-    python ensemble.py --members 3 --rounds 30 --seed 0
+    python real_processes.py --members 3 --rounds 30 --seed 0
 
 plays so many rounds of trouble with an ensemble in a directory of its own, and exits with 1 where a promise was broken.
 """
