@@ -158,9 +158,11 @@ EXPORTED_BLOCKING = [
 
 EXPORTED = [
     *EXPORTED_BLOCKING,
+    "ClientListener",
     "EnsembleConfig",
     "FileStorage",
     "Inbox",
+    "ListenerLimits",
     "LocalNetwork",
     "MemoryStorage",
     "Node",

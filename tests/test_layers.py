@@ -19,12 +19,12 @@ PACKAGE = Path(zkcore.__file__).parent
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(floor.split())
     for floor in (
-        "errors zxid ring",
+        "errors version zxid ring",
         "jute zab",
         "storage transport tree",
         "replica",
         "client",
-        "recipes",
+        "recipes server",
         "sync",
         "zkcore",  # the face of the package, zkcore/__init__.py
         "testing",

@@ -6,6 +6,7 @@ The packages, from what stands on all others down to what knows nobody::
     sync        the client and the recipes for blocking code
     recipes     what people build on a coordination service: locks, elections, queues, ...
     client      the verbs of ZooKeeper over a Port; nodes and clusters in this process
+    server      ZooKeeper's client protocol: kazoo and zkCli.sh can use a node
     replica     the one place where the core, the tree, the storage and the links meet
     transport   what carries messages; storage, what keeps them
     tree        znodes, sessions, watches: requests become transactions, transactions are applied
@@ -17,6 +18,7 @@ The packages, from what stands on all others down to what knows nobody::
 and `testing`, which simulates all of it from a seed. Only downward imports exist, and a test sees to that.
 """
 
+from zkcore.client.atomically import AtomicTransaction, Committed
 from zkcore.client.client import Client
 from zkcore.client.node import EmbeddedClient, LocalCluster, Node, local_cluster
 from zkcore.client.port import Port, SessionState, Signal
@@ -88,16 +90,19 @@ from zkcore.errors import (
     ZkcoreError,
 )
 from zkcore.jute.records import ACL, Id, Stat
+from zkcore.recipes.atomic_value import AtomicValue
 from zkcore.recipes.barrier import Barrier
 from zkcore.recipes.claiming import Claim
 from zkcore.recipes.codec import Codec, json_codec, text_codec
 from zkcore.recipes.config import Config, Versioned
 from zkcore.recipes.contender import Contender
+from zkcore.recipes.counter import Counter
 from zkcore.recipes.dead_letters import DeadLetter
 from zkcore.recipes.election import Election
 from zkcore.recipes.event import Event
 from zkcore.recipes.fence import FenceGuard, SqliteTokens
 from zkcore.recipes.holding import OnLost
+from zkcore.recipes.ids import IdGenerator
 from zkcore.recipes.latch import CountDownLatch
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.lock import Lock
@@ -107,10 +112,13 @@ from zkcore.recipes.queue import PriorityQueue, Queue
 from zkcore.recipes.rlock import RLock
 from zkcore.recipes.rwlock import ReadWriteLock
 from zkcore.recipes.semaphore import BoundedSemaphore, Semaphore
+from zkcore.recipes.time_ids import TimeId, TimeIdGenerator
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.replica import Replica
 from zkcore.replica.rules import Rules
+from zkcore.server.limits import ListenerLimits
+from zkcore.server.listener import ClientListener
 from zkcore.storage.file import FileStorage
 from zkcore.storage.storage import MemoryStorage, Storage
 from zkcore.transport.limits import LinkLimits
@@ -134,17 +142,13 @@ from zkcore.tree.requests import (
 )
 from zkcore.tree.sessions import Timeouts
 from zkcore.tree.watch_requests import Resync, WatcherType
+from zkcore.version import VERSION
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Role
 from zkcore.zab.peer import PeerStatus
 from zkcore.zab.quorum import EnsembleConfig
 
-__version__ = "0.1.0"
-from zkcore.client.atomically import AtomicTransaction, Committed
-from zkcore.recipes.atomic_value import AtomicValue
-from zkcore.recipes.counter import Counter
-from zkcore.recipes.ids import IdGenerator
-from zkcore.recipes.time_ids import TimeId, TimeIdGenerator
+__version__ = VERSION
 
 __all__ = [
     "ACL",
@@ -163,6 +167,7 @@ __all__ = [
     "Children",
     "Claim",
     "Client",
+    "ClientListener",
     "ClockError",
     "Codec",
     "CodecError",
@@ -202,6 +207,7 @@ __all__ = [
     "LeaseLostError",
     "Limits",
     "LinkLimits",
+    "ListenerLimits",
     "LiveSession",
     "LocalCluster",
     "LocalNetwork",

@@ -114,9 +114,9 @@ class Replica:
         self.rules = rules if rules is not None else Rules()
         self.storage = storage
         self._most_requests = self.limits.outstanding_proposals
-        self._serving = Serving(
-            Tree(self.rules.access), Watches(history=self.rules.watch_history, most=self.rules.watch_most)
-        )
+        self.watches = Watches(history=self.rules.watch_history, most=self.rules.watch_most)
+        """Those of the sessions served here. Look, but do not touch."""
+        self._serving = Serving(Tree(self.rules.access), self.watches)
         self._ids = SessionIds(me)
         self._now_ms = 0
         self._claims = 0

@@ -27,8 +27,9 @@ class Address:
         return _is_number(self.host)
 
 
-def parse_address(text: str, *, key: str) -> Address:
-    """The address that `text` says. Raises ConfigurationError, which names `key`, the part of the configuration."""
+def parse_address(text: str, *, key: str, any_port: bool = False) -> Address:
+    """The address that `text` says; where `any_port` will do, its port may be 0. Raises ConfigurationError, which names
+    `key`, the part of the configuration."""
     if not isinstance(text, str):
         raise ConfigurationError(f"{key} is {text!r}; give it as 'host:port'")
     host, colon, port = text.strip().rpartition(":")
@@ -38,7 +39,7 @@ def parse_address(text: str, *, key: str) -> Address:
             raise ConfigurationError(f"{key} is {text!r}; in brackets stands an IPv6 address, as in [::1]:2888")
     elif ":" in host:
         raise ConfigurationError(f"{key} is {text!r}; write an IPv6 address in brackets, as in [::1]:2888")
-    if not colon or not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= 65535:
+    if not colon or not (port.isascii() and port.isdigit()) or not (not any_port) <= int(port) <= 65535:
         raise ConfigurationError(f"{key} is {text!r}; give it as 'host:port', with a port between 1 and 65535")
     if not host or not host.isprintable() or any(each in " /@[]" for each in host):
         raise ConfigurationError(f"{key} is {text!r}; give it as 'host:port', with a host's name or number")

@@ -49,6 +49,11 @@ class FrameReader:
             self._begin = 0
         self._data += data
 
+    def peek(self, size: int) -> bytes:
+        """The first `size` bytes that were not given out yet, or fewer where there are no more: for who must look
+        before taking them for a frame."""
+        return bytes(memoryview(self._data)[self._begin : self._begin + size])
+
     def next(self) -> bytes | None:
         """The body of the next frame, or None where it is not there yet. Raises FrameTooLargeError."""
         body_begin = self._begin + _LENGTH.size

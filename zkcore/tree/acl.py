@@ -245,6 +245,10 @@ class Access:
             raise ConfigurationError("the default ACL needs entries, and cannot be defined by itself")
         self._default = default
 
+    def scheme(self, name: str) -> Scheme | None:
+        """The scheme of that name, if there is one."""
+        return self._schemes.get(name)
+
     def authenticate(self, scheme: str, credentials: bytes) -> tuple[Id, ...]:
         """The ids that `credentials` prove. Raises AuthFailedError."""
         known = self._schemes.get(scheme)

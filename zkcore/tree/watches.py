@@ -34,7 +34,7 @@ This module must not know how a session is reached, nor what an ACL says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 from attrs import Factory, define
@@ -171,6 +171,13 @@ class Watches:
             elif isinstance(request, GetChildren | GetChildren2):
                 self._child.add(request.path, session)
         return answer
+
+    def all(self) -> Iterator[tuple[str, int]]:
+        """Every watch there is: its path, and whose it is. Somebody who watches a path in two ways comes twice."""
+        for table in (self._data, self._child, self._persistent, self._recursive):
+            for path, sessions in table.by_path.items():
+                for session in sessions:
+                    yield path, session
 
     def _add(self, tree: Tree, request: AddWatch, session: int) -> None:
         if request.mode not in _MODES:

@@ -1,0 +1,280 @@
+"""ZooKeeper's four-letter words: who says one on a fresh connection, and nothing else, is told how the server is.
+
+Operators and their tools know them, so every answer has ZooKeeper's form, as far as there is something to tell: tools
+read `Mode:`, `Zxid:` and `Node count:` of `srvr`, and the tabbed lines of `mntr`. A word that is not allowed is
+answered with a line that says so.
+
+This module must not know sockets.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Protocol
+
+from attrs import define
+
+from zkcore.replica.host import Host
+from zkcore.version import VERSION
+from zkcore.zab.messages import Role
+from zkcore.zxid import Zxid
+
+__all__ = ["ALLOWED", "Facts", "OneClient", "Traffic", "answer"]
+
+ALLOWED = frozenset({"srvr"})
+"""The words that are allowed where nobody says otherwise, as in ZooKeeper."""
+
+_SPEAKS = "3.9.3"
+"""The ZooKeeper whose protocol this is: clients look here for what a server can do."""
+
+
+@define
+class Traffic:
+    """What went through a connection, or through all of a listener. Latencies are seconds from a request to its
+    answer."""
+
+    received: int = 0
+    sent: int = 0
+    answered: int = 0
+    latency_least: float = 0.0
+    latency_sum: float = 0.0
+    latency_most: float = 0.0
+
+    def answer(self, seconds: float) -> None:
+        """One request was answered."""
+        self.latency_least = min(self.latency_least, seconds) if self.answered else seconds
+        self.answered += 1
+        self.latency_sum += seconds
+        self.latency_most = max(self.latency_most, seconds)
+
+    def reset(self) -> None:
+        """Begin to count anew."""
+        self.__init__()  # type: ignore[misc]
+
+    @property
+    def latency_ms(self) -> str:
+        """Least, mean and most."""
+        mean = self.latency_sum / self.answered if self.answered else 0.0
+        return f"{self.latency_least * 1000:.0f}/{mean * 1000:.4f}/{self.latency_most * 1000:.0f}"
+
+
+class OneClient(Protocol):
+    """What is told of a connection."""
+
+    where: str
+    session: int
+    timeout_ms: int
+    since: float
+    last_zxid: Zxid
+    traffic: Traffic
+
+    @property
+    def waiting(self) -> int: ...
+
+
+class Facts(Protocol):
+    """What is told of a server."""
+
+    host: Host
+    traffic: Traffic
+    settings: Mapping[str, object]
+
+    @property
+    def clients(self) -> Collection[OneClient]: ...
+
+
+def answer(word: bytes, facts: Facts, *, allowed: Collection[str]) -> str | None:
+    """The answer to `word`, None where it is none. "*" among the `allowed` allows all of them."""
+    name = word.decode("ascii", "replace")
+    told = _WORDS.get(name)
+    if told is None:
+        return None
+    if name not in allowed and "*" not in allowed:
+        return f"{name} is not executed because it is not in the whitelist.\n"
+    return told(facts)
+
+
+def _mode(facts: Facts) -> str:
+    replica = facts.host.replica
+    if replica.leader == replica.me:
+        return "standalone" if len(replica.ensemble.members) == 1 else "leader"
+    return "observer" if replica.status().role is Role.OBSERVING else "follower"
+
+
+def _while_serving(tell: Callable[[Facts], str]) -> Callable[[Facts], str]:
+    def told(facts: Facts) -> str:
+        if not (facts.host.running and facts.host.replica.serving):
+            return "This ZooKeeper instance is not currently serving requests\n"
+        return tell(facts)
+
+    return told
+
+
+def _version() -> str:
+    return f"{_SPEAKS}-zkcore-{VERSION}"
+
+
+def _srvr(facts: Facts) -> str:
+    replica, traffic = facts.host.replica, facts.traffic
+    return (
+        f"Zookeeper version: {_version()}, built on {platform.python_implementation()} {platform.python_version()}\n"
+        f"Latency min/avg/max: {traffic.latency_ms}\nReceived: {traffic.received}\nSent: {traffic.sent}\n"
+        f"Connections: {len(facts.clients)}\nOutstanding: {_outstanding(facts)}\n"
+        f"Zxid: {replica.tree.last_zxid:#x}\nMode: {_mode(facts)}\nNode count: {len(replica.tree)}\n"
+    )
+
+
+def _stat(facts: Facts) -> str:
+    head, _, rest = _srvr(facts).partition("\n")
+    clients = "".join(
+        f" {client.where}[1](queued={client.waiting},recved={client.traffic.received},sent={client.traffic.sent})\n"
+        for client in facts.clients
+    )
+    return f"{head}\nClients:\n{clients}\n{rest}"
+
+
+def _cons(facts: Facts) -> str:
+    lines = [
+        f" {client.where}[1](queued={client.waiting},recved={client.traffic.received},sent={client.traffic.sent},"
+        f"sid={client.session & 0xFFFFFFFFFFFFFFFF:#x},to={client.timeout_ms},lzxid={client.last_zxid:#x},"
+        f"lat={client.traffic.latency_ms})\n"
+        for client in facts.clients
+    ]
+    return "".join(lines) + "\n"
+
+
+def _outstanding(facts: Facts) -> int:
+    return sum(client.waiting for client in facts.clients)
+
+
+def _conf(facts: Facts) -> str:
+    return "".join(f"{name}={value}\n" for name, value in facts.settings.items())
+
+
+def _envi(facts: Facts) -> str:
+    uname = platform.uname()
+    lines = {
+        "zookeeper.version": _version(), "host.name": uname.node, "python.version": platform.python_version(),
+        "python.implementation": platform.python_implementation(), "os.name": uname.system, "os.arch": uname.machine,
+        "os.version": uname.release, "process.id": os.getpid(), "python.executable": sys.executable,
+    }  # fmt: skip
+    return "Environment:\n" + "".join(f"{name}={value}\n" for name, value in lines.items())
+
+
+def _dump(facts: Facts) -> str:
+    """The sessions of the ensemble, and the ephemerals of each."""
+    tree = facts.host.replica.tree
+    lines = [f"Sessions ({len(tree.sessions)}):"]
+    lines += [_hex(session) for session in sorted(tree.sessions)]
+    owners = [(session, tree.ephemerals(session)) for session in sorted(tree.sessions)]
+    owners = [(session, paths) for session, paths in owners if paths]
+    lines.append(f"Sessions with Ephemerals ({len(owners)}):")
+    for session, paths in owners:
+        lines += [f"{_hex(session)}:", *(f"\t{path}" for path in paths)]
+    return "\n".join(lines) + "\n"
+
+
+def _hex(session: int) -> str:
+    return f"{session & 0xFFFFFFFFFFFFFFFF:#x}"
+
+
+def _mntr(facts: Facts) -> str:
+    replica, traffic = facts.host.replica, facts.traffic
+    tree, status = replica.tree, replica.status()
+    mean = traffic.latency_sum / traffic.answered if traffic.answered else 0.0
+    told: dict[str, object] = {
+        "version": f"{_version()}, built on {platform.python_implementation()} {platform.python_version()}",
+        "server_state": _mode(facts),
+        "peer_state": f"{status.role.name.lower()} - {status.phase.lower()}",
+        "avg_latency": f"{mean * 1000:.4f}",
+        "max_latency": f"{traffic.latency_most * 1000:.0f}",
+        "min_latency": f"{traffic.latency_least * 1000:.0f}",
+        "packets_received": traffic.received,
+        "packets_sent": traffic.sent,
+        "num_alive_connections": len(facts.clients),
+        "outstanding_requests": _outstanding(facts),
+        "znode_count": len(tree),
+        "watch_count": sum(1 for _ in replica.watches.all()),
+        "ephemerals_count": sum(len(tree.ephemerals(session)) for session in tree.sessions),
+        "approximate_data_size": tree.size_bytes,
+        "global_sessions": len(tree.sessions),
+    }
+    if status.learners:
+        told["learners"] = len(status.learners)
+    return "".join(f"zk_{name}\t{value}\n" for name, value in told.items())
+
+
+def _watched(facts: Facts) -> Iterator[tuple[str, int]]:
+    return iter(dict.fromkeys(facts.host.replica.watches.all()))
+
+
+def _wchs(facts: Facts) -> str:
+    pairs = list(_watched(facts))
+    return (
+        f"{len({session for _, session in pairs})} connections watching {len({path for path, _ in pairs})} paths\n"
+        f"Total watches:{len(pairs)}\n"
+    )
+
+
+def _wchc(facts: Facts) -> str:
+    found: dict[str, list[str]] = defaultdict(list)
+    for path, session in _watched(facts):
+        found[_hex(session)].append(path)
+    return _grouped(found)
+
+
+def _wchp(facts: Facts) -> str:
+    found: dict[str, list[str]] = defaultdict(list)
+    for path, session in _watched(facts):
+        found[path].append(_hex(session))
+    return _grouped(found)
+
+
+def _grouped(found: Mapping[str, list[str]]) -> str:
+    return "".join(f"{name}\n" + "".join(f"\t{each}\n" for each in sorted(found[name])) for name in sorted(found))
+
+
+def _dirs(facts: Facts) -> str:
+    size = getattr(facts.host.replica.storage, "size_bytes", 0)
+    return f"datadir_size: {size}\nlogdir_size: {size}\n"
+
+
+def _srst(facts: Facts) -> str:
+    facts.traffic.reset()
+    return "Server stats reset.\n"
+
+
+def _crst(facts: Facts) -> str:
+    for client in facts.clients:
+        client.traffic.reset()
+    return "Connection stats reset.\n"
+
+
+def _hash(facts: Facts) -> str:
+    tree = facts.host.replica.tree
+    return f"{tree.last_zxid:#x}: {tree.digest & 0xFFFFFFFFFFFFFFFF:#x}\n"
+
+
+_WORDS: dict[str, Callable[[Facts], str]] = {
+    "ruok": lambda facts: "imok" if facts.host.running else "",
+    "isro": lambda facts: "ro" if facts.host.read_only or not facts.host.replica.serving else "rw",
+    "envi": _envi,
+    "conf": _while_serving(_conf),
+    "cons": _while_serving(_cons),
+    "crst": _while_serving(_crst),
+    "dirs": _while_serving(_dirs),
+    "dump": _while_serving(_dump),
+    "hash": _while_serving(_hash),
+    "mntr": _while_serving(_mntr),
+    "srst": _while_serving(_srst),
+    "srvr": _while_serving(_srvr),
+    "stat": _while_serving(_stat),
+    "wchc": _while_serving(_wchc),
+    "wchp": _while_serving(_wchp),
+    "wchs": _while_serving(_wchs),
+}
+"""What each word is answered with. (gtmk and stmk set the trace mask of a JVM, and there is none.)"""

@@ -1,0 +1,383 @@
+"""ZooKeeper's client protocol, as a server speaks it. Pure: bodies of frames in and out.
+
+A connection begins with a greeting, in which the client names its session or asks for a new one. From then on every
+frame of the client is a header (the client's number of the request, and an opcode) and the request; every frame of the
+server is a header (that number, a zxid, an error) and, where there was no error, the answer. Some numbers have a
+meaning of their own (`Xid`). The requests are those of the tree, which have ZooKeeper's layout; here is what surrounds
+them, and the answers. docs/differences.md says what we do otherwise than Apache ZooKeeper.
+
+This module must not know sockets, sessions nor replicas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, NamedTuple, cast
+
+from attrs import frozen
+
+from zkcore.errors import MalformedFrameError, MultiError, ProtocolError, RequestError, UnimplementedError, ZkcoreError
+from zkcore.jute.codec import (
+    Boolean,
+    Buffer,
+    Int,
+    Long,
+    NullableBuffer,
+    UString,
+    codec_of,
+    decode,
+    decode_from,
+    encode,
+    record,
+)
+from zkcore.jute.records import ACL, Stat
+from zkcore.replica.levels import Sync
+from zkcore.tree.applied import WatchEvent
+from zkcore.tree.requests import (
+    Check,
+    CloseSession,
+    Create,
+    CreateContainer,
+    Created,
+    CreateSession,
+    CreateTTL,
+    Delete,
+    Exists,
+    GetACL,
+    GetAllChildrenNumber,
+    GetChildren,
+    GetChildren2,
+    GetData,
+    GetEphemerals,
+    Multi,
+    MultiRead,
+    NodeData,
+    PlainCreate,
+    Request,
+    SetACL,
+    SetData,
+    WhoAmI,
+    decode_request,
+)
+from zkcore.tree.watch_requests import AddWatch, CheckWatches, RemoveWatches, SetWatches, SetWatches2
+from zkcore.zxid import Zxid
+
+__all__ = [
+    "AUTH", "MAX_FRAME", "PING", "Asked", "AuthPacket", "Greeting", "Xid", "answer_to", "code_of", "event", "greet",
+    "header", "parse", "parse_greeting",
+]  # fmt: skip
+
+MAX_FRAME = 0xFFFFF
+"""Bytes of the largest request: ZooKeeper's `jute.maxbuffer`."""
+
+PING, AUTH, _SYNC, _RECONFIG = 11, 100, 9, 16
+
+_ANSWERED = 0
+_MARSHALLING, _UNIMPLEMENTED, _RECONFIG_DISABLED, _RUNTIME_INCONSISTENCY = -5, -6, -123, -2
+_SYSTEM_ERROR = -1
+
+
+class Xid(IntEnum):
+    """The numbers of requests that do not count."""
+
+    EVENT = -1
+    PING = -2
+    AUTH = -4
+    SET_WATCHES = -8
+
+
+# --- the greeting ----------------------------------------------------------------------------------------------------
+
+
+@record
+@frozen
+class _ConnectRequest:
+    version: Int
+    last_zxid: Long
+    timeout_ms: Int
+    session: Long
+    password: Buffer
+
+
+@record
+@frozen
+class _ConnectResponse:
+    version: Int
+    timeout_ms: Int
+    session: Long
+    password: Buffer
+
+
+class Greeting(NamedTuple):
+    """What a client says first: the newest state it has seen, the timeout it wishes, and its session with the password
+    of that, or session 0 for a new one. `read_only`, whether a server without a quorum would do, is None where an old
+    client did not say it, and then is not answered either."""
+
+    last_zxid: Zxid
+    timeout_ms: int
+    session: int
+    password: bytes
+    read_only: bool | None
+
+
+def parse_greeting(body: bytes) -> Greeting:
+    """Raises ProtocolError."""
+    found, end = decode_from(_ConnectRequest, body, at=0)
+    rest = body[end:]
+    if rest not in (b"", b"\0", b"\1"):
+        raise MalformedFrameError(f"{len(rest)} bytes are left over after the greeting")
+    return Greeting(found.last_zxid, found.timeout_ms, found.session, found.password, bool(rest[0]) if rest else None)
+
+
+def greet(greeting: Greeting, *, timeout_ms: int, session: int, password: bytes) -> bytes:
+    """The answer to a greeting. One of a session that is over, or another's, has nothing but zeros in it."""
+    answer = encode(_ConnectResponse(0, timeout_ms, session, password))
+    return answer if greeting.read_only is None else answer + b"\0"
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+@record
+@frozen
+class _RequestHeader:
+    xid: Int
+    opcode: Int
+
+
+@record
+@frozen
+class _Path:
+    path: UString
+
+
+@record
+@frozen
+class AuthPacket:
+    """Who a client says it is."""
+
+    type: Int
+    scheme: UString
+    credentials: Buffer
+
+
+class Asked(NamedTuple):
+    """One request: `what` is a Request, an AuthPacket, or None for a ping; or, where it cannot be carried out, `code`
+    is the error that it is answered with in its turn. `path` is there for the answer to a sync."""
+
+    xid: int
+    opcode: int
+    what: Request[Any] | AuthPacket | None
+    code: int = 0
+    path: str = ""
+
+
+_ABOUT_WATCHES: dict[int, type[Request[Any]]] = {
+    kind.opcode: kind for kind in (AddWatch, CheckWatches, RemoveWatches, SetWatches, SetWatches2)
+}
+
+
+def parse(body: bytes) -> Asked:
+    """The request in a frame. Raises ProtocolError where not even a header can be read."""
+    header, at = decode_from(_RequestHeader, body, at=0)
+    xid, opcode = header.xid, header.opcode
+    try:
+        if opcode == PING:
+            return Asked(xid, opcode, None)
+        if opcode == AUTH:
+            return Asked(xid, opcode, decode(AuthPacket, body[at:]))
+        if opcode == _SYNC:
+            return Asked(xid, opcode, Sync(), path=decode(_Path, body[at:]).path)
+        if opcode == _RECONFIG:
+            return Asked(xid, opcode, None, _RECONFIG_DISABLED)
+        kind = _ABOUT_WATCHES.get(opcode)
+        request = decode(kind, body[at:]) if kind is not None else decode_request(opcode, body[at:])
+    except UnimplementedError:
+        return Asked(xid, opcode, None, _UNIMPLEMENTED)
+    except (ProtocolError, RequestError):
+        return Asked(xid, opcode, None, _MARSHALLING)
+    if isinstance(request, CreateSession) or request.opcode not in ANSWERS:
+        return Asked(xid, opcode, None, _UNIMPLEMENTED)
+    return Asked(xid, opcode, request)
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+@record
+@frozen
+class _ReplyHeader:
+    xid: Int
+    zxid: Long
+    error: Int
+
+
+@record
+@frozen
+class _WatcherEvent:
+    type: Int
+    state: Int
+    path: UString
+
+
+@record
+@frozen
+class _MultiHeader:
+    type: Int
+    done: Boolean
+    error: Int
+
+
+@record
+@frozen
+class _Paths:
+    paths: tuple[UString, ...]
+
+
+@record
+@frozen
+class _Number:
+    number: Int
+
+
+@record
+@frozen
+class _Acls:
+    acls: tuple[ACL, ...]
+
+
+@record
+@frozen
+class _Data:
+    data: NullableBuffer
+
+
+@record
+@frozen
+class _ClientInfo:
+    scheme: UString
+    user: UString
+
+
+@record
+@frozen
+class _ClientInfos:
+    infos: tuple[_ClientInfo, ...]
+
+
+_CONNECTED = 3
+_stat = codec_of(Stat).encode
+_header = codec_of(_ReplyHeader).pack
+_path, _paths, _data, _number = (codec_of(kind).pack for kind in (_Path, _Paths, _Data, _Number))
+_END = encode(_MultiHeader(-1, True, -1))
+
+
+def header(xid: int, zxid: Zxid, code: int) -> bytes:
+    """What every answer begins with."""
+    return _header(xid, zxid, code)
+
+
+def event(told: WatchEvent) -> bytes:
+    """A watch event."""
+    return _header(Xid.EVENT, told.zxid, 0) + encode(_WatcherEvent(told.type, _CONNECTED, told.path))
+
+
+def code_of(error: ZkcoreError) -> int:
+    """The number that a client is told for an error."""
+    return error.code if error.code is not None else _SYSTEM_ERROR
+
+
+def answer_to(
+    asked: Asked, result: Any, error: ZkcoreError | None, *, has_null_data: Callable[[str], bool]
+) -> tuple[int, bytes]:
+    """The error for the header of an answer, 0 for none, and the body behind it. `has_null_data` says of a znode
+    without data whether it was created with null, which ZooKeeper's protocol tells from nothing."""
+    request = asked.what
+    if error is not None:
+        if isinstance(error, MultiError) and isinstance(request, Multi):
+            return _ANSWERED, _failed_parts(error)
+        return code_of(error), b""
+    if asked.opcode == Exists.opcode and result is None:
+        return -101, b""
+    if asked.opcode == _SYNC:
+        return _ANSWERED, _path(asked.path)
+    if isinstance(request, GetData | MultiRead):
+        result = _with_null(request, result, has_null_data)
+    encoder = ANSWERS[asked.opcode]
+    return _ANSWERED, encoder(request, result) if encoder is not None else b""
+
+
+def _with_null(request: Request[Any], result: Any, has_null_data: Callable[[str], bool]) -> Any:
+    if isinstance(request, MultiRead):
+        parts = zip(request.operations, result, strict=True)
+        return tuple([_with_null(operation, part, has_null_data) for operation, part in parts])
+    if isinstance(request, GetData) and isinstance(result, NodeData) and not result.data:
+        return result._replace(data=cast(bytes, None)) if has_null_data(request.path) else result
+    return result
+
+
+def _created(_: object, result: Created) -> bytes:
+    return _path(result.path) + _stat(result.stat)
+
+
+def _node_data(_: object, result: Any) -> bytes:
+    return _data(result.data) + _stat(result.stat)
+
+
+def _infos(_: object, result: Any) -> bytes:
+    return encode(_ClientInfos(tuple([_ClientInfo(id.scheme, id.id) for id in result])))
+
+
+_CREATED_TYPE = Create.opcode
+
+
+def _parts(request: Multi | MultiRead, results: tuple[Any, ...]) -> bytes:
+    """ZooKeeper's form of several answers: each behind a header with its kind, which for all the creates that are
+    answered with a Stat is the same."""
+    parts: list[bytes] = []
+    for operation, result in zip(request.operations, results, strict=True):
+        if isinstance(result, RequestError):
+            parts.append(_failed_part(code_of(result)))
+            continue
+        kind = _CREATED_TYPE if isinstance(result, Created) else operation.opcode
+        encoder = ANSWERS[operation.opcode]
+        parts.append(encode(_MultiHeader(kind, False, 0)) + (encoder(operation, result) if encoder else b""))
+    return b"".join(parts) + _END
+
+
+def _failed_parts(error: MultiError) -> bytes:
+    return b"".join(map(_failed_part, error.codes)) + _END
+
+
+def _failed_part(code: int) -> bytes:
+    return encode(_MultiHeader(-1, False, code)) + _number(code)
+
+
+ANSWERS: dict[int, Callable[[Any, Any], bytes] | None] = {
+    PlainCreate.opcode: lambda _, path: _path(path),
+    Create.opcode: _created,
+    CreateContainer.opcode: _created,
+    CreateTTL.opcode: _created,
+    Delete.opcode: None,
+    SetData.opcode: lambda _, stat: _stat(stat),
+    SetACL.opcode: lambda _, stat: _stat(stat),
+    Check.opcode: None,
+    CloseSession.opcode: None,
+    Exists.opcode: lambda _, stat: _stat(stat),
+    GetData.opcode: _node_data,
+    GetACL.opcode: lambda _, result: encode(_Acls(result.acl)) + _stat(result.stat),
+    GetChildren.opcode: lambda _, names: _paths(names),
+    GetChildren2.opcode: lambda _, result: _paths(result.names) + _stat(result.stat),
+    GetEphemerals.opcode: lambda _, paths: _paths(paths),
+    GetAllChildrenNumber.opcode: lambda _, number: _number(number),
+    WhoAmI.opcode: _infos,
+    Multi.opcode: _parts,
+    MultiRead.opcode: _parts,
+    AddWatch.opcode: lambda _, __: _number(0),
+    CheckWatches.opcode: None,
+    RemoveWatches.opcode: None,
+    SetWatches.opcode: None,
+    SetWatches2.opcode: None,
+}
+"""By opcode: how the answer is written, or None where there is no more of it than its header."""

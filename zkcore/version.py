@@ -1,0 +1,3 @@
+"""The version of zkcore."""
+
+VERSION = "0.1.0"
