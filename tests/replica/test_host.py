@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+from zlib import crc32
 
 import pytest
 
@@ -474,6 +475,30 @@ def test_a_failure_between_snapshots_does_not_halt_the_node() -> None:
                 await client.create(f"/m{number}")
             assert hosts.hosts[1].failure is None
             assert storage.load().snapshot > 0
+
+    run(main())
+
+
+def test_a_replica_whose_tree_has_gone_another_way_halts_with_the_next_transaction_and_the_others_go_on() -> None:
+    async def main() -> None:
+        async with Hosts(MemoryStorage(), MemoryStorage(), MemoryStorage()) as hosts:
+            await until(hosts.serving)
+            client = await hosts.client(hosts.leader)
+            await client.create("/a", b"data")
+            astray = next(host for me, host in hosts.hosts.items() if me != hosts.leader)
+            await until(lambda: astray.replica.tree.persisted("/a") is not None)
+            state = astray.replica.tree.state
+            record = state.find("/a")
+            assert record is not None
+            state.replace("/a", record, b"D" + record[1:], crc32(b"/a"))
+            await client.create("/b")
+            await until(lambda: not astray.running)
+            assert isinstance(astray.failure, InvariantViolation)
+            assert "digest" in str(astray.failure)
+            await client.create("/c")
+            others = [host for host in hosts.hosts.values() if host is not astray]
+            await until(lambda: len({host.replica.tree.last_zxid for host in others}) == 1)
+            assert others[0].replica.tree.digest == others[1].replica.tree.digest
 
     run(main())
 

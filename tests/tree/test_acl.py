@@ -294,3 +294,20 @@ def test_a_frozen_state_keeps_the_acls_it_had() -> None:
     alone.do(SetACL("/p", OPEN_ACL), ids=(BOB,))
     alone.do(Create("/q", acl=BOBS))
     assert b"".join(chunks) == whole
+
+
+@pytest.mark.parametrize("scheme", ["digest", "scrypt", "x509"])
+def test_what_proves_an_id_is_compared_in_a_time_that_tells_nothing(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access, mine = Access(), Id(scheme, "CN=me")
+    assert access.allows((ACL(1, mine),), 1, (mine,))
+    monkeypatch.setattr("zkcore.tree.acl.compare_digest", lambda one, other: False)
+    assert not access.allows((ACL(1, mine),), 1, (mine,)), "there is no other comparison"
+
+
+def test_a_superuser_is_compared_in_a_time_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheme = DigestScheme(superuser=digest_id("root", "pw"))
+    assert SUPER in scheme.authenticate(b"root:pw")
+    monkeypatch.setattr("zkcore.tree.acl.compare_digest", lambda one, other: False)
+    assert SUPER not in scheme.authenticate(b"root:pw")

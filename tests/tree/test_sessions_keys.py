@@ -90,3 +90,8 @@ def test_a_key_to_a_session_that_a_snapshot_does_not_hold_is_refused() -> None:
 def test_neither_password_nor_key_is_printed() -> None:
     assert KEY.hex()[:8] not in str(CreateSession(4000, key=KEY))
     assert str(KEY)[2:10] not in str(CreateSession(4000, key=KEY))
+
+
+def test_a_password_is_compared_in_a_time_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zkcore.tree.sessions.compare_digest", lambda one, other: False)
+    assert not opens(KEY, 2, PASSWORD), "there is no other comparison"

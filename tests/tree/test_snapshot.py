@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from struct import pack
 from weakref import ref
@@ -157,17 +158,31 @@ BLOCKS = list(dump(TREE))
 WHOLE = b"".join(BLOCKS)
 
 
-def test_every_flipped_bit_is_noticed() -> None:
-    for position in range(len(WHOLE)):
+NAMES = {"H": "the header", "S": "sessions", "O": "ended sessions", "A": "ACLs", "P": "who has ACLs", "Z": "znodes",
+         "E": "the end"}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_every_flipped_bit_is_noticed_and_said_where(number: int) -> None:
+    start = sum(map(len, BLOCKS[:number]))
+    here = rf"^block {number + 1} of a snapshot \("
+    section = re.escape(NAMES[chr(BLOCKS[number][8])])
+    before = f"behind {NAMES[chr(BLOCKS[number - 1][8])]}" if number else "its beginning"
+    for bit in range(8 * len(BLOCKS[number])):
         damaged = bytearray(WHOLE)
-        damaged[position] ^= 1 << position % 8
-        with pytest.raises(StorageCorruptError):
+        damaged[start + bit // 8] ^= 1 << bit % 8
+        where = here + rf"{section}\)"
+        if bit < 32:  # with another length it may be that nothing of it is found
+            where = here + rf"({section}|{before})\)"
+        elif 64 <= bit < 72:  # this says of what section it is
+            where = here
+        with pytest.raises(StorageCorruptError, match=where):
             restore([bytes(damaged)])
 
 
 def test_every_cut_is_noticed() -> None:
     for size in range(len(WHOLE)):
-        with pytest.raises(StorageCorruptError):
+        with pytest.raises(StorageCorruptError, match=r"^block [0-9]+ of a snapshot .* is cut short by [0-9]+ bytes"):
             restore([WHOLE[:size]])
 
 

@@ -183,7 +183,7 @@ def restore(chunks: Iterable[bytes], *, access: Access | None = None) -> Tree:
     """The tree of a snapshot, from its bytes in pieces of any size. `access` is the tree's, as for every tree.
 
     Raises StorageCorruptError for anything that `dump` did not write, and for a snapshot of another version; it says
-    which section failed.
+    which block failed, by its number, and the section that it is of or comes behind.
     """
     reader = _Reader(chunks)
     try:
@@ -299,11 +299,12 @@ class _Reader:
     @property
     def where(self) -> str:
         """The last block, in words."""
-        return f"block {self._number} of a snapshot ({self._section or 'its beginning'})"
+        return f"block {self._number} of a snapshot ({self._section})"
 
     def block(self) -> bytes:
         """The body of the next block."""
         self._number += 1
+        self._section = f"behind {self._section}" if self._section else "its beginning"  # until more is known of it
         head = self._take(_BLOCK.size)
         length, checksum = _BLOCK.unpack(head)
         if length > _MAX_BLOCK_BYTES:
@@ -325,8 +326,7 @@ class _Reader:
         while len(self._buffer) < size:
             chunk = next(self._chunks, None)
             if chunk is None:
-                missing = size - len(self._buffer)
-                raise StorageCorruptError(f"a snapshot ends in block {self._number}, {missing} bytes too early")
+                raise StorageCorruptError(f"{self.where} is cut short by {size - len(self._buffer)} bytes")
             self._buffer += chunk
         taken = bytes(self._buffer[:size])
         del self._buffer[:size]
