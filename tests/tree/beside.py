@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from alone import EPOCH, Alone
-from live import Server, Session, answer_of
+from live import Served, Session, answer_of
 
 from zkcore.errors import MultiError, NoNodeError, RequestError, SessionExpiredError, ZkcoreError
 from zkcore.jute.records import ACL, Id, Stat
@@ -44,7 +44,7 @@ _SUPER_ID = digest_id("super", "pw")
 class Beside:
     """A server and a tree. A session is known by its id on both sides."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Served) -> None:
         self.server = server
         self.sessions: dict[int, Session] = {}
         self.ids: dict[int, tuple[Id, ...]] = {}

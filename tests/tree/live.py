@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from zkcore.jute.codec import encode
 from zkcore.tree import requests
@@ -46,12 +46,24 @@ _OPTIONS = {
 _TIMEOUT_MS = 1_000_000
 
 
+class Served(Protocol):
+    """What a session needs to know of a server."""
+
+    port: int
+    version: tuple[int, ...]
+    sessions: list[Session]
+    """All that were ever opened."""
+    before_first: int
+    """What stands before its first transaction: zxids are told as they count from here."""
+
+
 class Server:
     """A server that ends with the `with`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.port = 0
+        self.before_first = 0
         self.sessions: list[Session] = []
         """All that were ever opened."""
 
@@ -117,9 +129,10 @@ class Event(NamedTuple):
 class Reader:
     """The bytes of a reply, read from left to right."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, before_first: int) -> None:
         self._data = data
         self._at = 0
+        self._before_first = before_first
 
     def _take(self, form: str) -> Any:
         values = struct.unpack_from(">" + form, self._data, self._at)
@@ -146,7 +159,11 @@ class Reader:
         return [read() for _ in range(self.int())]
 
     def stat(self) -> tuple[Any, ...]:
-        return self._take("4q3iq2iq")
+        czxid, mzxid, *rest, pzxid = self._take("4q3iq2iq")
+        return self._number(czxid), self._number(mzxid), *rest, self._number(pzxid)
+
+    def _number(self, zxid: Any) -> Any:
+        return zxid - self._before_first if zxid else 0
 
     def id(self) -> tuple[str, str]:
         return self.string(), self.string()
@@ -180,8 +197,9 @@ _PARTS: dict[int, Callable[[Reader], Any]] = {
 class Session:
     """One session on one connection, which takes the bytes as they come."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Served) -> None:
         self._link = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+        self._before_first = server.before_first
         server.sessions.append(self)
         self._incoming = self._link.makefile("rb")
         self._xid = 0
@@ -228,14 +246,14 @@ class Session:
         while True:
             frame = self._frame()
             xid, zxid, error = struct.unpack_from(">iqi", frame)
-            body = Reader(frame[16:])
+            body = Reader(frame[16:], self._before_first)
             if xid == -1 and expected != -1:
                 kind, state = body.int(), body.int()
                 assert state == 3
                 self.events.append(Event(zxid, kind, body.string()))
             else:
                 assert xid == expected
-                return Reply(zxid, error, body)
+                return Reply(max(zxid - self._before_first, 0), error, body)
 
     def _send(self, body: bytes) -> None:
         self._link.sendall(struct.pack(">i", len(body)) + body)

@@ -61,6 +61,7 @@ from zkcore.tree.requests import (
     decode_request,
 )
 from zkcore.tree.watch_requests import AddWatch, CheckWatches, RemoveWatches, SetWatches, SetWatches2
+from zkcore.tree.znode import CreateMode
 from zkcore.zxid import Zxid
 
 __all__ = [
@@ -329,19 +330,19 @@ def _infos(_: object, result: Any) -> bytes:
     return encode(_ClientInfos(tuple([_ClientInfo(id.scheme, id.id) for id in result])))
 
 
-_CREATED_TYPE = Create.opcode
-
-
 def _parts(request: Multi | MultiRead, results: tuple[Any, ...]) -> bytes:
-    """ZooKeeper's form of several answers: each behind a header with its kind, which for all the creates that are
-    answered with a Stat is the same."""
+    """ZooKeeper's form of several answers, each behind a header with its kind. Of a create that says in so many words
+    what it makes, and makes nothing special, there is the path alone, however it was asked for."""
     parts: list[bytes] = []
     for operation, result in zip(request.operations, results, strict=True):
         if isinstance(result, RequestError):
             parts.append(_failed_part(code_of(result)))
             continue
-        kind = _CREATED_TYPE if isinstance(result, Created) else operation.opcode
-        encoder = ANSWERS[operation.opcode]
+        kind, encoder = operation.opcode, ANSWERS[operation.opcode]
+        if isinstance(operation, Create) and operation.mode != CreateMode.CONTAINER:
+            kind, encoder, result = PlainCreate.opcode, ANSWERS[PlainCreate.opcode], result.path
+        elif isinstance(result, Created):
+            kind = Create.opcode
         parts.append(encode(_MultiHeader(kind, False, 0)) + (encoder(operation, result) if encoder else b""))
     return b"".join(parts) + _END
 
