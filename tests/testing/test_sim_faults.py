@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 from attrs import evolve
 
-from zkcore.testing.faults import CLASSES, Plan, draw_plan
+from zkcore.testing.faults import CLASSES, ON_FILES, Plan, draw_plan
 from zkcore.testing.sightings import SOMETIMES
 from zkcore.testing.trace import NANOSECONDS
 from zkcore.testing.world import Report, World, simulate
@@ -28,7 +28,8 @@ def only(classes: Iterable[str], *, rate: float = 0.5, seed: int = 1) -> Plan:
 def test_a_class_alone_strikes_and_the_ensemble_survives(fault: str) -> None:
     """All but one: nobody is out of line with a leader unless something else has happened."""
     classes = ["crash", fault] if fault == "cut-in-sync" else [fault]
-    reports = [simulate(seed, plan=only(classes, seed=seed)) for seed in range(3)]
+    on_files = True if fault in ON_FILES else None
+    reports = [simulate(seed, plan=only(classes, seed=seed), on_files=on_files) for seed in range(3)]
     assert [report.violation for report in reports] == [None] * 3
     assert {name for report in reports for name in report.node_faults} == set(classes)
 
@@ -42,15 +43,16 @@ def test_messages_are_late_by_themselves() -> None:
     assert report.message_faults["slow"] > 10
 
 
-@pytest.mark.parametrize("fault", ["wipe", "lose-log"])
+@pytest.mark.parametrize("fault", ["wipe", "lose-log", "hit", "lying-sync"])
 def test_no_second_disk_is_damaged_before_the_first_is_whole(fault: str) -> None:
     """And never where the others are no quorum."""
     plan = evolve(only([fault], rate=5.0), voters=(1, 2, 3, 4, 5), tick_ns=(10_000_000,) * 5)
-    world = World(plan.seed, plan=plan)
+    world = World(plan.seed, plan=plan, on_files=fault in ON_FILES)
     damaged: list[int] = []
 
     def look() -> None:
-        damaged.append(sum(disk.damage is not None for disk in world.oracle.durable.values()))
+        disks = zip(world.nodes.values(), world.oracle.durable.values(), strict=True)
+        damaged.append(sum(node.disk.unsound or disk.damage is not None for node, disk in disks))
 
     for time in range(0, plan.chaos_ns, NANOSECONDS // 20):
         world.at(time, look)
@@ -60,8 +62,8 @@ def test_no_second_disk_is_damaged_before_the_first_is_whole(fault: str) -> None
 
 
 def test_two_voters_have_no_disk_to_lose() -> None:
-    plan = evolve(only(["wipe", "lose-log"], rate=5.0), voters=(1, 2), tick_ns=(10_000_000,) * 2)
-    report = simulate(1, plan=plan)
+    plan = evolve(only(["wipe", "lose-log", *ON_FILES], rate=5.0), voters=(1, 2), tick_ns=(10_000_000,) * 2)
+    report = simulate(1, plan=plan, on_files=True)
     assert report.violation is None
     assert report.node_faults == {}
 

@@ -45,7 +45,7 @@ def test_every_class_of_fault_strikes_in_the_sample() -> None:
     message_faults: Counter[str] = Counter()
     for seed in SAMPLE:
         if len(draw_plan(seed).voters) == 3:
-            report = simulate(seed)
+            report = simulate(seed, on_files=True)
             node_faults.update(report.node_faults)
             message_faults.update(report.message_faults)
     assert set(node_faults) == set(CLASSES)

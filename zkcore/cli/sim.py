@@ -80,6 +80,11 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
             help="what runs on the nodes: replicas with clients on them, or the core alone (default: %(default)s)",
         )  # fmt: skip
         parser.add_argument(
+            "--storage", choices=("memory", "files"),
+            help="what the nodes save to: in memory, or in files, with all that befalls those (default: files in every "
+            "second seed)",
+        )  # fmt: skip
+        parser.add_argument(
             "--without", action="append", default=[], metavar="INVARIANT", help="do not check this one; may be repeated"
         )
 
@@ -101,6 +106,7 @@ class _Batch(NamedTuple):
     mutant: str | None
     drive: str
     without: frozenset[str]
+    on_files: bool | None
 
 
 class _Done(NamedTuple):
@@ -116,7 +122,11 @@ def _simulate_batch(batch: _Batch) -> _Done:
     begun = time.process_time()
     with planted(batch.mutant):
         for seed in batch.seeds:
-            reports.append(simulate(seed, without=batch.without, make_program=PROGRAMS[batch.drive]))
+            reports.append(
+                simulate(
+                    seed, without=batch.without, make_program=PROGRAMS[batch.drive], on_files=batch.on_files
+                )
+            )
             if reports[-1].violation is not None:
                 break
     return _Done(reports, time.process_time() - begun)
@@ -126,7 +136,13 @@ def _batches(chosen: argparse.Namespace, size: int) -> Iterator[_Batch]:
     begin, end = chosen.first_seed, chosen.first_seed + chosen.seeds
     seeds = range(begin + -begin % chosen.every, end, chosen.every)
     for first in range(0, len(seeds), size):
-        yield _Batch(seeds[first : first + size], chosen.mutant, chosen.drive, frozenset(chosen.without))
+        yield _Batch(
+            seeds[first : first + size], chosen.mutant, chosen.drive, frozenset(chosen.without), _on_files(chosen)
+        )
+
+
+def _on_files(chosen: argparse.Namespace) -> bool | None:
+    return None if chosen.storage is None else bool(chosen.storage == "files")
 
 
 def _simulated(chosen: argparse.Namespace) -> AbstractContextManager[Iterator[_Done]]:
@@ -192,6 +208,8 @@ def _recheck(chosen: argparse.Namespace, digests: dict[int, int], every: int) ->
 def _options(chosen: argparse.Namespace) -> list[str]:
     """What tells one simulation of a seed from another, as arguments."""
     words = [] if chosen.drive == "replicas" else ["--drive", chosen.drive]
+    if chosen.storage is not None:
+        words += ["--storage", chosen.storage]
     if chosen.mutant is not None:
         words += ["--mutant", chosen.mutant]
     for invariant in chosen.without:
@@ -228,8 +246,9 @@ def _hex(digest: int) -> str:
 def _replay(chosen: argparse.Namespace) -> int:
     with planted(chosen.mutant):
         report = simulate(
-            chosen.seed, keep_trace=True, without=frozenset(chosen.without), make_program=PROGRAMS[chosen.drive]
-        )
+            chosen.seed, keep_trace=True, without=frozenset(chosen.without), make_program=PROGRAMS[chosen.drive],
+            on_files=_on_files(chosen),
+        )  # fmt: skip
     lines = report.lines or []
     shown = lines if chosen.full else lines[-max(chosen.last, 0) :]
     if len(shown) < len(lines):

@@ -105,10 +105,13 @@ class Oracle:
 
     def damaged(self, node: PeerId, saved: Saved, zxids: list[Zxid]) -> None:
         """The disk of `node`, which is down, has lost something; what is left of it is `saved`, and the records
-        `zxids`. Where a snapshot was lost, and the one before it and its log are still there, these are older ones."""
+        `zxids`. Where a snapshot was lost, and the one before it and its log are still there, these are older ones.
+        Only a storage that says that it is damaged is forgiven what it lacks."""
         durable = self.durable[node]
         lost = self.durable[node] = Durable()
-        lost.before = durable
+        lost.before = durable if saved.damage is not None else None
+        if saved.damage is None:
+            self.talk.forget_promises(node, saved.accepted_epoch)
         lost.accepted, lost.current, lost.damage = saved.accepted_epoch, saved.current_epoch, saved.damage
         lost.base, lost.snapshot = saved.base, saved.snapshot
         lost.last = saved.last

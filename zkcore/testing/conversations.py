@@ -98,6 +98,11 @@ class Conversations:
         """`node` has a new role, or is a new incarnation."""
         self._terms[node] += 1
 
+    def forget_promises(self, node: PeerId, after: int) -> None:
+        """`node` is back where it had accepted epoch `after`, and does not know; whoever allowed that has made sure
+        that it may give those promises again."""
+        self._promised[node] = min(self._promised[node], (after, 0, 0))
+
     def sent(self, node: PeerId, to: PeerId, message: Message) -> None:
         """See Oracle.sent."""
         check = self._checks.get(type(message))

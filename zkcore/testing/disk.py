@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from zkcore.storage.storage import Storage, prefix_of
 from zkcore.zab.ready import Append, Saved, SnapshotRef, Write
@@ -35,6 +35,11 @@ def held_in(storage: Storage) -> list[Zxid]:
 
 class Disk:
     """The storage of one node; it outlives the node's crashes."""
+
+    has_files: ClassVar[bool] = False
+    """Whether there are files to hit, to lie about, and to roll back."""
+    unsound = False
+    """Whether the disk is not what it says, and nobody has found out yet."""
 
     def __init__(self, storage: Damageable, wrote: Callable[[Write], None]) -> None:
         self.storage: Storage = storage
@@ -62,8 +67,17 @@ class Disk:
             self.save(part)
         return kept
 
-    def lose_power(self, rng: Random) -> None:
-        """A crash outside a save. A storage in memory has nothing that is not saved yet."""
+    def lose_power(self, rng: Random, *, spared: bool = True) -> None:
+        """A crash outside a save. A storage in memory has nothing that is not saved yet. A disk that lies loses what it
+        was given only where it is `spared`: where the ensemble can do without."""
+
+    def settle(self) -> None:
+        """Lie no longer: what was to be durable is."""
+
+    def face_harm(self) -> bool:
+        """Whether the storage has opened with something else than it held, since its disk was hit, or lied. Raises
+        Violation where it should have said so. From now on that is what it holds."""
+        return False
 
     def save_snapshot(self, ref: SnapshotRef, state: bytes) -> None:
         """Keep a snapshot that the application made."""

@@ -28,9 +28,13 @@ CLASSES: dict[str, tuple[float, float]] = {
     "link-loss": (0.02, 1.0), "partition": (0.02, 0.4), "clog": (0.03, 0.5), "slow-link": (0.02, 0.3),
     "cut-in-sync": (0.03, 0.6), "crash": (0.02, 0.4), "crash-in-save": (0.03, 0.6), "crash-all": (0.01, 0.1),
     "pause": (0.02, 0.4), "slow-disk": (0.02, 0.4), "disk-failure": (0.02, 0.4), "disk-full": (0.02, 0.4),
-    "wipe": (0.01, 0.1), "lose-log": (0.01, 0.1),
+    "wipe": (0.01, 0.1), "lose-log": (0.01, 0.1), "hit": (0.02, 0.4), "lying-sync": (0.02, 0.3),
+    "roll-back": (0.02, 0.2),
 }  # fmt: skip
 """The rate of each class where it is on, strikes in a virtual second: the lowest and the highest."""
+
+ON_FILES = ("hit", "lying-sync", "roll-back")
+"""Those that only a storage in files knows."""
 
 SPIKES = "spikes"
 """One more class, that of single messages that are late. It has no strikes: it is a share of all messages."""
@@ -98,7 +102,10 @@ def draw_plan(seed: int) -> Plan:
         weights=_draw_weights(rng, voters) if rng.random() < 0.1 else (),
         limits=limits,
         chaos_ns=chaos_ns,
-        rates={name: _between(rng, *CLASSES[name]) for name in CLASSES if name in on},
+        rates={
+            **{name: _between(rng, *CLASSES[name]) for name in CLASSES if name in on},
+            **_draw_rates_on_files(random_stream(seed, "plan/files"), others=len(on)),
+        },
         load_rate=load_rate,
         batch=batch,
         transfer_share=10 ** rng.uniform(-2.5, -1) if rng.random() < 0.5 else 0.0,
@@ -117,13 +124,21 @@ def draw_plan(seed: int) -> Plan:
 
 
 def _draw_classes(rng: Random) -> set[str]:
-    classes = [*CLASSES, SPIKES]
+    classes = [*(name for name in CLASSES if name not in ON_FILES), SPIKES]
     purity = rng.random()
     if purity < 0.04:
         return set()
     if purity < 0.2:
         return {rng.choice(classes)}
     return {name for name in classes if rng.random() < 0.5}
+
+
+def _draw_rates_on_files(rng: Random, *, others: int) -> dict[str, float]:
+    """Half of them, where there are several `others`; and a few worlds have one alone."""
+    on = {name for name in ON_FILES if rng.random() < 0.5}
+    if others < 2:
+        on = {rng.choice(ON_FILES)} if not others and rng.random() < 0.25 else set()
+    return {name: _between(rng, *CLASSES[name]) for name in ON_FILES if name in on}
 
 
 def _draw_groups(rng: Random, voters: tuple[PeerId, ...]) -> tuple[tuple[PeerId, ...], ...]:
@@ -190,6 +205,9 @@ class Faults:
             "disk-full": self._nodes.disk_full,
             "wipe": self._nodes.wipe,
             "lose-log": self._nodes.lose_log,
+            "hit": self._nodes.hit,
+            "lying-sync": self._nodes.lying_sync,
+            "roll-back": self._nodes.roll_back,
         }
         for name in plan.rates:
             self._next(name, 0)
@@ -214,6 +232,10 @@ class Faults:
     def save_ns(self, node: Node, rng: Random) -> int:
         """How long a save of `node` takes that begins now."""
         return self._nodes.save_ns(node, rng)
+
+    def can_spare(self, node: Node) -> bool:
+        """Whether nothing is lost if the disk of `node` silently goes back to an earlier state."""
+        return self._nodes.can_spare(node)
 
     def befell(self, node: Node, trap: Trap) -> None:
         """The moment of `trap` came, and `node` is down: it is started again some time."""

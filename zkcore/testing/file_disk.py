@@ -5,7 +5,11 @@ step of the save, or a sync or a write does, or there is no room. Then the stora
 it says must be what some prefix of the save would have left. The checkers are told of that prefix, and of no other.
 
 To lose the end of a log its files are damaged: a bit turns over, a sector cannot be read or holds something else, a
-file is gone. Whatever the storage then makes of it, nothing is lost or it says so.
+file is gone. Whatever the storage then makes of it, nothing is lost or it says so. `hit` does that to a storage in use,
+which finds out when it reads there, or in its next life.
+
+Two things no storage can find out by itself: that syncs lied (`lie`), and that it is an older copy (`roll_back`). What
+it then says of itself is taken for what it holds.
 
 This module must not know how the storage lays out its files, beyond the names of them and where a record lies.
 """
@@ -51,10 +55,15 @@ class _PowerFailure(BaseException):
 class FileDisk(Disk):
     """A `Disk` with a FileStorage on it."""
 
+    has_files = True
+
     def __init__(self, me: PeerId, wrote: Callable[[Write], None]) -> None:
         self._me = me
         self._files = SimFiles(f"disk-{me}")
         self._held = Durable()
+        self._hits: set[str] = set()  # files that were hit, and not looked through since
+        self._was_hit = False
+        self._has_lied = False
         self._open(new=True)
         self._wrote = wrote
 
@@ -64,7 +73,11 @@ class FileDisk(Disk):
         _do(self._held, writes)
 
     def save_part(self, writes: Sequence[Write], rng: Random, *, survives: bool = False) -> int:
-        """Let something go wrong in a save. Returns how many whole writes were kept."""
+        """Let something go wrong in a save. Returns how many whole writes were kept: all, where the disk is bad
+        already, since what is left is then not told from what was kept."""
+        if self.unsound:
+            self.save(writes)
+            return len(writes)
         files, trouble = self._files, rng.choice(("sync", "write", "full")) if survives else "power"
         share, failed = rng.uniform(0.02, 0.5), False
 
@@ -98,10 +111,66 @@ class FileDisk(Disk):
         _do(self._held, part)
         return sum(1 for one, other in zip(part, writes, strict=False) if one is other)
 
-    def lose_power(self, rng: Random) -> None:
+    def lose_power(self, rng: Random, *, spared: bool = True) -> None:
         """What was written and not made durable is there or is not."""
+        if self._files.sync_fails == "lies":
+            if spared:
+                self._has_lied = True
+            else:
+                self.settle()
         self._files = self._files.crash(rng)
         self._open()
+
+    # --- what goes on while the storage is in use
+
+    @property
+    def unsound(self) -> bool:  # type: ignore[override]
+        return self._files.sync_fails == "lies" or not self._hits.isdisjoint(self._files.names())
+
+    def hit(self, rng: Random) -> str:
+        """Damage some place of some file, where something was written. Says where."""
+        files = self._files
+        name = rng.choice([name for name in files.names() if files.size_of(name)])
+        written = len(files.content_of(name).rstrip(b"\0"))
+        offset = rng.randrange(max(written, 1))
+        match rng.choice(("flip", "unreadable", "astray")):
+            case "flip":
+                files.flip(name, 8 * offset + rng.randrange(8))
+            case "unreadable":
+                files.make_unreadable(name, offset)
+            case _:
+                files.overwrite(name, offset // SECTOR_BYTES * SECTOR_BYTES, rng.randbytes(SECTOR_BYTES))
+        self._hits.add(name)
+        self._was_hit = True
+        return f"{name} at byte {offset}"
+
+    def lie(self) -> None:
+        """Say of what is synced from now on that it is durable, and keep it in memory."""
+        self._files.sync_fails = "lies"
+
+    def settle(self) -> None:
+        if self._files.sync_fails == "lies":
+            self._files.sync_fails = ""
+            self._files.sync_all()
+
+    def copy(self, rng: Random) -> SimFiles:
+        """What a copy of the running disk holds."""
+        return self._files.crash(rng)
+
+    def roll_back(self, copy: SimFiles) -> None:
+        """Put a copy in the place of everything. Whoever had it is no more."""
+        self._files = copy
+        self._has_lied = True
+        self._open()
+
+    def face_harm(self) -> bool:
+        if not self._was_hit and not self._has_lied:
+            return False
+        saved = self.storage.load()
+        if saved == _saved_after(self._held, []):
+            return False
+        self._adopt(saved)
+        return True
 
     def wipe(self) -> None:
         """Lose everything."""
@@ -136,6 +205,8 @@ class FileDisk(Disk):
 
     def _open(self, *, new: bool = False) -> None:
         self._files.close()  # whoever had it is no more
+        # A snapshot that is not in use may be needed later, and is only then looked at; all else is now.
+        self._hits = {name for name in self._hits if name.startswith("snapshot-")}
         self.storage = self._storage = FileStorage(
             self._files, node=self._me, cluster="simulated", new=new, segment_bytes=SEGMENT_BYTES
         )
@@ -143,11 +214,15 @@ class FileDisk(Disk):
     def _reopen(self) -> None:
         """What it says of itself is from now on what it holds."""
         self._open()
-        saved = self.storage.load()
+        self._adopt(self.storage.load())
+
+    def _adopt(self, saved: Saved) -> None:
         held, self._held = self._held, Durable()
         epochs = saved.accepted_epoch, saved.current_epoch
-        if saved.damage is None and (*epochs, saved.last) != (held.accepted, held.current, held.last):
+        told = saved.damage is not None or self._has_lied
+        if not told and (*epochs, saved.last) != (held.accepted, held.current, held.last):
             raise Violation("storage", f"node {self._me} has lost something, and says nothing of it: {saved}")
+        self._has_lied = False
         self._held.accepted, self._held.current = saved.accepted_epoch, saved.current_epoch
         self._held.base, self._held.snapshot, self._held.last = saved.base, saved.snapshot, saved.last
         self._held.damage = saved.damage

@@ -5,7 +5,7 @@ A save takes time, and while it lasts the node is silent and what arrives waits.
 for hosts: after a stall first what arrived, then one tick of at most half the sync limit.
 
 A node can crash (between any two steps, and inside a save, of which a prefix then survives), stand still, or have its
-storage refuse a save. Its disk outlives it.
+storage refuse a save, or not read back what it holds. Its disk outlives it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
+from zkcore.errors import StorageError
 from zkcore.testing.checkers import Oracle
-from zkcore.testing.disk import Disk
+from zkcore.testing.disk import Disk, held_in
 from zkcore.testing.load import Machine, Program
 from zkcore.testing.network import Clock, Network
 from zkcore.testing.sightings import Sightings
@@ -108,6 +109,12 @@ class Surroundings(Clock, Protocol):
     def befell(self, node: Node, trap: Trap) -> None:
         """What `trap` waited for came about. Unless it is a CUT, `node` is down now: start it again some time."""
 
+    def can_spare(self, node: Node) -> bool:
+        """Whether nothing is lost if the disk of `node`, which says nothing of it, goes back to an earlier state."""
+
+    def storage_failed(self, node: Node) -> None:
+        """The storage of `node` does not read back what it holds, and `node` is down: start it again soon."""
+
     def load_stream(self, node: Node, number: int) -> Random:
         """The generator of what `node` does in the load called `number`; no longer good when the next is asked for."""
 
@@ -182,7 +189,10 @@ class Node:
         world.trace.mark(world.now, 1, self.me, saved.last, saved.accepted_epoch, saved.current_epoch)
         self.sightings.started(saved)
         world.network.plug(self.me, self)
-        self._drain()
+        try:
+            self._drain()
+        except StorageError as error:
+            self._on_storage_error(error)
 
     def crash(self, rng: Random, *, survives: bool = False) -> None:
         """Everything that is not on the disk is gone. Inside a save, a prefix of it is on the disk; `rng` decides
@@ -197,7 +207,9 @@ class Node:
                     self._send(to, message)
             world.trace.say(world.now, f"{self.me} had saved {kept} of {len(ready.writes)} writes")
         if not survives:
-            self.disk.lose_power(rng)
+            self.disk.lose_power(rng, spared=world.can_spare(self))
+        if self.disk.face_harm():
+            self.oracle.damaged(self.me, self.disk.load(), held_in(self.disk.storage))
         world.trace.say(world.now, f"{self.me} is down")
         world.trace.mark(world.now, 2, self.me)
         self.machine = None
@@ -209,6 +221,15 @@ class Node:
         self._inbox.clear()
         self._lost.clear()
         world.network.unplug(self.me)
+
+    def _on_storage_error(self, error: StorageError) -> None:
+        """What is read was hit: the host throws the Peer away, and opens the storage anew."""
+        machine = self.machine
+        self._world.trace.say(self.now, f"{self.me}: {error}")
+        self.sightings.see("damage met by a read")
+        self.crash(self._rng, survives=True)
+        self.survivor = machine
+        self._world.storage_failed(self)
 
     def pause(self) -> None:
         """Stand still: the process is stopped, its links stay up, a save under way goes on."""
@@ -241,8 +262,11 @@ class Node:
         world.trace.arrived(now, sender, self.me, message)
         if type(message) in _SIGNS:
             self.followed[sender] = now
-        machine.receive(sender, message)
-        self._drain()
+        try:
+            machine.receive(sender, message)
+            self._drain()
+        except StorageError as error:
+            self._on_storage_error(error)
 
     def report_linked(self, peer: PeerId) -> None:
         self._inbox.append((_LINKED, peer, None))
@@ -262,8 +286,13 @@ class Node:
 
     def _run(self) -> None:
         machine = self.machine
-        if machine is None or self._saving is not None or self.paused:
-            return
+        if machine is not None and self._saving is None and not self.paused:
+            try:
+                self._take_turn(machine)
+            except StorageError as error:
+                self._on_storage_error(error)
+
+    def _take_turn(self, machine: Machine) -> None:
         world = self._world
         passed = (world.now - self._ticked_at) // self.tick_ns
         stalled = world.now > self._due_at + self.tick_ns
@@ -403,8 +432,11 @@ class Node:
         if world.trace.lines is not None:
             for write in ready.writes:
                 world.trace.say(world.now, f"{self.me} saved {write}")
-        self._finish(ready)
-        self._drain()
+        try:
+            self._finish(ready)
+            self._drain()
+        except StorageError as error:
+            self._on_storage_error(error)
         self._run_if_waited()
 
     def _run_if_waited(self) -> None:

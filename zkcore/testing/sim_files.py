@@ -159,6 +159,16 @@ class SimFiles:
         """What tells two images apart."""
         return tuple((name, bytes(inode.stored)) for name, inode in sorted(self._stored.items()))
 
+    def sync_all(self) -> None:
+        """Everything that is pending is on the disk."""
+        for inode in self._inodes():
+            for change in inode.pending:
+                change.apply(inode.stored)
+            inode.pending.clear()
+        for renaming in self._pending:
+            _apply_names(renaming, self._stored)
+        self._pending.clear()
+
     # --- damage
 
     def size_of(self, name: str) -> int:

@@ -14,8 +14,10 @@ from typing import Protocol
 
 from zkcore.testing.checkers import Oracle
 from zkcore.testing.disk import held_in
+from zkcore.testing.file_disk import FileDisk
 from zkcore.testing.network import MICROSECOND, MILLISECOND, Clock, Network
 from zkcore.testing.node import Node, Strike, Target, Trap, Trouble
+from zkcore.testing.sim_files import SimFiles
 from zkcore.testing.trace import NANOSECONDS, Trace
 from zkcore.zab.messages import PeerId, Role
 
@@ -69,6 +71,11 @@ class Repairs:
     def start_later(self, node: Node, wait: int, then: Callable[[], None] | None = None) -> None:
         """Start `node` after `wait` if it is still down then, and do `then`."""
         self._scene.at(self._scene.now + 1 + wait, self._start, node, then)
+
+    @property
+    def over(self) -> bool:
+        """Whether the faults have ended."""
+        return self._over
 
     def _start(self, node: Node, then: Callable[[], None] | None) -> None:
         if not self._over and not node.up:
@@ -229,21 +236,102 @@ class NodeStrikes:
         return self._damage(strike, lambda node: self._lose(node, strike.rng))
 
     def _damage(self, strike: Strike, damage: Callable[[Node], None]) -> bool:
-        """Crash a node and damage its disk: one node at a time, since that is what the protocol promises to survive,
-        and only where the others can make a quorum without it."""
+        """Crash a node and damage its disk."""
         oracle, node = self._scene.oracle, pick_victim(self._scene, strike.rng)
-        if node is None or any(disk.damage is not None for disk in oracle.durable.values()):
+        if node is None or not self._may_be_damaged(node):
             return False
-        if not oracle.config.is_quorum([voter for voter in oracle.config.voters if voter != node.me]):
-            return False
-        if not oracle.durable[node.me].last:
-            return False  # it has nothing to lose
         wait = int(strike.rng.expovariate(1) * NANOSECONDS)
         node.crash(strike.rng)
         damage(node)
         oracle.damaged(node.me, node.disk.load(), held_in(node.disk.storage))
         self._repairs.start_later(node, wait)
         return True
+
+    def _may_be_damaged(self, node: Node) -> bool:
+        """One node at a time, since that is what the protocol promises to survive, and only where the others can make a
+        quorum without it."""
+        oracle = self._scene.oracle
+        if any(disk.damage is not None for disk in oracle.durable.values()):
+            return False
+        if any(other.disk.unsound for other in self._scene.nodes.values()):
+            return False
+        if not oracle.config.is_quorum([voter for voter in oracle.config.voters if voter != node.me]):
+            return False
+        return oracle.durable[node.me].last > 0  # else it has nothing to lose
+
+    def can_spare(self, node: Node) -> bool:
+        """Whether the ensemble comes to no harm if the disk of `node` goes back to an earlier state, and nobody knows:
+        no other is damaged, what this one may have acknowledged is on a quorum of the others, and each of those that
+        could ask for a promise has come as far as any that this one may have given."""
+        oracle, mine = self._scene.oracle, self._scene.oracle.durable[node.me]
+        others = [other for other in self._scene.nodes.values() if other is not node]
+        if any(other.disk.unsound or oracle.durable[other.me].damage is not None for other in others):
+            return False
+        voters = [voter for voter in oracle.config.voters if voter != node.me]
+        if any(oracle.durable[v].current < mine.accepted for v in voters if oracle.config.can_lead(v)):
+            return False
+        holders = [voter for voter in voters if oracle.durable[voter].keeps(mine.last)]
+        return mine.damage is None and oracle.config.is_quorum(holders)
+
+    def hit(self, strike: Strike) -> bool:
+        """A bit turns over, a sector cannot be read, a write has gone astray, on a disk in use. Whoever reads there
+        finds out, or the next start, which comes before long."""
+        rng, node = strike.rng, pick_victim(self._scene, strike.rng)
+        wait = int(rng.expovariate(0.5) * NANOSECONDS)
+        if node is None or not isinstance(node.disk, FileDisk) or not self._may_be_damaged(node):
+            return False
+        where = node.disk.hit(rng)
+        self._scene.trace.say(self._scene.now, f"{strike.name}: {node.me}, {where}")
+        self._scene.at(self._scene.now + wait, self._restart, node, rng)
+        return True
+
+    def _restart(self, node: Node, rng: Random) -> None:
+        if node.up and not self._repairs.over and node.disk.unsound:
+            node.crash(rng)
+            self._repairs.start_later(node, rng.randrange(NANOSECONDS))
+
+    def lying_sync(self, strike: Strike) -> bool:
+        """A disk says that it has stored what it was given, and has not. The next crash shows it, if it comes while the
+        ensemble can spare what is lost; else there was no lie."""
+        rng, node = strike.rng, pick_victim(self._scene, strike.rng)
+        duration, crashes = int(rng.expovariate(0.5) * NANOSECONDS), rng.random() < 0.7
+        if node is None or not isinstance(node.disk, FileDisk) or not self._may_be_damaged(node):
+            return False
+        node.disk.lie()
+
+        def end() -> None:
+            if crashes and node.up and not self._repairs.over and node.disk.unsound and self.can_spare(node):
+                node.crash(rng)
+                self._repairs.start_later(node, rng.randrange(NANOSECONDS))
+            node.disk.settle()
+
+        self._repairs.mend_later(duration, end)
+        return True
+
+    def roll_back(self, strike: Strike) -> bool:
+        """A disk is copied, and later the copy takes its place, if that comes while the ensemble can spare what is
+        lost."""
+        rng, node = strike.rng, pick_victim(self._scene, strike.rng)
+        age = int(rng.expovariate(0.3) * NANOSECONDS)
+        if node is None or not isinstance(node.disk, FileDisk) or not self._may_be_damaged(node):
+            return False
+        self._scene.at(self._scene.now + age, self._roll_back, strike, node, node.disk.copy(rng))
+        return False  # not yet
+
+    def _roll_back(self, strike: Strike, node: Node, copy: SimFiles) -> None:
+        rng, oracle = strike.rng, self._scene.oracle
+        if self._repairs.over or not node.up or node.disk.unsound or not self.can_spare(node):
+            return
+        node.crash(rng)
+        assert isinstance(node.disk, FileDisk)
+        if oracle.durable[node.me].damage is not None or not self.can_spare(node):
+            self._repairs.start_later(node, rng.randrange(NANOSECONDS))
+            return  # its last save changed that
+        node.disk.roll_back(copy)
+        if node.disk.face_harm():
+            oracle.damaged(node.me, node.disk.load(), held_in(node.disk.storage))
+            self._came_about(strike)
+        self._repairs.start_later(node, rng.randrange(NANOSECONDS))
 
     def _lose(self, node: Node, rng: Random) -> None:
         zxids = self._scene.oracle.durable[node.me].zxids

@@ -80,7 +80,8 @@ class World:
     """One ensemble. `make_program` makes what runs on its nodes: `BarePeers`, or `Replicas` with clients.
 
     `leave_out` names strikes and load that shall not happen ("crash/3", "load/17"): what is left draws what it would
-    have drawn. `without` names invariants that are not checked.
+    have drawn. `without` names invariants that are not checked. `on_files` says whether the storages are those in
+    files, on files that are simulated; in worlds with an odd seed they are, unless told otherwise.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class World:
         without: frozenset[str] = frozenset(),
         make_program: Callable[[Plan], Program] = BarePeers,
         leave_out: Container[str] = (),
+        on_files: bool | None = None,
     ) -> None:
         self.seed = seed
         self.now = 0
@@ -109,10 +111,10 @@ class World:
         self.snapshot_every = plan.snapshot_every
         self.over_wire = plan.over_wire
         self.nodes: dict[PeerId, Node] = {}
+        on_files = bool(seed % 2) if on_files is None else on_files
         for me, tick_ns in zip(config.members, plan.tick_ns, strict=True):
-            # In every second world the storage is the one in files, on files that are simulated.
             wrote = self._wrote_at(me)
-            disk = FileDisk(me, wrote) if seed % 2 else Disk(MemoryStorage(), wrote)
+            disk = FileDisk(me, wrote) if on_files else Disk(MemoryStorage(), wrote)
             self.nodes[me] = Node(me, self, disk, random_stream(seed, f"node/{me}"), tick_ns=tick_ns)
         self._disks = {me: random_stream(seed, f"disk/{me}") for me in config.members}
         self._load_times = random_stream(seed, "load")
@@ -150,6 +152,18 @@ class World:
     def befell(self, node: Node, trap: Trap) -> None:
         """See Surroundings."""
         self.faults.befell(node, trap)
+
+    def can_spare(self, node: Node) -> bool:
+        """See Surroundings."""
+        return self.faults.can_spare(node)
+
+    def storage_failed(self, node: Node) -> None:
+        """See Surroundings."""
+        self.at(self.now + 1 + self._disks[node.me].randrange(200 * MILLISECOND), self._start, node)
+
+    def _start(self, node: Node) -> None:
+        if not node.up:
+            node.start()
 
     def load_stream(self, node: Node, number: int) -> Random:
         """See Surroundings."""
@@ -194,8 +208,10 @@ class World:
         self._loading = False
         self.faults.stop()
         for node in self.nodes.values():
-            if not node.up:
-                node.start()
+            node.disk.settle()
+            if node.up and node.disk.unsound:
+                node.crash(self._disks[node.me])  # so that it is looked through
+            self._start(node)
 
     def _converge(self) -> None:
         """Serve again, and show it by committing something new."""
@@ -304,11 +320,13 @@ def simulate(
     without: frozenset[str] = frozenset(),
     make_program: Callable[[Plan], Program] = BarePeers,
     leave_out: Container[str] = (),
+    on_files: bool | None = None,
 ) -> Report:
     """Run the world of `seed` to its end, or to its first violation. The arguments are those of World."""
     world = World(
-        seed, plan=plan, keep_trace=keep_trace, without=without, make_program=make_program, leave_out=leave_out
-    )
+        seed, plan=plan, keep_trace=keep_trace, without=without, make_program=make_program, leave_out=leave_out,
+        on_files=on_files,
+    )  # fmt: skip
     violation = world.verdict()
     return Report(
         seed=seed,
