@@ -420,6 +420,32 @@ def test_a_save_that_lasts_is_told() -> None:
     run(main())
 
 
+def test_a_leader_whose_save_outlasts_the_others_patience_leads_no_more() -> None:
+    limits = Limits(sync_limit_ticks=20, ping_ticks=5, vote_resend_ticks=2, vote_resend_max_ticks=8, finalize_ticks=2)
+
+    async def main() -> None:
+        storages = [GatedStorage() for _ in range(3)]
+        async with Hosts(*storages, on_thread=[1, 2, 3], limits=limits) as hosts:
+            await until(hosts.serving)
+            slow = hosts.leader
+            others = [me for me in hosts.hosts if me != slow]
+            client = await hosts.client(slow, *others)
+            storages[slow - 1].saving.clear()
+            storages[slow - 1].gate.clear()
+            under_way = asyncio.create_task(client.create("/under-way"))
+            await asyncio.to_thread(storages[slow - 1].saving.wait, 10)
+            await until(lambda: any(hosts.hosts[me].replica.leader == me for me in others))
+            elsewhere = await hosts.client(*others)
+            await elsewhere.create("/meanwhile")
+            assert hosts.hosts[slow].replica.tree.persisted("/meanwhile") is None
+            storages[slow - 1].gate.set()
+            await until(lambda: hosts.hosts[slow].replica.tree.persisted("/meanwhile") is not None)
+            assert hosts.hosts[slow].replica.leader in others
+            await asyncio.wait([under_way])
+
+    run(main())
+
+
 @pytest.mark.parametrize("on_thread", [[], [1, 2, 3]])
 def test_a_broken_invariant_halts_the_node_and_its_client_moves_on(on_thread: list[int]) -> None:
     async def main() -> None:

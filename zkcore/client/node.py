@@ -1,13 +1,14 @@
 """Nodes on asyncio, and a whole cluster of them in one process.
 
 A Node is one replica wired to the storage and the transport of the host application. `local_cluster` wires several to
-each other, in memory: the quickest way to try zkcore, and to test code that uses it.
+each other, in memory: the quickest way to try zkcore, and to test code that uses it. A `data_dir` makes either durable.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -28,6 +29,9 @@ from zkcore.replica.leading import LiveSession
 from zkcore.replica.pump import Pump
 from zkcore.replica.replica import Replica
 from zkcore.replica.rules import Rules
+from zkcore.storage.directories import Directories
+from zkcore.storage.file import FileStorage, Fsync
+from zkcore.storage.members import name_of
 from zkcore.storage.storage import MemoryStorage, Storage
 from zkcore.transport.transport import Inbox, LocalNetwork, Transport
 from zkcore.zab.limits import Limits
@@ -110,6 +114,16 @@ def _warn_if_even(ensemble: EnsembleConfig, *, stacklevel: int) -> None:
         )
 
 
+def _open_files(
+    me: PeerId, ensemble: EnsembleConfig, data_dir: str | os.PathLike[str], *, new: bool, fsync: Fsync
+) -> FileStorage:
+    if me not in ensemble.members:
+        raise ConfigurationError(f"server {me} is not among the members {ensemble.members}; add it, or start another")
+    return FileStorage(
+        data_dir, node=me, cluster=name_of(ensemble), ensemble=ensemble, new=new, fsync=fsync
+    )
+
+
 class Node:
     """One replica of an ensemble, on the asyncio loop it is started on.
 
@@ -118,8 +132,12 @@ class Node:
     for every storage but MemoryStorage. `rules` say what clients may do, the same everywhere. Use it as an async
     context manager, or call `start` and `stop`.
 
-    Raises ConfigurationError, and StorageCorruptError where the storage is damaged. An even number of voters is warned
-    about.
+    Instead of a `storage` there may be a `data_dir`: then it is a FileStorage in that directory, with `fsync` as told
+    there, which is closed when the node stops. The first time, and only then, `new` makes it: an empty directory
+    is otherwise taken for one that has lost everything. The ensemble is kept in it, and other voters are refused.
+
+    Raises ConfigurationError; StorageError where the directory cannot be used, and StorageCorruptError where the
+    storage is damaged beyond telling. An even number of voters is warned about.
     """
 
     def __init__(
@@ -127,19 +145,32 @@ class Node:
         me: PeerId,
         ensemble: EnsembleConfig,
         *,
-        storage: Storage,
         transport: Callable[[Inbox], Transport],
+        storage: Storage | None = None,
+        data_dir: str | os.PathLike[str] | None = None,
+        new: bool = False,
+        fsync: Fsync = "always",
         limits: Limits | None = None,
         rules: Rules | None = None,
         pump: Pump | None = None,
         save_on_thread: bool | None = None,
     ) -> None:
         _warn_if_even(ensemble, stacklevel=2)
-        on_thread = not isinstance(storage, MemoryStorage) if save_on_thread is None else save_on_thread
         self.me = me
-        self._host = Host(
-            Replica(me, ensemble, storage, limits=limits, rules=rules), transport, pump=pump, save_on_thread=on_thread
-        )
+        self._files: FileStorage | None = None
+        if storage is None:
+            if data_dir is None:
+                raise ConfigurationError(f"node {me} has nowhere to save to; give it a data_dir, or a storage")
+            storage = self._files = _open_files(me, ensemble, data_dir, new=new, fsync=fsync)
+        elif data_dir is not None:
+            raise ConfigurationError(f"node {me} has a storage and a data_dir; give one of them")
+        on_thread = not isinstance(storage, MemoryStorage) if save_on_thread is None else save_on_thread
+        try:
+            replica = Replica(me, ensemble, storage, limits=limits, rules=rules)
+        except BaseException:
+            self._close_files()
+            raise
+        self._host = Host(replica, transport, pump=pump, save_on_thread=on_thread)
 
     def __repr__(self) -> str:
         return f"<Node {self.status()}>"
@@ -170,6 +201,11 @@ class Node:
         finally:
             self._host.stop()
         await self._host.wait_saved()
+        self._close_files()
+
+    def _close_files(self) -> None:
+        if self._files is not None:
+            self._files.close()
 
     async def transfer(self, target: PeerId | None = None) -> PeerId:
         """Hand the leadership over to the voter `target`, by default to the one that lacks least; who leads then.
@@ -217,14 +253,21 @@ class Node:
 
 
 class LocalCluster:
-    """An ensemble of nodes in one process, in memory: voters, numbered from 1, then observers. Make it with
-    `local_cluster`.
+    """An ensemble of nodes in one process: voters, numbered from 1, then observers. Make it with `local_cluster`.
 
     Nodes can be killed and restarted, links cut and healed; what a node had saved outlives it.
     """
 
     def __init__(
-        self, count: int, *, observers: int = 0, limits: Limits | None = None, rules: Rules | None = None
+        self,
+        count: int,
+        *,
+        observers: int = 0,
+        limits: Limits | None = None,
+        rules: Rules | None = None,
+        data_dir: str | os.PathLike[str] | None = None,
+        new: bool = False,
+        fsync: Fsync = "always",
     ) -> None:
         for number, least, what in ((count, 1, "nodes"), (observers, 0, "observers")):
             if not isinstance(number, int) or isinstance(number, bool) or number < least:
@@ -235,7 +278,11 @@ class LocalCluster:
         """Cut and heal links here."""
         self._limits = limits
         self._rules = rules if rules is not None else Rules()
-        self._storages = {me: MemoryStorage() for me in self.ensemble.members}
+        self._directories = None if data_dir is None else Directories(data_dir, self.ensemble, fsync=fsync)
+        self._new = new
+        self._storages: dict[PeerId, Storage] = {}
+        if self._directories is None:
+            self._storages.update((me, MemoryStorage()) for me in self.ensemble.members)
         self._pump = Pump()
         self._nodes: dict[PeerId, Node] = {}
         self._clients: WeakSet[EmbeddedClient] = WeakSet()
@@ -262,8 +309,10 @@ class LocalCluster:
     def start_node(self, me: PeerId) -> None:
         """Start a node that is down, on what it had saved."""
         self._check_open()
-        if me not in self._storages or me in self._nodes:
+        if me not in self.ensemble.members or me in self._nodes:
             raise BadArgumentsError(f"node {me} is not one of {self.ensemble.members} that is down")
+        if self._directories is not None and me not in self._storages:
+            self._storages[me] = self._directories.open(me)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the number of voters was warned about once
             node = Node(
@@ -274,6 +323,7 @@ class LocalCluster:
                 limits=self._limits,
                 rules=self._rules,
                 pump=self._pump,
+                save_on_thread=False,  # so that nothing is saved any more when a node was killed
             )
         for listener in self._listeners:
             node.add_listener(listener)
@@ -286,6 +336,7 @@ class LocalCluster:
         del self._nodes[me]
         self.network.detach(me)
         node.host.stop()
+        self._close_storage(me)
 
     async def stop_node(self, me: PeerId) -> None:
         """Stop a node as one does that is not needed for a while: a leader hands over first."""
@@ -296,6 +347,14 @@ class LocalCluster:
             if self._nodes.get(me) is node:
                 del self._nodes[me]
                 self.network.detach(me)
+                self._close_storage(me)
+
+    def _close_storage(self, me: PeerId) -> None:
+        """Whoever starts the node again reads its directory anew."""
+        storage = self._storages[me]
+        if isinstance(storage, FileStorage):
+            del self._storages[me]
+            storage.close()
 
     async def transfer(self, target: PeerId | None = None) -> PeerId:
         """Have the leader hand over. See `Node.transfer`; raises NotLeadingError where nobody leads."""
@@ -365,6 +424,8 @@ class LocalCluster:
     async def start(self) -> Self:
         """Start all nodes and wait for a leader."""
         try:
+            if self._directories is not None:
+                self._storages.update(self._directories.open_all(new=self._new))
             for me in self.ensemble.members:
                 self.start_node(me)
             await self.wait_for_leader()
@@ -381,6 +442,8 @@ class LocalCluster:
             client.abandon()
         for me in list(self._nodes):
             self.kill(me)
+        for me in list(self._storages):
+            self._close_storage(me)
         self._closed = True
 
     async def __aenter__(self) -> Self:
@@ -393,11 +456,25 @@ class LocalCluster:
 
 
 def local_cluster(
-    count: int = 3, *, observers: int = 0, limits: Limits | None = None, rules: Rules | None = None
+    count: int = 3,
+    *,
+    observers: int = 0,
+    limits: Limits | None = None,
+    rules: Rules | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    new: bool = False,
+    fsync: Fsync = "always",
 ) -> LocalCluster:
-    """An ensemble of `count` voters and as many `observers` as asked for in this process, in memory, as an async
-    context manager. `rules` say what clients may do.
+    """An ensemble of `count` voters and as many `observers` as asked for in this process, as an async context manager.
+    `rules` say what clients may do.
 
-    Raises ConfigurationError for no voters at all; warns of an even number.
+    It lives in memory, or, with a `data_dir`, on disk: each node in a directory of its own there, `node-1` and so on,
+    with `fsync` as told at FileStorage. The first time, and only then, `new` makes them. A node whose directory
+    is missing or empty has lost everything, and is made whole by the others.
+
+    Raises ConfigurationError for no voters at all; warns of an even number. Entering it raises StorageError where a
+    directory cannot be used, is that of an ensemble with other voters, or all are missing.
     """
-    return LocalCluster(count, observers=observers, limits=limits, rules=rules)
+    return LocalCluster(
+        count, observers=observers, limits=limits, rules=rules, data_dir=data_dir, new=new, fsync=fsync
+    )

@@ -22,7 +22,7 @@ from zkcore.errors import ConfigurationError, SessionClosedError
 from zkcore.replica.host import HostListener
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.rules import Rules
-from zkcore.storage.file import FileStorage
+from zkcore.storage.file import FileStorage, Fsync
 from zkcore.storage.storage import Storage
 from zkcore.transport.address import parse_address
 from zkcore.transport.limits import LinkLimits
@@ -73,6 +73,8 @@ class NodeConfig:
     new: bool = False
     """Whether this is the first start of this member ever. Then `data_dir` is made; else it must be there, and one that
     is empty has lost its data. See `FileStorage`."""
+    fsync: Fsync = "always"
+    """When what goes to `data_dir` becomes durable. See `FileStorage`."""
     bind: str | None = None
     """Where to listen, if that is elsewhere: as "0.0.0.0:2888" for all addresses of this machine."""
     observers: tuple[PeerId, ...] = field(default=(), converter=_sorted_ids)
@@ -259,7 +261,14 @@ def _transport_of(config: NodeConfig) -> TcpTransport:
 
 def _open_storage(config: NodeConfig) -> FileStorage:
     assert config.data_dir is not None
-    return FileStorage(config.data_dir, node=config.me, cluster=config.cluster, new=config.new)
+    return FileStorage(
+        config.data_dir,
+        node=config.me,
+        cluster=config.cluster,
+        ensemble=config.ensemble,
+        new=config.new,
+        fsync=config.fsync,
+    )
 
 
 def start_node(config: NodeConfig) -> TcpNode:

@@ -28,7 +28,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
-from typing import Literal, assert_never
+from typing import Literal, TypeAlias, assert_never
 
 from attrs import evolve
 
@@ -43,6 +43,7 @@ from zkcore.storage.snapshots import SnapshotStore
 from zkcore.storage.storage import size_of
 from zkcore.storage.survey import Harm
 from zkcore.zab.messages import PeerId
+from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import (
     Append,
     Compact,
@@ -58,7 +59,7 @@ from zkcore.zab.ready import (
 )
 from zkcore.zxid import Zxid, format_zxid
 
-__all__ = ["FileStorage", "owner_of"]
+__all__ = ["FileStorage", "Fsync", "owner_of"]
 
 _log = logging.getLogger("zkcore.storage")
 
@@ -67,13 +68,18 @@ _SLOW_SECONDS = 1.0
 _CLOSED = "it was closed"
 
 
+Fsync: TypeAlias = int | Literal["always", "never"]
+"""When records become durable: before `save` returns, at most so many milliseconds later, or when the system likes."""
+
+
 def owner_of(cluster: str, node: PeerId) -> bytes:
     """Eight bytes that stand for a member, in every file of its storage."""
     return sha256(f"{node} of {cluster}".encode()).digest()[:8]
 
 
 class FileStorage:
-    """A `Storage` in `directory`, that of the member `node` of the ensemble called `cluster`.
+    """A `Storage` in `directory`, that of the member `node` of the ensemble called `cluster`. An `ensemble` that is
+    given is kept with it, and from then on the directory is refused for one with other voters.
 
     A new member's is made with `new`; the directory must then be empty, or not exist. Without it an empty directory is
     one that has lost everything: the member is damaged, and must not vote before the others have made it whole.
@@ -96,8 +102,9 @@ class FileStorage:
         *,
         node: PeerId,
         cluster: str,
+        ensemble: EnsembleConfig | None = None,
         new: bool = False,
-        fsync: int | Literal["always", "never"] = "always",
+        fsync: Fsync = "always",
         segment_bytes: int = 64 << 20,
         compress: bool = False,
     ) -> None:
@@ -111,6 +118,7 @@ class FileStorage:
         self._files: Files = Directory(directory, create=new) if is_path else directory  # type: ignore[arg-type, assignment]
         self._node = node
         self._cluster = cluster
+        self._ensemble = ensemble
         self._owner = owner_of(cluster, node)
         self._fsync = fsync
         self._segment_bytes = segment_bytes
@@ -127,7 +135,9 @@ class FileStorage:
         try:
             if not self._files.lock():
                 raise StorageError(f"{self._files.where} is in use by another process: stop that one first")
-            refuse_strangers(self._files, cluster=cluster, node=node, owner=self._owner, new=new)
+            refuse_strangers(
+                self._files, cluster=cluster, node=node, owner=self._owner, new=new, ensemble=ensemble
+            )
             try:
                 self._open(new=new)
             except (OSError, StorageError):
@@ -146,8 +156,9 @@ class FileStorage:
         snapshots = SnapshotStore(self._files, owner=self._owner, compressed=self._compress)
         try:
             opened = open_parts(
-                self._files, log, snapshots, cluster=self._cluster, node=self._node, owner=self._owner, new=new
-            )
+                self._files, log, snapshots, cluster=self._cluster, node=self._node, owner=self._owner, new=new,
+                ensemble=self._ensemble,
+            )  # fmt: skip
         except (OSError, StorageError):
             log.close()
             snapshots.close()

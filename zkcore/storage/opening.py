@@ -23,10 +23,12 @@ from attrs import evolve, frozen
 from zkcore.errors import StorageError
 from zkcore.storage.files import Files, make_durable
 from zkcore.storage.log import Log
-from zkcore.storage.records import RECORDS, Records, RecordStore, read_records
+from zkcore.storage.members import differences, ensemble_text, parse_ensemble
+from zkcore.storage.records import RECORDS, Records, RecordStore, read_ensemble, read_records
 from zkcore.storage.snapshots import SnapshotStore
 from zkcore.storage.survey import Harm, Survey, check_segments, segment_name, segment_numbers, survey
 from zkcore.zab.messages import Damage
+from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zxid import Zxid, format_zxid
 
 __all__ = ["Opened", "check_room", "open_parts", "refuse_strangers", "remove_aside", "remove_begun"]
@@ -49,7 +51,9 @@ class Opened:
     harms: tuple[Harm, ...]
 
 
-def refuse_strangers(files: Files, *, cluster: str, node: int, owner: bytes, new: bool) -> None:
+def refuse_strangers(
+    files: Files, *, cluster: str, node: int, owner: bytes, new: bool, ensemble: EnsembleConfig | None
+) -> None:
     """Raises StorageError where the directory is not fit for this member; nothing is changed."""
     names, where = [name for name in files.names() if name not in _HARMLESS], files.where
     if RECORDS not in names:
@@ -61,6 +65,8 @@ def refuse_strangers(files: Files, *, cluster: str, node: int, owner: bytes, new
             )
         return
     found = read_records(files)  # which raises for other formats
+    if found is not None and ensemble is not None and not new:
+        _refuse_other_ensemble(files, ensemble)
     if found is not None and (found.cluster, found.node) != (cluster, node):
         raise StorageError(
             f"{where}/{RECORDS} is of member {found.node} of {found.cluster!r}, not of member {node} of {cluster!r}: "
@@ -71,14 +77,27 @@ def refuse_strangers(files: Files, *, cluster: str, node: int, owner: bytes, new
     check_segments(files, owner)
 
 
+def _refuse_other_ensemble(files: Files, ensemble: EnsembleConfig) -> None:
+    before = parse_ensemble(read_ensemble(files))
+    if before is not None and (why := differences(before, ensemble)):
+        raise StorageError(
+            f"{files.where}/{RECORDS} is of another ensemble: {why}. Start with the voters it was made for, or begin a "
+            f"new ensemble with a backup of it"
+        )
+
+
 def open_parts(
-    files: Files, log: Log, snapshots: SnapshotStore, *, cluster: str, node: int, owner: bytes, new: bool
-) -> Opened:
+    files: Files, log: Log, snapshots: SnapshotStore, *, cluster: str, node: int, owner: bytes, new: bool,
+    ensemble: EnsembleConfig | None,
+) -> Opened:  # fmt: skip
     """See the module. `log` and `snapshots` are new and empty. Errors of the operating system come as OSError."""
+    text = ensemble_text(ensemble) if ensemble is not None else ""
     store = RecordStore.open(files) if RECORDS in files.names() else None
     if store is None:
-        store = _begin_records(files, snapshots, Records(cluster, node), new=new)
+        store = _begin_records(files, snapshots, Records(cluster, node), new=new, ensemble=text)
     try:
+        if text:
+            store.save_ensemble(text)
         return _open_with(files, store, log, snapshots, owner=owner)
     except (OSError, StorageError):
         store.close()
@@ -138,7 +157,9 @@ def remove_aside(files: Files) -> None:
             files.remove(name)
 
 
-def _begin_records(files: Files, snapshots: SnapshotStore, records: Records, *, new: bool) -> RecordStore:
+def _begin_records(
+    files: Files, snapshots: SnapshotStore, records: Records, *, new: bool, ensemble: str
+) -> RecordStore:
     """The record store of a new member, or of one that has lost it: then nothing in the log can be relied on."""
     if not new:
         _logger.error("%s: the epochs are lost; this member does not vote before it is whole again", files.where)
@@ -149,7 +170,7 @@ def _begin_records(files: Files, snapshots: SnapshotStore, records: Records, *, 
         whole = _newest_whole(snapshots)
         segment = max(numbers, default=0) + 1
         records = evolve(records, snapshot=whole, base=whole, segment=segment, damage=Damage.EPOCHS)
-    return RecordStore.create(files, records)
+    return RecordStore.create(files, records, ensemble=ensemble)
 
 
 def _newest_whole(snapshots: SnapshotStore) -> Zxid:

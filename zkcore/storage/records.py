@@ -6,7 +6,8 @@ a change that was cut short is seen by the slots' numbers and completed, and no 
 epochs with it, nor brings back older ones.
 
 In a third place stands the ack mark: how far the log was known to be durable. It is written without a sync of its own
-after each of the log's, so it may lag, but never lies.
+after each of the log's, so it may lag, but never lies. Behind it, in two copies once more, the ensemble that the member
+belongs to, where its host has named one.
 
 This module must not know what the log holds.
 """
@@ -14,17 +15,21 @@ This module must not know what the log holds.
 from __future__ import annotations
 
 from struct import Struct
+from struct import error as StructError
 from zlib import crc32
 
 from attrs import frozen
 
-from zkcore.errors import StorageCorruptError
+from zkcore.errors import StorageCorruptError, StorageError
 from zkcore.storage.files import File, Files, make_durable
 from zkcore.storage.frames import SECTOR_BYTES
 from zkcore.zab.messages import Damage
 from zkcore.zxid import Zxid
 
-__all__ = ["MAX_NAME_BYTES", "NO_MARK", "RECORDS", "Mark", "RecordStore", "Records", "read_mark", "read_records"]
+__all__ = [
+    "MAX_NAME_BYTES", "NO_MARK", "RECORDS", "Mark", "RecordStore", "Records", "read_ensemble", "read_mark",
+    "read_records",
+]  # fmt: skip
 
 RECORDS = "records"
 VERSION = 1
@@ -33,11 +38,14 @@ MAX_NAME_BYTES = 200
 
 _SLOTS = (0, 4096)
 _MARK_AT = 8192
+_ENSEMBLE_AT = (12288, 20480)
+_ENSEMBLE_BYTES = 8192
 _MAGIC = b"zkcorrec"
 _PREFIX = Struct(">8sH")
 _SLOT = Struct(">8sHQQIIQQQBB")
 _MARK = Struct(">QQQ")
 _CHECK = Struct(">I")
+_LENGTH = Struct(">I")
 _DAMAGES = {0: None, **{damage.value: damage for damage in Damage}}
 
 
@@ -77,7 +85,7 @@ class RecordStore:
         self.records = records
 
     @classmethod
-    def create(cls, files: Files, records: Records) -> RecordStore:
+    def create(cls, files: Files, records: Records, *, ensemble: str = "") -> RecordStore:
         """A new one. It gets its name only when it is whole, so a directory has a whole one or none."""
         shadow = RECORDS + ".new"
         if shadow in files.names():
@@ -85,6 +93,8 @@ class RecordStore:
         file = files.open(shadow, create=True)
         file.resize(_MARK_AT + SECTOR_BYTES)
         store = cls(file, records, 0, where=f"{files.where}/{RECORDS}")
+        if ensemble:
+            store.save_ensemble(ensemble)
         store.save(records)
         files.rename(shadow, RECORDS)
         make_durable(files, files.where)
@@ -121,6 +131,18 @@ class RecordStore:
         data = _MARK.pack(mark.segment, mark.offset, mark.zxid)
         self._file.write(_MARK_AT, data + _CHECK.pack(crc32(data)))
 
+    def save_ensemble(self, text: str) -> None:
+        """The ensemble that the member belongs to; durable when this returns."""
+        if all(copy == text for copy in _ensemble_copies(self._file)):
+            return
+        data = text.encode()
+        if len(data) > _ENSEMBLE_BYTES - _LENGTH.size - _CHECK.size:
+            raise StorageError(f"{self._where}: an ensemble of {len(data)} bytes is too long: give smaller weights")
+        packed = _LENGTH.pack(len(data)) + data
+        for at in _ENSEMBLE_AT:
+            self._file.write(at, packed + _CHECK.pack(crc32(packed)))
+            make_durable(self._file, self._where)
+
     def sync(self) -> None:
         """The mark, too, is durable now."""
         make_durable(self._file, self._where)
@@ -146,6 +168,30 @@ def read_mark(files: Files) -> Mark:
         return _read_mark(file)
     finally:
         file.close()
+
+
+def read_ensemble(files: Files) -> str:
+    """The ensemble that the member belongs to, or an empty text where none was named, or none can be read."""
+    file = files.open(RECORDS)
+    try:
+        return next(filter(None, _ensemble_copies(file)), "")
+    finally:
+        file.close()
+
+
+def _ensemble_copies(file: File) -> list[str]:
+    return [_read_ensemble(file, at) for at in _ENSEMBLE_AT]
+
+
+def _read_ensemble(file: File, at: int) -> str:
+    try:
+        data = file.read(at, _ENSEMBLE_BYTES)
+        (length,) = _LENGTH.unpack_from(data)
+        (check,) = _CHECK.unpack_from(data, _LENGTH.size + length)
+    except (OSError, StructError):
+        return ""
+    whole = crc32(data[: _LENGTH.size + length]) == check
+    return data[_LENGTH.size : _LENGTH.size + length].decode() if whole else ""
 
 
 def _read_mark(file: File) -> Mark:

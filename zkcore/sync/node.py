@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +15,7 @@ from zkcore.client.port import SessionState
 from zkcore.errors import SessionClosedError
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.rules import Rules
+from zkcore.storage.file import Fsync
 from zkcore.sync.callbacks import Callbacks
 from zkcore.sync.client import Client
 from zkcore.sync.port import BlockingPort, LoopThread, mirrors
@@ -78,9 +80,25 @@ class LocalCluster:
     """`zkcore.LocalCluster` for blocking code. Its event loop has a thread of its own."""
 
     def __init__(
-        self, count: int, *, observers: int = 0, limits: Limits | None = None, rules: Rules | None = None
+        self,
+        count: int,
+        *,
+        observers: int = 0,
+        limits: Limits | None = None,
+        rules: Rules | None = None,
+        data_dir: str | os.PathLike[str] | None = None,
+        new: bool = False,
+        fsync: Fsync = "always",
     ) -> None:
-        self._inner = AsyncLocalCluster(count, observers=observers, limits=limits, rules=rules)
+        self._inner = AsyncLocalCluster(
+            count,
+            observers=observers,
+            limits=limits,
+            rules=rules,
+            data_dir=data_dir,
+            new=new,
+            fsync=fsync,
+        )
         self.ensemble = self._inner.ensemble
         self.network = self._inner.network
         """Cut and heal links here."""
@@ -154,11 +172,25 @@ class LocalCluster:
 
 
 def local_cluster(
-    count: int = 3, *, observers: int = 0, limits: Limits | None = None, rules: Rules | None = None
+    count: int = 3,
+    *,
+    observers: int = 0,
+    limits: Limits | None = None,
+    rules: Rules | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    new: bool = False,
+    fsync: Fsync = "always",
 ) -> LocalCluster:
-    """An ensemble of `count` voters and as many `observers` as asked for in this process, in memory, as a context
-    manager. `rules` say what clients may do.
+    """An ensemble of `count` voters and as many `observers` as asked for in this process, as a context manager. `rules`
+    say what clients may do.
 
-    Raises ConfigurationError for no voters at all; warns of an even number.
+    It lives in memory, or, with a `data_dir`, on disk: each node in a directory of its own there, `node-1` and so on,
+    with `fsync` as told at FileStorage. The first time, and only then, `new` makes them. A node whose directory
+    is missing or empty has lost everything, and is made whole by the others.
+
+    Raises ConfigurationError for no voters at all; warns of an even number. Entering it raises StorageError where a
+    directory cannot be used, is that of an ensemble with other voters, or all are missing.
     """
-    return LocalCluster(count, observers=observers, limits=limits, rules=rules)
+    return LocalCluster(
+        count, observers=observers, limits=limits, rules=rules, data_dir=data_dir, new=new, fsync=fsync
+    )
