@@ -149,6 +149,8 @@ from zkcore.zab.peer import PeerStatus
 from zkcore.zab.quorum import EnsembleConfig
 
 __version__ = VERSION
+__version__ = "0.1.0"
+from zkcore.recipes.cache import Cache, CacheChange, CacheView
 
 __all__ = [
     "ACL",
@@ -161,6 +163,9 @@ __all__ = [
     "Barrier",
     "BoundedSemaphore",
     "BrokenBarrierError",
+    "Cache",
+    "CacheChange",
+    "CacheView",
     "Child",
     "ChildKind",
     "ChildPage",

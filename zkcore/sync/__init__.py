@@ -72,6 +72,7 @@ from zkcore.errors import (
     ZkcoreError,
 )
 from zkcore.jute.records import ACL, Id, Stat
+from zkcore.recipes.cache import CacheChange, CacheView
 from zkcore.recipes.codec import Codec, json_codec, text_codec
 from zkcore.recipes.config import Versioned
 from zkcore.recipes.contender import Contender
@@ -86,6 +87,7 @@ from zkcore.replica.rules import Rules
 from zkcore.sync.atomic_value import AtomicValue
 from zkcore.sync.atomically import AtomicTransaction
 from zkcore.sync.barrier import Barrier
+from zkcore.sync.cache import Cache
 from zkcore.sync.client import Client
 from zkcore.sync.config import Config
 from zkcore.sync.counter import Counter
@@ -140,6 +142,9 @@ __all__ = [
     "Barrier",
     "BoundedSemaphore",
     "BrokenBarrierError",
+    "Cache",
+    "CacheChange",
+    "CacheView",
     "Child",
     "ChildKind",
     "ChildPage",
