@@ -151,6 +151,7 @@ from zkcore.zab.quorum import EnsembleConfig
 __version__ = VERSION
 __version__ = "0.1.0"
 from zkcore.recipes.cache import Cache, CacheChange, CacheView
+from zkcore.recipes.persistent_ephemeral import PersistentEphemeral
 
 __all__ = [
     "ACL",
@@ -247,6 +248,7 @@ __all__ = [
     "OutcomeUnknownError",
     "PeerStatus",
     "Permission",
+    "PersistentEphemeral",
     "Plaintext",
     "Port",
     "PriorityQueue",

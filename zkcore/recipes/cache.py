@@ -283,16 +283,22 @@ class _Keeper:
         """Fill the view, and bring it up to date until the session ends, or this is cancelled."""
         try:
             await ask(port, AddWatch(self._path, WatchMode.PERSISTENT_RECURSIVE), FOR_EVER, watch=self._on_event)
-            if not await self._is_there(port):
-                return
-            while not port.session.lost.is_set():
+            is_there = await self._is_there(port)
+            while is_there and not port.session.lost.is_set():
                 self._show(await self._read(port))
                 await port.wait(self._news, port.session.lost)
                 self._news.clear()
-        finally:
-            port.unwatch(self._path, self._on_event)
-            self.is_over = True
-            self._wake()
+        except GeneratorExit:
+            raise  # nobody runs this coroutine any more
+        except BaseException:
+            self._end(port)
+            raise
+        self._end(port)
+
+    def _end(self, port: Port) -> None:
+        port.unwatch(self._path, self._on_event)
+        self.is_over = True
+        self._wake()
 
     async def _is_there(self, port: Port) -> bool:
         """Whether there is something to cache, or may be later."""

@@ -101,6 +101,7 @@ from zkcore.sync.lock import Lock
 from zkcore.sync.membership import Membership
 from zkcore.sync.multilock import MultiLock
 from zkcore.sync.node import EmbeddedClient, LocalCluster, local_cluster
+from zkcore.sync.persistent_ephemeral import PersistentEphemeral
 from zkcore.sync.queue import Claim, PriorityQueue, Queue
 from zkcore.sync.reads import Reads
 from zkcore.sync.rlock import RLock
@@ -218,6 +219,7 @@ __all__ = [
     "OutcomeUnknownError",
     "PeerStatus",
     "Permission",
+    "PersistentEphemeral",
     "Plaintext",
     "PriorityQueue",
     "ProtocolError",
