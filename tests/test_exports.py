@@ -55,6 +55,8 @@ EXPORTED_BLOCKING = [
     "Event",
     "EventType",
     "FenceGuard",
+    "ForeignLoopError",
+    "ForkedError",
     "FrameTooLargeError",
     "Guard",
     "Id",

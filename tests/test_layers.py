@@ -63,6 +63,7 @@ SHELLS = (
     "zkcore.client.background",
     "zkcore.client.embedded",
     "zkcore.client.guard",
+    "zkcore.client.home",
     "zkcore.client.session",
     "zkcore.client.signals",
 )

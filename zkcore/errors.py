@@ -378,6 +378,15 @@ class UnsupportedError(ZkcoreError):
     """What was asked cannot be done by this object, whatever the arguments."""
 
 
+class ForkedError(UnsupportedError, RuntimeError):
+    """A client, cluster or node was used in a process that was forked from the one it belongs to. Nothing was
+    applied."""
+
+
+class ForeignLoopError(UnsupportedError, RuntimeError):
+    """A client was used from another event loop than its own, or from none. Nothing was applied."""
+
+
 class NotLeadingError(ZkcoreError):
     """Only an established leader accepts proposals. `leader` is who leads as far as this node knows, or None."""
 

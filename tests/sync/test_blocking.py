@@ -214,7 +214,7 @@ def test_an_interrupted_acquire_leaves_no_contender_wherever_it_was(client: bloc
         finally:
             port._thread = real
         if broken.calls <= at:
-            assert at >= 2
+            assert at >= 1  # the reads of it stay on this thread
             lock.release()
             return
         assert not lock.held

@@ -17,10 +17,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import nullcontext
+from enum import Enum, auto
 from typing import Any, TypeAlias, TypeVar, cast
 
 from zkcore.client.background import AsyncBackground
 from zkcore.client.guard import Guard
+from zkcore.client.home import Home
 from zkcore.client.port import Port, SessionState, Signal, StateListener, Watcher
 from zkcore.client.session import EmbeddedSession
 from zkcore.client.signals import AsyncSignal
@@ -49,7 +52,7 @@ from zkcore.zab.limits import Limits
 from zkcore.zab.ready import Event
 from zkcore.zxid import Zxid
 
-__all__ = ["EmbeddedPort", "check_timeout"]
+__all__ = ["NOT_HERE", "EmbeddedPort", "NotHere", "check_timeout"]
 
 _log = logging.getLogger("zkcore.session")
 
@@ -77,6 +80,20 @@ def check_timeout(timeout: float) -> None:
         )
 
 
+def _check_wait(timeout: float) -> None:
+    if not timeout >= 0:
+        raise BadArgumentsError(f"a timeout of {timeout} seconds; give None to wait for ever, or 0 not to wait")
+
+
+class NotHere(Enum):
+    """See NOT_HERE."""
+
+    NOT_HERE = auto()
+
+
+NOT_HERE = NotHere.NOT_HERE
+"""What `EmbeddedPort.read_here` gives for no answer."""
+
 _SESSION = Read.SESSION
 
 
@@ -92,6 +109,7 @@ class EmbeddedPort:
 
     def __init__(self, hosts: Callable[[], Sequence[Host]], *, timeout: float) -> None:
         check_timeout(timeout)
+        self._home = Home()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._hosts = hosts
@@ -139,7 +157,10 @@ class EmbeddedPort:
     async def close(self) -> None:
         """End what works in the background, then the session, and with it its ephemerals. Requests under way fail.
         Never raises; where no replica can be reached within the session's timeout, the ensemble will find out by
-        itself."""
+        itself. In a process that was forked since, it does nothing: the session is that of the other."""
+        if not self._home.process.is_here:
+            return
+        self._home.check()
         self._closing = True
         try:
             async with asyncio.timeout(self.session.timeout):
@@ -184,12 +205,17 @@ class EmbeddedPort:
         read: ReadLevel = Read.SESSION,
     ) -> T:
         """See `zkcore.client.port.Port.request`."""
+        if asyncio._get_running_loop() is not self._loop:
+            self._home.refuse()
+        if timeout is not None:
+            _check_wait(timeout)
         host = self._serving
         if host is not None:
             if not op.writes and (not self._unanswered if read is _SESSION else self._can_read(host, read)):
-                answer = host.replica.read(self.session.id, op)
-                if watch is not None:
-                    self._watchers.add(op, watch, answer)
+                with host.lock:
+                    answer = host.replica.read(self.session.id, op)
+                    if watch is not None:
+                        self._watchers.add(op, watch, answer)
                 return answer
             if len(self._unanswered) >= self._most_requests:
                 self._check_throttled(op)
@@ -211,6 +237,21 @@ class EmbeddedPort:
         except TimeoutError as error:
             raise OperationTimeoutError(f"no answer within {timeout:.3f} s; it may have happened or not") from error
 
+    def read_here(self, op: Request[T], *, watch: Watcher | None, read: ReadLevel) -> T | NotHere:
+        """As `request`, for a read, on whichever thread calls; NOT_HERE where it has to wait for anything, and belongs
+        on the event loop. Raises ForkedError, too."""
+        self._home.process.check()
+        host = self._serving
+        if host is None:
+            return NOT_HERE
+        with host.lock:
+            if self._serving is not host or (self._unanswered if read is _SESSION else not self._can_read(host, read)):
+                return NOT_HERE  # it has moved on while we waited for the lock, or something is under way
+            answer = host.replica.read(self.session.id, op)
+            if watch is not None:
+                self._watchers.add(op, watch, answer)
+            return answer
+
     def _can_read(self, host: Host, read: ReadLevel) -> bool:
         """Whether a read of another level than SESSION may be answered at once."""
         if isinstance(read, AtLeast):
@@ -227,6 +268,7 @@ class EmbeddedPort:
 
     async def authenticate(self, scheme: str, credentials: bytes) -> None:
         """See `zkcore.client.port.Port.authenticate`. On another thread: a scheme may take its time on purpose."""
+        self._home.check()
         if self._opening is not None or self._is_over:
             raise self._refusal()
         ids = await self._loop.run_in_executor(None, self._access.authenticate, scheme, credentials)
@@ -236,12 +278,13 @@ class EmbeddedPort:
 
     def unwatch(self, path: str, watch: Watcher | None) -> None:
         """See `zkcore.client.port.Port.unwatch`."""
-        for kind in self._watchers.remove_all(path) if watch is None else self._watchers.remove(path, watch):
-            if self._serving is not None:
-                try:
-                    self._serving.replica.read(self.session.id, RemoveWatches(path, kind))
-                except (NoWatcherError, SessionClosedError):
-                    pass  # no watch there, or nobody: that is what is wanted
+        with nullcontext() if self._serving is None else self._serving.lock:
+            for kind in self._watchers.remove_all(path) if watch is None else self._watchers.remove(path, watch):
+                if self._serving is not None:
+                    try:
+                        self._serving.replica.read(self.session.id, RemoveWatches(path, kind))
+                    except (NoWatcherError, SessionClosedError):
+                        pass  # no watch there, or nobody: that is what is wanted
 
     def listen(self, listener: StateListener) -> None:
         """See `zkcore.client.port.Port.listen`."""
@@ -253,6 +296,9 @@ class EmbeddedPort:
 
     async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
         """See `zkcore.client.port.Port.wait`."""
+        self._home.check()
+        if timeout is not None:
+            _check_wait(timeout)
         for signal in signals:
             if signal.is_set():
                 return signal
@@ -299,6 +345,7 @@ class EmbeddedPort:
         await self.wait(done, self._suspended, timeout=_TIDY_SECONDS)
 
     def _start_cleanup(self, cleanup: Callable[[Port], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        self._home.check()
         task = self._loop.create_task(cleanup(self))
         self._cleanups.add(task)
         task.add_done_callback(self._on_cleaned_up)
@@ -311,6 +358,7 @@ class EmbeddedPort:
 
     def spawn(self, work: Callable[[Port], Coroutine[Any, Any, None]], *, name: str) -> AsyncBackground:
         """See `zkcore.client.port.Port.spawn`."""
+        self._home.check()
         if self._opening is not None or self._is_over:
             raise self._refusal()
         if self._closing:
@@ -489,12 +537,13 @@ class EmbeddedPort:
             self._beat()
 
     def _leave_host(self) -> None:
-        self._last_zxid = self._newest()
-        if self._serving is not None:
-            # In the middle of being told, the host does not count yet what we were told just now.
-            self._told_zxid = max([self._serving.told_zxid, *(event.zxid - 1 for event in self._told[-1:])])
-        self._host = None
-        self._serving = None
+        with nullcontext() if self._serving is None else self._serving.lock:  # who reads there now has read enough
+            self._last_zxid = self._newest()
+            if self._serving is not None:
+                # In the middle of being told, the host does not count yet what we were told just now.
+                self._told_zxid = max([self._serving.told_zxid, *(event.zxid - 1 for event in self._told[-1:])])
+            self._host = None
+            self._serving = None
         self._suspended.set()
         self._heartbeats.clear()
         self._stop_timer("beat")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -99,6 +100,9 @@ class Host:
         self._since_snapshot = 0
         self._clients: dict[int, Served] = {}
         self._transfers: list[asyncio.Future[PeerId]] = []
+        self.lock = threading.RLock()
+        """Held while anything changes that a read looks at, or sets: a reader on another thread holds it, too, and sees
+        a transaction whole or not at all."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._saver = ThreadPoolExecutor(1, f"zkcore-{replica.me}") if save_on_thread else None
         self._saving: asyncio.Future[None] | None = None
@@ -145,8 +149,9 @@ class Host:
             self._saver.shutdown(wait=False)
         self._turn_away()
         self._fail_transfers("the node was stopped")
-        for session in list(self._clients):
-            self._take(session).on_detached("the node was stopped")
+        with self.lock:
+            for session in list(self._clients):
+                self._take(session).on_detached("the node was stopped")
 
     async def wait_saved(self) -> None:
         """Until a save that was under way at `stop` has ended: only then may the storage be opened by another."""
@@ -235,6 +240,10 @@ class Host:
 
     def turn(self) -> None:
         """Feed everything that has gathered, let time pass, and drain."""
+        with self.lock:
+            self._turn()
+
+    def _turn(self) -> None:
         if self._saving is not None or self._loop is None:
             return
         if self._down:
@@ -385,7 +394,8 @@ class Host:
             saving.result()
             self._saved = True
             self._finish(ready)
-            self._drain()
+            with self.lock:
+                self._drain()
         except StorageError as error:
             self._on_storage_error(error)
         except Exception as error:
@@ -525,7 +535,8 @@ class Host:
 
     def _reopen(self) -> None:
         try:
-            self.replica.recover()
+            with self.lock:
+                self.replica.recover()
         except StorageFullError as error:
             self.failure = error
             assert self._loop is not None

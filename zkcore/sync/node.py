@@ -58,7 +58,7 @@ class EmbeddedClient(Client):
         return self
 
     def close(self) -> None:
-        if self._client is not None:
+        if self._client is not None and self._thread.is_here:
             self._thread.call(self._inner.close())
             self._callbacks.join()
 
@@ -155,7 +155,7 @@ class LocalCluster:
         return self
 
     def close(self) -> None:
-        if self._thread is not None:
+        if self._thread is not None and self._thread.is_here:
             try:
                 self._thread.call(self._inner.close())
             except SessionClosedError:

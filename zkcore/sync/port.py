@@ -16,7 +16,8 @@ from contextlib import AbstractContextManager, nullcontext
 from random import Random
 from typing import Any, TypeVar
 
-from zkcore.client.embedded import EmbeddedPort
+from zkcore.client.embedded import NOT_HERE, EmbeddedPort
+from zkcore.client.home import Process
 from zkcore.client.port import Background, Port, Session, Signal, StateListener, Watcher
 from zkcore.errors import SessionClosedError
 from zkcore.replica.levels import Read, ReadLevel
@@ -62,6 +63,7 @@ class LoopThread:
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._process = Process()
         self._open = True
         self._opening = threading.Lock()  # nothing is put on the loop once it is to stop
         self._thread.start()
@@ -69,7 +71,10 @@ class LoopThread:
     def call(self, coroutine: Coroutine[Any, Any, T], *, goes_on: bool = False) -> T:
         """The result of `coroutine`. Interrupting the wait (Ctrl-C) cancels it, unless it `goes_on`. Raises
         SessionClosedError where the loop was stopped, RuntimeError where it is the loop's own thread that calls: it
-        would wait for itself."""
+        would wait for itself; ForkedError in a process that was forked since: the thread is not there."""
+        if not self._process.is_here:
+            coroutine.close()
+            self._process.check()
         if threading.current_thread() is self._thread:
             coroutine.close()
             raise RuntimeError(
@@ -96,6 +101,11 @@ class LoopThread:
             return action()
 
         return self.call(act())
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the thread belongs to this process, and not to one that this was forked from."""
+        return self._process.is_here
 
     def stop(self) -> None:
         """Cancel what still runs and end the thread."""
@@ -155,6 +165,8 @@ class BlockingPort:
     def __init__(self, inner: EmbeddedPort, thread: LoopThread) -> None:
         self._inner = inner
         self._thread = thread
+        self._interrupted = 0  # calls whose request may still be on its way to the event loop
+        self._overtaken = 0  # so many of them have surely arrived
 
     @property
     def rng(self) -> Random:
@@ -172,8 +184,22 @@ class BlockingPort:
         timeout: float | None = None,
         read: ReadLevel = Read.SESSION,
     ) -> T:
-        """Blocks until the answer is there. `watch` is called on the cluster's thread."""
-        return self._thread.call(self._inner.request(op, watch=watch, timeout=timeout, read=read))
+        """Blocks until the answer is there. `watch` is called on the cluster's thread. A read that has to wait for
+        nothing is answered on the calling thread."""
+        interrupted = self._interrupted
+        if not op.writes and (read is Read.LOCAL or interrupted == self._overtaken):
+            answer = self._inner.read_here(op, watch=watch, read=read)
+            if answer is not NOT_HERE:
+                return answer
+        try:
+            return self._thread.call(self._inner.request(op, watch=watch, timeout=timeout, read=read))
+        except Exception:
+            raise
+        except BaseException:
+            self._interrupted += 1
+            raise
+        finally:
+            self._overtaken = max(self._overtaken, interrupted)  # what was on its way before us was there before us
 
     async def authenticate(self, scheme: str, credentials: bytes) -> None:
         self._thread.call(self._inner.authenticate(scheme, credentials))

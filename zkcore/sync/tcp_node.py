@@ -70,7 +70,7 @@ class TcpNode:
         return self
 
     def stop(self) -> None:
-        if self._thread is not None:
+        if self._thread is not None and self._thread.is_here:
             try:
                 self._thread.call(self._inner.stop())
             except SessionClosedError:

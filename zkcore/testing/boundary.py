@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NoReturn
 
+from zkcore import errors
 from zkcore.errors import ZkcoreError
 
 __all__ = [
@@ -38,7 +39,7 @@ class LivelockError(SimulationError):
     """Steps follow each other and time stands still: a task never sleeps, or two wake each other for ever."""
 
 
-class ForeignLoopError(SimulationError, RuntimeError):
+class ForeignLoopError(SimulationError, errors.ForeignLoopError):
     """What lives on a virtual loop was used from another event loop, or from none."""
 
 

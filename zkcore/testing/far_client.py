@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from random import Random
 from typing import Any, Self, TypeVar, cast
 
@@ -145,6 +146,7 @@ class FarHost:
         self.listeners: list[HostListener] = []  # of its role changes: from afar nobody hears of them
         self.replica = FarReplica(self)
         self.running = True  # as far as one can know
+        self.lock = nullcontext()  # nobody reads there on a thread of his own
         self.seen: Zxid = 0
         """The newest state of which something has come from there."""
         self.told_zxid: Zxid = 0
