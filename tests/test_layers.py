@@ -50,6 +50,7 @@ PURE = (
     "zkcore.client.asking",
     "zkcore.client.atomically",
     "zkcore.client.client",
+    "zkcore.client.events",
     "zkcore.client.once",
     "zkcore.client.reads",
     "zkcore.client.retry",

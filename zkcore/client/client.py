@@ -11,6 +11,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 from zkcore.client.atomically import MOST_ATTEMPTS, Atomic, Committed, atomic
 from zkcore.client.building import creation, deletion, replacement, with_parents
 from zkcore.client.chroot import ChrootPort
+from zkcore.client.events import MOST_EVENTS, Events
 from zkcore.client.port import LastingWatcher, Port, SessionState, StateListener, Watcher
 from zkcore.client.reads import Reads
 from zkcore.client.retry import Retry, RetryPort
@@ -388,6 +389,15 @@ class Client:
         is called with a Resync: read again what it is about. When the session ends it is called with None."""
         mode = WatchMode.PERSISTENT_RECURSIVE if recursive else WatchMode.PERSISTENT
         await self.port.request(AddWatch(path, mode), watch=watch)
+
+    def watch(self, path: str, *, recursive: bool = False, most: int = MOST_EVENTS) -> Events:
+        """An iterator over what happens to a znode from now on, whether or not there is one, or with `recursive` to it
+        and everything below it: what `add_watch` would tell. First comes a Resync: read what there is. One comes later,
+        too, where events are missing: because nobody knows them any more, or because more than `most` have gathered
+        while nobody asked for them. See Events, and `aclose` it at the end.
+
+        Raises BadArgumentsError."""
+        return Events(self.port, path, recursive=recursive, most=most)
 
     async def remove_watch(self, path: str, watch: Watcher | LastingWatcher) -> None:
         """Call `watch` no more for what happens at `path`; without effect where it does not watch that."""

@@ -1,4 +1,6 @@
-"""The blocking faces of iterators over what something comes to be: `zkcore.recipes.changes`, `zkcore.client.states`."""
+"""The blocking faces of the iterators over what something comes to be, and over what happens: `zkcore.recipes.changes`,
+`zkcore.client.states` and `zkcore.client.events`.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,10 @@ from typing import Generic, Protocol, Self, TypeVar
 
 from zkcore.client.port import SessionState
 from zkcore.sync.port import run
+from zkcore.tree.applied import WatchEvent
+from zkcore.tree.watch_requests import Resync
 
-__all__ = ["Changes", "States"]
+__all__ = ["Changes", "Events", "States"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -44,3 +48,10 @@ class States(Changes[SessionState]):
     """An iterator over the states of a session: first the present one, then every time the newest, when it differs from
     the one given before. Who is slow misses what came and went meanwhile, but never LOST. It blocks until there is one,
     and ends behind CLOSED, or by `close`, which any thread may call."""
+
+
+class Events(Changes[WatchEvent | Resync]):
+    """An iterator over the events of one persistent watch: first a Resync, then every WatchEvent in the order of zxids,
+    but for those that a later one of the same kind on the same znode makes good, and a Resync where some are missing.
+    It blocks until there is one, and has no end but `close`, which any thread may call; the end of the session is
+    raised as SessionExpiredError or SessionClosedError, behind the last event."""

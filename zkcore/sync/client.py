@@ -7,13 +7,14 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from zkcore.client.atomically import MOST_ATTEMPTS, Committed
 from zkcore.client.client import Client as AsyncClient
+from zkcore.client.events import MOST_EVENTS
 from zkcore.client.port import LastingWatcher, SessionState, StateListener, Watcher
 from zkcore.client.retry import Retry
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.sync.atomically import Atomic, blocking_atomic
 from zkcore.sync.callbacks import Callbacks
-from zkcore.sync.changes import States
+from zkcore.sync.changes import Events, States
 from zkcore.sync.port import mirrors, run, seconds
 from zkcore.sync.reads import Reads
 from zkcore.sync.transaction import Transaction
@@ -227,6 +228,9 @@ class Client:
 
     def add_watch(self, path: str, watch: LastingWatcher, *, recursive: bool = False) -> None:
         run(self.unblocked.add_watch(path, self._callbacks.later(watch), recursive=recursive))
+
+    def watch(self, path: str, *, recursive: bool = False, most: int = MOST_EVENTS) -> Events:
+        return Events(self.unblocked.watch(path, recursive=recursive, most=most))
 
     def remove_watch(self, path: str, watch: Watcher | LastingWatcher) -> None:
         run(self.unblocked.remove_watch(path, self._callbacks.later(watch)))
