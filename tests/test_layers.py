@@ -62,6 +62,7 @@ SHELLS = (
     "zkcore.replica.host",
     "zkcore.replica.pump",
     "zkcore.client.background",
+    "zkcore.client.chores",
     "zkcore.client.embedded",
     "zkcore.client.guard",
     "zkcore.client.home",

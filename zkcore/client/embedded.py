@@ -22,14 +22,15 @@ from enum import Enum, auto
 from typing import Any, TypeAlias, TypeVar, cast
 
 from zkcore.client.background import AsyncBackground
+from zkcore.client.chores import Chores
 from zkcore.client.guard import Guard
 from zkcore.client.home import Home
 from zkcore.client.port import Port, SessionState, Signal, StateListener, Watcher
 from zkcore.client.session import EmbeddedSession
-from zkcore.client.signals import AsyncSignal
+from zkcore.client.signals import AsyncSignal, first_set
+from zkcore.client.timeouts import check_timeout, check_wait
 from zkcore.client.watcher import WatcherTable
 from zkcore.errors import (
-    BadArgumentsError,
     ConnectionLostError,
     NoWatcherError,
     OperationTimeoutError,
@@ -42,7 +43,7 @@ from zkcore.errors import (
 from zkcore.jute.records import Id
 from zkcore.replica.host import Host
 from zkcore.replica.levels import AtLeast, Read, ReadLevel, check_level
-from zkcore.replica.rules import MAX_TIMEOUT_MS, add_ids
+from zkcore.replica.rules import add_ids
 from zkcore.replica.serving import following_xid
 from zkcore.tree.acl import Access
 from zkcore.tree.requests import CloseSession, Request
@@ -52,7 +53,7 @@ from zkcore.zab.limits import Limits
 from zkcore.zab.ready import Event
 from zkcore.zxid import Zxid
 
-__all__ = ["NOT_HERE", "EmbeddedPort", "NotHere", "check_timeout"]
+__all__ = ["NOT_HERE", "EmbeddedPort", "NotHere"]
 
 _log = logging.getLogger("zkcore.session")
 
@@ -70,19 +71,6 @@ _PATIENCE = 0.3
 _CLOCK_MARGIN = 0.99
 """Clocks may differ in rate, and the leader counts in ticks: a session is counted on for one per cent and one tick less
 than its timeout."""
-
-
-def check_timeout(timeout: float) -> None:
-    """Raises BadArgumentsError for what cannot be the timeout of a session, in seconds."""
-    if not 1 <= timeout * 1000 <= MAX_TIMEOUT_MS:
-        raise BadArgumentsError(
-            f"a session timeout of {timeout} seconds; it must be between 0.001 and {MAX_TIMEOUT_MS // 1000}"
-        )
-
-
-def _check_wait(timeout: float) -> None:
-    if not timeout >= 0:
-        raise BadArgumentsError(f"a timeout of {timeout} seconds; give None to wait for ever, or 0 not to wait")
 
 
 class NotHere(Enum):
@@ -136,8 +124,7 @@ class EmbeddedPort:
         self._heartbeats: dict[int, float] = {}
         self._heartbeat = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._cleanups: set[asyncio.Task[Any]] = set()
-        self._backgrounds: list[AsyncBackground] = []
+        self._chores = Chores(self)
         self._avoided: Host | None = None
         self._frozen = False
         self._closing = False
@@ -164,7 +151,7 @@ class EmbeddedPort:
         self._closing = True
         try:
             async with asyncio.timeout(self.session.timeout):
-                await self._stop_backgrounds()
+                await self._chores.stop_all()
                 if not self._is_over:
                     await self.request(CloseSession())
         except (ZkcoreError, TimeoutError):
@@ -175,20 +162,11 @@ class EmbeddedPort:
                 self.session.become(SessionState.CLOSED)
                 self.session.tell()
 
-    async def _stop_backgrounds(self) -> None:
-        """Only not the one that closes the client, if it is one."""
-        others = [each for each in self._backgrounds if not each.is_current]
-        for background in others:
-            background.cancel()
-        for background in others:
-            await self.wait(background.ended)
-
     def abandon(self) -> None:
         """End without a word, as a crash would: the session is left to expire. What works in the background is
         cancelled."""
         self._end(SessionState.CLOSED)
-        for background in self._backgrounds:
-            background.cancel()
+        self._chores.cancel_all()
 
     def freeze(self, *, frozen: bool = True) -> None:
         """Stop sending heartbeats, as a process does that is paused; or begin again. For tests and demonstrations."""
@@ -208,7 +186,7 @@ class EmbeddedPort:
         if asyncio._get_running_loop() is not self._loop:
             self._home.refuse()
         if timeout is not None:
-            _check_wait(timeout)
+            check_wait(timeout)
         host = self._serving
         if host is not None:
             if not op.writes and (not self._unanswered if read is _SESSION else self._can_read(host, read)):
@@ -298,21 +276,8 @@ class EmbeddedPort:
         """See `zkcore.client.port.Port.wait`."""
         self._home.check()
         if timeout is not None:
-            _check_wait(timeout)
-        for signal in signals:
-            if signal.is_set():
-                return signal
-        waiter: asyncio.Future[Signal] = self._loop.create_future()
-        for signal in signals:
-            cast(AsyncSignal, signal).add_waiter(waiter)
-        try:
-            async with asyncio.timeout(timeout):
-                return await waiter
-        except TimeoutError:
-            return None
-        finally:
-            for signal in signals:
-                cast(AsyncSignal, signal).remove_waiter(waiter)
+            check_wait(timeout)
+        return await first_set(signals, timeout=timeout)
 
     def signal(self) -> AsyncSignal:
         """See `zkcore.client.port.Port.signal`."""
@@ -336,25 +301,15 @@ class EmbeddedPort:
 
     async def shield(self, cleanup: Callable[[Port], Coroutine[Any, Any, T]]) -> T:
         """See `zkcore.client.port.Port.shield`."""
-        return await asyncio.shield(self._start_cleanup(cleanup))
+        self._home.check()
+        return await asyncio.shield(self._chores.clean_up(cleanup))
 
     async def tidy_up(self, cleanup: Callable[[Port], Coroutine[Any, Any, None]]) -> None:
         """See `zkcore.client.port.Port.tidy_up`."""
-        done = self.signal()
-        self._start_cleanup(cleanup).add_done_callback(lambda _: done.set())
-        await self.wait(done, self._suspended, timeout=_TIDY_SECONDS)
-
-    def _start_cleanup(self, cleanup: Callable[[Port], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
         self._home.check()
-        task = self._loop.create_task(cleanup(self))
-        self._cleanups.add(task)
-        task.add_done_callback(self._on_cleaned_up)
-        return task
-
-    def _on_cleaned_up(self, task: asyncio.Task[Any]) -> None:
-        self._cleanups.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.debug("a cleanup of session %#x failed: %s", self.session.id, error)
+        done = self.signal()
+        self._chores.clean_up(cleanup).add_done_callback(lambda _: done.set())
+        await self.wait(done, self._suspended, timeout=_TIDY_SECONDS)
 
     def spawn(self, work: Callable[[Port], Coroutine[Any, Any, None]], *, name: str) -> AsyncBackground:
         """See `zkcore.client.port.Port.spawn`."""
@@ -363,10 +318,7 @@ class EmbeddedPort:
             raise self._refusal()
         if self._closing:
             raise SessionClosedError(f"the client is being closed; {name} was not begun")
-        background = AsyncBackground(work, self, name=name)
-        self._backgrounds.append(background)
-        background.when_ended(self._backgrounds.remove)
-        return background
+        return self._chores.begin(work, name=name)
 
     # --- finding a host
 

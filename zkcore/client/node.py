@@ -16,7 +16,8 @@ from typing import Self
 from weakref import WeakSet
 
 from zkcore.client.client import Client
-from zkcore.client.embedded import EmbeddedPort, check_timeout
+from zkcore.client.embedded import EmbeddedPort
+from zkcore.client.timeouts import check_timeout
 from zkcore.errors import (
     BadArgumentsError,
     ConfigurationError,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
+from typing import cast
 
 from zkcore.client.port import Signal
 
-__all__ = ["AsyncSignal"]
+__all__ = ["AsyncSignal", "first_set"]
 
 
 class AsyncSignal:
@@ -47,3 +49,21 @@ class AsyncSignal:
 
     def remove_waiter(self, waiter: asyncio.Future[Signal]) -> None:
         self._waiters.remove(waiter)
+
+
+async def first_set(signals: Sequence[Signal], *, timeout: float | None) -> Signal | None:
+    """See `zkcore.client.port.Port.wait`; for signals of the running event loop."""
+    for signal in signals:
+        if signal.is_set():
+            return signal
+    waiter: asyncio.Future[Signal] = asyncio.get_running_loop().create_future()
+    for signal in signals:
+        cast(AsyncSignal, signal).add_waiter(waiter)
+    try:
+        async with asyncio.timeout(timeout):
+            return await waiter
+    except TimeoutError:
+        return None
+    finally:
+        for signal in signals:
+            cast(AsyncSignal, signal).remove_waiter(waiter)
