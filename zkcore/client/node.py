@@ -130,8 +130,8 @@ class Node:
 
     `me` is its number among the members of `ensemble`. `transport` makes the node's Transport, given the Inbox to
     fill; `storage` is used by this node alone. With `save_on_thread` a save does not stop the event loop: the default
-    for every storage but MemoryStorage. `rules` say what clients may do, the same everywhere. Use it as an async
-    context manager, or call `start` and `stop`.
+    for every storage but MemoryStorage. `rules` say what clients may do, the same everywhere. So many transactions as
+    `snapshot_every` lie between two snapshots. Use it as an async context manager, or call `start` and `stop`.
 
     Instead of a `storage` there may be a `data_dir`: then it is a FileStorage in that directory, with `fsync` as told
     there, which is closed when the node stops. The first time, and only then, `new` makes it: an empty directory
@@ -155,6 +155,7 @@ class Node:
         rules: Rules | None = None,
         pump: Pump | None = None,
         save_on_thread: bool | None = None,
+        snapshot_every: int = 100_000,
     ) -> None:
         _warn_if_even(ensemble, stacklevel=2)
         self.me = me
@@ -171,7 +172,7 @@ class Node:
         except BaseException:
             self._close_files()
             raise
-        self._host = Host(replica, transport, pump=pump, save_on_thread=on_thread)
+        self._host = Host(replica, transport, pump=pump, save_on_thread=on_thread, snapshot_every=snapshot_every)
 
     def __repr__(self) -> str:
         return f"<Node {self.status()}>"

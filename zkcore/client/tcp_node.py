@@ -86,6 +86,8 @@ class NodeConfig:
     cluster: str = ""
     """The name of the ensemble, by which members of another are told from those of this one, on the network and on
     disk. By default it comes of the members and their addresses; where these may change it needs a name."""
+    snapshot_every: int = 100_000
+    """So many transactions lie between two snapshots."""
     limits: Limits = Factory(Limits)
     links: LinkLimits | None = None
     """By default those of `LinkLimits`, with the sync limit of `limits` for patience."""
@@ -183,7 +185,7 @@ class TcpNode:
                 parts.callback(storage.close)
             node = Node(
                 config.me, config.ensemble, storage=storage, transport=transport.start, limits=config.limits,
-                rules=config.rules,
+                rules=config.rules, snapshot_every=config.snapshot_every,
             )  # fmt: skip
             for listener in self._listeners:
                 node.add_listener(listener)

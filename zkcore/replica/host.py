@@ -163,6 +163,11 @@ class Host:
         return self._transport is not None and not self._down
 
     @property
+    def failed(self) -> bool:
+        """Whether the node is down and will not come back by itself; `failure` says why."""
+        return self._down and self._transport is not None and self._reopening is None
+
+    @property
     def read_only(self) -> bool:
         """Whether the storage is full: the node takes no part in anything until there is room, then it comes back by
         itself. What was delivered stays as it is, in `replica.tree`."""
@@ -534,6 +539,7 @@ class Host:
             self._take(session).on_detached(f"the node failed: {error}")
 
     def _reopen(self) -> None:
+        self._reopening = None
         try:
             with self.lock:
                 self.replica.recover()
