@@ -6,14 +6,20 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
+from attrs import evolve
 
 from zkcore.storage import log as log_module
 from zkcore.storage import opening, records, snapshots
 from zkcore.storage.files import File, Files
 from zkcore.storage.log import Log
+from zkcore.testing.checkers import Violation
+from zkcore.testing.faults import draw_plan
 from zkcore.testing.file_disk import FileDisk
 from zkcore.testing.sim_files import SimFiles
-from zkcore.testing.world import simulate
+from zkcore.testing.strikes import NodeStrikes
+from zkcore.testing.trace import NANOSECONDS
+from zkcore.testing.world import Report, simulate
+from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Damage
 from zkcore.zab.ready import Append, SaveEpochs, Write
 from zkcore.zxid import make_zxid
@@ -158,3 +164,91 @@ def test_a_bug_in_the_storage_breaks_a_world(
 ) -> None:
     bug(monkeypatch)
     assert any(simulate(seed).violation is not None for seed in range(1, 80, 2))
+
+
+# --- strikes at disks in use, at syncs, and at whole directories
+
+
+def on_files(fault: str, seed: int) -> Report:
+    return simulate(
+        seed,
+        plan=evolve(
+            draw_plan(seed), voters=(1, 2, 3), observers=(), groups=(), weights=(), limits=Limits(),
+            tick_ns=(10_000_000,) * 3, rates={fault: 2.0, "crash": 0.5, "partition": 0.5}, load_rate=10.0,
+            chaos_ns=20 * NANOSECONDS, spike_share=0.0, delay_ns=1_000_000, jitter_ns=0, relink_ns=1_000_000,
+            transfer_share=0.0,
+        ),
+        on_files=True,
+    )  # fmt: skip
+
+
+def first_violation(fault: str) -> Violation | None:
+    return next((found for seed in range(40) if (found := on_files(fault, seed).violation) is not None), None)
+
+
+def test_damage_that_is_met_in_use_or_at_the_next_start_is_told_or_the_world_breaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cut_at_damage(monkeypatch)
+    found = first_violation("hit")
+    assert found is not None
+    assert "says nothing of it" in found.message
+
+
+@pytest.mark.parametrize("fault", ["lying-sync", "roll-back"])
+def test_what_is_lost_in_silence_breaks_a_world_unless_the_others_can_spare_it(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So these are no empty threats, and that the others can spare it is what saves the worlds with them."""
+    monkeypatch.setattr(NodeStrikes, "can_spare", lambda self, node: True)
+    found = first_violation(fault)
+    assert found is not None
+    assert found.invariant != "raised"
+
+
+def test_a_disk_that_lied_and_one_that_is_put_back_hold_what_they_held_before() -> None:
+    rng = Random(1)
+    disk = FileDisk(1, lambda write: None)
+    disk.save([SaveEpochs(1, 1), Append(FIRST, (b"stored",))])
+    copy = disk.copy(rng)
+    disk.lie()
+    assert disk.unsound
+    disk.save([Append(FIRST + 1, (b"a" * 600,))])
+    disk.settle()
+    disk.lose_power(rng)
+    assert disk.load().last == FIRST + 1
+    assert not disk.face_harm()
+    lost = set()
+    for seed in range(20):
+        other = FileDisk(2, lambda write: None)
+        other.save([SaveEpochs(1, 1), Append(FIRST, (b"stored",))])
+        other.lie()
+        other.save([Append(FIRST + 1, (b"a" * 600,))])
+        other.lose_power(Random(seed), spared=seed % 5 > 0)
+        assert other.face_harm() == (other.load().last == FIRST)
+        lost.add((other.load().last, seed % 5 > 0))
+    assert (FIRST, True) in lost
+    assert (FIRST, False) not in lost
+    disk.roll_back(copy)
+    assert disk.face_harm()
+    assert disk.load().last == FIRST
+    disk.save([Append(FIRST + 1, (b"again",))])
+
+
+def test_a_disk_that_was_hit_is_unsound_until_it_was_looked_through() -> None:
+    told = 0
+    for seed in range(40):
+        disk, rng = FileDisk(1, lambda write: None), Random(seed)
+        disk.save([SaveEpochs(1, 1)])
+        for place in range(10):
+            disk.save([Append(FIRST + place, (bytes([place]) * 300,))])
+        disk.hit(rng)
+        assert disk.unsound
+        disk.lose_power(rng)
+        assert not disk.unsound
+        if disk.face_harm():
+            assert disk.load().damage is not None
+            told += 1
+        else:
+            assert disk.load().last == FIRST + 9
+    assert 10 < told < 40
