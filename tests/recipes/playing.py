@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import zkcore
@@ -36,7 +38,9 @@ __all__ = [
     "chosen",
     "crowd",
     "everybody_goes_on",
+    "impatient",
     "load",
+    "nobody_is_left",
     "play",
     "run",
     "storm",
@@ -144,6 +148,29 @@ async def everybody_goes_on(world: AppWorld, counts: Counter[str], *, within: fl
     await world.eventually(
         "everybody gets on", lambda: all(counts[name] > before[name] for name in CROWD), within=within
     )
+
+
+@asynccontextmanager
+async def impatient(rng: Random) -> AsyncIterator[None]:
+    """Now and then the body is cancelled, wherever it is. To be out of time is no error of it."""
+    try:
+        async with asyncio.timeout(rng.uniform(0, 1) if rng.random() < 0.3 else None):
+            yield
+    except TimeoutError:
+        pass
+
+
+async def nobody_is_left(world: AppWorld, *paths: str) -> None:
+    """Once nobody does anything any more, the znodes at `paths` come to have no children. The sessions go on: what
+    nobody knows to have would stay."""
+    async with world.client() as client:
+        for path in paths:
+            for _ in range(60):
+                left = await client.get_children(path)
+                if not left:
+                    break
+                await world.sleep(1)
+            assert not left, f"an orphan is left at {path}"
 
 
 class Leases:
