@@ -94,6 +94,25 @@ def test_the_work_goes_on_without_the_leader_and_it_comes_back_with_what_it_had(
     play(story)
 
 
+@pytest.mark.parametrize("delay", [0.0, 0.001, 0.01, 0.05])
+def test_a_session_that_was_to_be_opened_at_a_node_that_died_meanwhile_is_opened_at_another(delay: float) -> None:
+    """Also where the node had not yet heard that it was asked."""
+
+    async def test(world: AppWorld) -> None:
+        opening = [asyncio.create_task(world.client(timeout=3).start()) for _ in range(6)]
+        await world.sleep(delay)
+        node = next(node for node in world.nodes if node != world.leader)
+        world.kill(node)
+        async with asyncio.timeout(30):
+            for client in await asyncio.gather(*opening):
+                assert await client.exists("/") is not None
+                await client.close()
+
+    for seed in range(5):
+        world = AppWorld(seed)
+        world.run(test, world)
+
+
 async def surely(make: Callable[[], Coroutine[Any, Any, Any]]) -> None:
     """Until it has happened."""
     while True:

@@ -336,8 +336,13 @@ class AppWorld:
     def kill(self, node: PeerId) -> None:
         """A node crashes; what it had saved outlives it."""
         self.loop.check_here()
+        host = self._nodes.get(node).host
         self._nodes.kill(node)
         self.say(f"node {node} crashes")
+        for app in self._apps.values():
+            for far in app.far:
+                if far.host is host and far.connection is not None:
+                    far.connection.break_("the node is gone")  # it had not heard of this one yet, and tells it nothing
 
     def crash(self, app: str | App) -> None:
         """An app crashes: nothing of it runs any more, no `finally`. Its sessions are left to expire."""
