@@ -13,6 +13,7 @@ import pytest
 import zkcore
 import zkcore.sync
 from zkcore.storage import directories
+from zkcore.storage.backup import backup, restore
 from zkcore.zab.messages import Damage
 
 T = TypeVar("T")
@@ -210,3 +211,28 @@ def test_a_cluster_on_disk_takes_no_other_voters(tmp_path: Path) -> None:
 
     with pytest.raises(zkcore.StorageError, match="voters 4 5 are new"):
         run(grown())
+
+
+def test_a_new_ensemble_of_another_size_begins_with_a_backup_of_a_running_one(tmp_path: Path) -> None:
+    async def old() -> None:
+        async with zkcore.local_cluster(3, data_dir=tmp_path / "old", new=True) as cluster, cluster.client() as zk:
+            await zk.create("/a", b"saved")
+            await asyncio.to_thread(backup, tmp_path / "old" / f"node-{cluster.leader}", tmp_path / "backup")
+            await zk.create("/b")
+
+    async def restored() -> list[str]:
+        async with (
+            zkcore.local_cluster(5, data_dir=tmp_path / "restored", cluster="again") as cluster,
+            cluster.client() as zk,
+        ):
+            assert await zk.get("/a") == (b"saved", (await zk.get("/a")).stat)
+            return await zk.get_children("/")
+
+    run(old())
+    for me in range(1, 6):
+        restore(tmp_path / "backup", tmp_path / "restored" / f"node-{me}", node=me, cluster="again")
+    with pytest.raises(zkcore.StorageError, match="is of member 1 of 'again', not of member 1"):
+        run(lived(tmp_path / "restored", "/a"))
+    assert set(run(restored())) == {"a", "zookeeper"}
+    with pytest.raises(zkcore.StorageError, match="voters 4 5 are missing"):
+        run(lived(tmp_path / "restored", "/a", cluster="again"))

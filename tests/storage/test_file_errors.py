@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from file_crashes import ALL, open_sim
@@ -279,6 +281,46 @@ def test_a_new_storage_is_not_made_over_an_old_one(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="holds a storage already"):
         make(tmp_path / "data", new=True)
     assert contents(tmp_path / "data") == before
+
+
+@pytest.mark.parametrize(
+    ("number", "todo"), [(errno.EIO, "look after the disk"), (errno.EROFS, "change the owner or the permissions")]
+)
+def test_what_the_system_refuses_is_told_with_its_place(
+    number: int, todo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    storage = make(tmp_path / "data", new=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", refuse)
+        with pytest.raises(StorageFailedError) as failed:
+            storage.save([Append(Z(1, 1), (b"a",))])
+    place = f"{os.strerror(number)}: 'log-0000000000000001 at byte 512'"
+    assert str(failed.value) == f"{tmp_path}/data: [Errno {number}] {place}; {todo}, then start this member again"
+    storage.load()
+    storage.save([Append(Z(1, 1), (b"a",))])
+    monkeypatch.setattr(os, "pread", refuse)
+    with pytest.raises(StorageFailedError, match=f"at byte 512'; {todo}"):
+        storage.entries(0, ALL)
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "data", new=True).close()
+    before, real = contents(tmp_path / "data"), os.open
+
+    def refuse(path: str, *arguments: Any, **options: Any) -> int:  # as root, permissions do not stop anybody
+        if path == "records":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        with pytest.raises(StorageError, match="Permission denied: 'records'; change the owner or the permissions"):
+            make(tmp_path / "data")
+    assert contents(tmp_path / "data") == before
+    make(tmp_path / "data").close()
 
 
 def test_a_directory_that_may_not_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,12 +116,12 @@ def _warn_if_even(ensemble: EnsembleConfig, *, stacklevel: int) -> None:
 
 
 def _open_files(
-    me: PeerId, ensemble: EnsembleConfig, data_dir: str | os.PathLike[str], *, new: bool, fsync: Fsync
+    me: PeerId, ensemble: EnsembleConfig, data_dir: str | os.PathLike[str], *, new: bool, cluster: str, fsync: Fsync
 ) -> FileStorage:
     if me not in ensemble.members:
         raise ConfigurationError(f"server {me} is not among the members {ensemble.members}; add it, or start another")
     return FileStorage(
-        data_dir, node=me, cluster=name_of(ensemble), ensemble=ensemble, new=new, fsync=fsync
+        data_dir, node=me, cluster=cluster or name_of(ensemble), ensemble=ensemble, new=new, fsync=fsync
     )
 
 
@@ -135,7 +135,8 @@ class Node:
 
     Instead of a `storage` there may be a `data_dir`: then it is a FileStorage in that directory, with `fsync` as told
     there, which is closed when the node stops. The first time, and only then, `new` makes it: an empty directory
-    is otherwise taken for one that has lost everything. The ensemble is kept in it, and other voters are refused.
+    is otherwise taken for one that has lost everything. The ensemble is kept in it, and other voters are refused. It is
+    that of `cluster`, a name which by default comes of the voters.
 
     Raises ConfigurationError; StorageError where the directory cannot be used, and StorageCorruptError where the
     storage is damaged beyond telling. An even number of voters is warned about.
@@ -150,6 +151,7 @@ class Node:
         storage: Storage | None = None,
         data_dir: str | os.PathLike[str] | None = None,
         new: bool = False,
+        cluster: str = "",
         fsync: Fsync = "always",
         limits: Limits | None = None,
         rules: Rules | None = None,
@@ -163,7 +165,9 @@ class Node:
         if storage is None:
             if data_dir is None:
                 raise ConfigurationError(f"node {me} has nowhere to save to; give it a data_dir, or a storage")
-            storage = self._files = _open_files(me, ensemble, data_dir, new=new, fsync=fsync)
+            storage = self._files = _open_files(
+                me, ensemble, data_dir, new=new, cluster=cluster, fsync=fsync
+            )
         elif data_dir is not None:
             raise ConfigurationError(f"node {me} has a storage and a data_dir; give one of them")
         on_thread = not isinstance(storage, MemoryStorage) if save_on_thread is None else save_on_thread
@@ -269,6 +273,7 @@ class LocalCluster:
         rules: Rules | None = None,
         data_dir: str | os.PathLike[str] | None = None,
         new: bool = False,
+        cluster: str = "",
         fsync: Fsync = "always",
     ) -> None:
         for number, least, what in ((count, 1, "nodes"), (observers, 0, "observers")):
@@ -280,7 +285,9 @@ class LocalCluster:
         """Cut and heal links here."""
         self._limits = limits
         self._rules = rules if rules is not None else Rules()
-        self._directories = None if data_dir is None else Directories(data_dir, self.ensemble, fsync=fsync)
+        self._directories = None if data_dir is None else Directories(
+            data_dir, self.ensemble, cluster=cluster, fsync=fsync
+        )
         self._new = new
         self._storages: dict[PeerId, Storage] = {}
         if self._directories is None:
@@ -465,18 +472,27 @@ def local_cluster(
     rules: Rules | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     new: bool = False,
+    cluster: str = "",
     fsync: Fsync = "always",
 ) -> LocalCluster:
     """An ensemble of `count` voters and as many `observers` as asked for in this process, as an async context manager.
     `rules` say what clients may do.
 
     It lives in memory, or, with a `data_dir`, on disk: each node in a directory of its own there, `node-1` and so on,
-    with `fsync` as told at FileStorage. The first time, and only then, `new` makes them. A node whose directory
-    is missing or empty has lost everything, and is made whole by the others.
+    with `fsync` as told at FileStorage. The first time, and only then, `new` makes them. A node whose directory is
+    missing or empty has lost everything, and is made whole by the others. They are those of `cluster`, a name which by
+    default comes of the voters.
 
     Raises ConfigurationError for no voters at all; warns of an even number. Entering it raises StorageError where a
     directory cannot be used, is that of an ensemble with other voters, or all are missing.
     """
     return LocalCluster(
-        count, observers=observers, limits=limits, rules=rules, data_dir=data_dir, new=new, fsync=fsync
+        count,
+        observers=observers,
+        limits=limits,
+        rules=rules,
+        data_dir=data_dir,
+        new=new,
+        cluster=cluster,
+        fsync=fsync,
     )

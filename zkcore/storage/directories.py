@@ -26,9 +26,12 @@ __all__ = ["Directories"]
 class Directories:
     """Those below `parent`, for the members of `ensemble`: `node-1` and so on."""
 
-    def __init__(self, parent: str | os.PathLike[str], ensemble: EnsembleConfig, *, fsync: Fsync) -> None:
+    def __init__(
+        self, parent: str | os.PathLike[str], ensemble: EnsembleConfig, *, cluster: str = "", fsync: Fsync
+    ) -> None:
         self._parent = Path(parent)
         self._ensemble = ensemble
+        self._cluster = cluster or name_of(ensemble)
         self._fsync: Fsync = fsync
 
     def of(self, me: PeerId) -> Path:
@@ -38,7 +41,7 @@ class Directories:
     def open(self, me: PeerId, *, new: bool = False) -> FileStorage:
         """The storage of `me`. Raises StorageError."""
         return FileStorage(
-            self.of(me), node=me, cluster=name_of(self._ensemble), ensemble=self._ensemble, new=new, fsync=self._fsync
+            self.of(me), node=me, cluster=self._cluster, ensemble=self._ensemble, new=new, fsync=self._fsync
         )
 
     def open_all(self, *, new: bool) -> dict[PeerId, FileStorage]:

@@ -64,6 +64,7 @@ __all__ = ["FileStorage", "Fsync", "owner_of"]
 _log = logging.getLogger("zkcore.storage")
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _SLOW_SECONDS = 1.0
 _CLOSED = "it was closed"
 
@@ -385,4 +386,5 @@ class FileStorage:
             return error
         if error.errno in _FULL:
             return StorageFullError(f"{where} is full: make room there, and this goes on by itself ({error})")
-        return StorageFailedError(f"{where}: {error}; look after the disk, then start this member again")
+        todo = "change the owner or the permissions" if error.errno in _FORBIDDEN else "look after the disk"
+        return StorageFailedError(f"{where}: {error}; {todo}, then start this member again")

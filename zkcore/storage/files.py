@@ -88,16 +88,27 @@ class _RealFile:
 
     def read(self, offset: int, size: int) -> bytes:
         pieces: list[bytes] = []
-        while size > 0 and (piece := os.pread(self._descriptor, size, offset)):
-            pieces.append(piece)
-            offset += len(piece)
-            size -= len(piece)
+        try:
+            while size > 0 and (piece := os.pread(self._descriptor, size, offset)):
+                pieces.append(piece)
+                offset += len(piece)
+                size -= len(piece)
+        except OSError as error:
+            raise self._at(offset, error) from error
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def write(self, offset: int, data: bytes | bytearray) -> None:
-        written = os.pwrite(self._descriptor, data, offset)
-        while written < len(data):
-            written += os.pwrite(self._descriptor, memoryview(data)[written:], offset + written)
+        written = 0
+        try:
+            written = os.pwrite(self._descriptor, data, offset)
+            while written < len(data):
+                written += os.pwrite(self._descriptor, memoryview(data)[written:], offset + written)
+        except OSError as error:
+            raise self._at(offset + written, error) from error
+
+    def _at(self, offset: int, error: OSError) -> OSError:
+        """The system says what happened, and not where."""
+        return OSError(error.errno, error.strerror, f"{self.name} at byte {offset}")
 
     def sync(self) -> None:
         # macOS has no fdatasync, and there fsync does less; what it offers instead is F_FULLFSYNC.
@@ -108,7 +119,10 @@ class _RealFile:
 
     def allocate(self, size: int) -> None:
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(self._descriptor, 0, size)
+            try:
+                os.posix_fallocate(self._descriptor, 0, size)
+            except OSError as error:
+                raise self._at(size, error) from error
         elif self.size() < size:
             os.ftruncate(self._descriptor, size)
 

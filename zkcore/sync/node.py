@@ -88,6 +88,7 @@ class LocalCluster:
         rules: Rules | None = None,
         data_dir: str | os.PathLike[str] | None = None,
         new: bool = False,
+        cluster: str = "",
         fsync: Fsync = "always",
     ) -> None:
         self._inner = AsyncLocalCluster(
@@ -97,6 +98,7 @@ class LocalCluster:
             rules=rules,
             data_dir=data_dir,
             new=new,
+            cluster=cluster,
             fsync=fsync,
         )
         self.ensemble = self._inner.ensemble
@@ -179,18 +181,27 @@ def local_cluster(
     rules: Rules | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     new: bool = False,
+    cluster: str = "",
     fsync: Fsync = "always",
 ) -> LocalCluster:
     """An ensemble of `count` voters and as many `observers` as asked for in this process, as a context manager. `rules`
     say what clients may do.
 
     It lives in memory, or, with a `data_dir`, on disk: each node in a directory of its own there, `node-1` and so on,
-    with `fsync` as told at FileStorage. The first time, and only then, `new` makes them. A node whose directory
-    is missing or empty has lost everything, and is made whole by the others.
+    with `fsync` as told at FileStorage. The first time, and only then, `new` makes them. A node whose directory is
+    missing or empty has lost everything, and is made whole by the others. They are those of `cluster`, a name which by
+    default comes of the voters.
 
     Raises ConfigurationError for no voters at all; warns of an even number. Entering it raises StorageError where a
     directory cannot be used, is that of an ensemble with other voters, or all are missing.
     """
     return LocalCluster(
-        count, observers=observers, limits=limits, rules=rules, data_dir=data_dir, new=new, fsync=fsync
+        count,
+        observers=observers,
+        limits=limits,
+        rules=rules,
+        data_dir=data_dir,
+        new=new,
+        cluster=cluster,
+        fsync=fsync,
     )
