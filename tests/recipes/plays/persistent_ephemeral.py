@@ -17,6 +17,7 @@ def client_of(world: AppWorld) -> zkcore.EmbeddedClient:
 @play(WITH_EXPIRY)
 async def whoever_lost_his_session_is_there_again_in_the_end(world: AppWorld) -> None:
     tokens: dict[str, int] = {}
+    leases: dict[str, zkcore.Lease | None] = {}
 
     async def be_there(name: str) -> None:
         while True:
@@ -27,6 +28,7 @@ async def whoever_lost_his_session_is_there_again_in_the_end(world: AppWorld) ->
             try:
                 await stay.start()
                 async for lease in stay.changes():
+                    leases[name] = lease
                     if lease is not None:
                         assert lease.fencing_token > tokens.get(name, 0), "tokens go back"
                         tokens[name] = lease.fencing_token
@@ -43,8 +45,9 @@ async def whoever_lost_his_session_is_there_again_in_the_end(world: AppWorld) ->
             found = []
             for name in CROWD:
                 stat = await client.exists(f"/services/{name}", read=zkcore.Read.LINEARIZABLE)
-                if stat is None or stat.czxid != tokens.get(name) or stat.ephemeral_owner not in world.sessions:
-                    found.append(name)
+                lease = leases.get(name)
+                if lease is None or lease.is_lost() or stat is None or stat.czxid != lease.fencing_token:
+                    found.append(name)  # also where what is left of the last session is still there
             return found
 
         for _ in range(60):
