@@ -32,7 +32,7 @@ async def a_counter_is_the_sum_of_what_was_added(world: AppWorld) -> None:
             perhaps[0] -= amount
             added[0] += amount
             counts[name] += 1
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(rng.random())  # with less, who is far away always comes too late: nobody queues
 
         return add
 
