@@ -385,6 +385,7 @@ def test_closing_a_session_deletes_what_the_transaction_names_and_what_else_the_
         payload(5, DeleteTxn("/")),
         payload(5, DeleteTxn("a")),
         payload(5, CreateTxn("", b"", OPEN_ACL, False, 1)),
+        payload(5, CreateTxn("/b\0c", b"", OPEN_ACL, False, 1)),
         payload(5, CloseSessionTxn(("/a", "a"))),
     ],
 )

@@ -14,10 +14,10 @@ from zkcore.tree.tree import Tree
 from zkcore.tree.watches import Watches
 
 
-def walked() -> int:
-    """How many references a full collection follows."""
-    gc.collect()
-    gc.collect()  # what the first finds out counts for the next
+def walked(generation: int = 2) -> int:
+    """How many references a full collection follows, after some of the young or of all."""
+    gc.collect(generation)
+    gc.collect(generation)  # what the first finds out counts for the next
     return sum(len(gc.get_referents(each)) for each in gc.get_objects())
 
 
@@ -43,6 +43,16 @@ def test_a_larger_tree_is_hardly_more_to_walk(family: int, share: float, restore
         del tree
         counts.append(walked() - before)
     assert counts[1] - counts[0] < 4000 * share
+
+
+@pytest.mark.parametrize("family", [1, 4, 100])
+def test_what_came_since_the_last_full_collection_is_hardly_more_to_walk_in_the_next(family: int) -> None:
+    alone = grown(2000, family)
+    before = walked()
+    for number in range(0, 2000, family):
+        alone.do(Create(f"/{number}/one-more", b"data"))
+    alone.payloads.clear()
+    assert walked(generation=1) - before < 20
 
 
 def test_what_is_remembered_of_changes_is_nothing_to_walk() -> None:

@@ -1,18 +1,19 @@
 """Which znodes are whose children, in order.
 
-A family is a tuple of full paths; one that is too large for that is several, each a run of the order, so that adding a
-child costs the copy of a run. The paths are the very strings under which the znodes are kept: names of their own would
-cost a string per znode. Tuples of strings the garbage collector leaves alone once it has seen them, so that its full
-collections do not stop the writes of a large tree; lists it would walk every time. The families are spread over many
-dicts, since a large one pauses all for as long as it takes to grow.
+A family is a string, the names of all children behind each other; one that is too large for that is several tuples of
+full paths, each a run of the order, so that adding a child costs the copy of a run. These paths are the very strings
+under which the znodes are kept: names of their own would cost a string per znode. Strings, and dicts with nothing else
+in them, the garbage collector never looks at, and tuples of strings no more once it has seen them; so its full
+collections do not stop the writes of a large tree. The families are spread over many dicts, since a large one pauses
+all for as long as it takes to grow.
 
 This module must not know whether a znode exists.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Reversible, Sequence
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterable, Iterator, Reversible, Sequence
 from itertools import chain, islice
 from typing import TypeAlias
 
@@ -25,6 +26,9 @@ _RUN = 128
 """The most paths in a run."""
 
 _SHARDS = 256
+
+_AND = "\0"
+"""Stands between the names of a family. No path has it (`transactions.py`)."""
 
 _Bisect: TypeAlias = Callable[[Sequence[str], str], int]
 
@@ -105,22 +109,27 @@ class _Runs:
         return self._lasts == [run[-1] for run in self._runs] and self._count == sum(sizes)
 
 
-_Family: TypeAlias = tuple[str, ...] | _Runs
+def _start_of(parent: str) -> int:
+    """Where in the path of a child its name begins."""
+    return len(parent) + 1 if parent != "/" else 1
 
 
 class Families:
     """The children of every znode that has any."""
 
     def __init__(self) -> None:
-        self._shards: list[dict[str, _Family]] = [{} for _ in range(_SHARDS)]
+        self._shards: list[dict[str, str]] = [{} for _ in range(_SHARDS)]
+        self._large: dict[str, _Runs] = {}
 
     def of(self, parent: str) -> Reversible[str]:
         """The paths of the children of `parent`, in order. Look at it before the next change, and no longer."""
-        return self._shards[hash(parent) & 255].get(parent, ())
+        family = self._shards[hash(parent) & 255].get(parent)
+        return self._large.get(parent, ()) if family is None else _paths(parent, family)
 
     def count(self, parent: str) -> int:
         """How many children `parent` has."""
-        return len(self._shards[hash(parent) & 255].get(parent, ()))
+        family = self._shards[hash(parent) & 255].get(parent)
+        return len(self._large.get(parent, ())) if family is None else family.count(_AND) + 1
 
     def after(self, parent: str, path: str) -> Iterator[str]:
         """The children of `parent` that come after `path`, in order."""
@@ -131,54 +140,77 @@ class Families:
         return self._start(parent, path, bisect_left)
 
     def _start(self, parent: str, path: str, bisect: _Bisect) -> Iterator[str]:
-        family = self._shards[hash(parent) & 255].get(parent, ())
-        if isinstance(family, tuple):
-            return islice(family, bisect(family, path), None)
-        return family.start(path, bisect)
+        if (large := self._large.get(parent)) is not None:
+            return large.start(path, bisect)
+        family = self._shards[hash(parent) & 255].get(parent)
+        paths = _paths(parent, family) if family is not None else []
+        return islice(paths, bisect(paths, path), None)
 
     def add(self, parent: str, path: str) -> None:
         """`path`, which is not there yet, is a child of `parent`."""
-        shard = self._shards[hash(parent) & 255]
-        family = shard.get(parent, ())
-        if not isinstance(family, tuple):
-            family.add(path)
+        if (large := self._large.get(parent)) is not None:
+            large.add(path)
             return
-        at = bisect_left(family, path)
-        family = (*family[:at], path, *family[at:])
-        shard[parent] = family if len(family) <= _RUN else _Runs(family)
+        shard = self._shards[hash(parent) & 255]
+        family = shard.get(parent)
+        name = path[_start_of(parent) :]
+        if family is None:
+            shard[parent] = name
+        elif family.count(_AND) + 1 == _RUN:
+            del shard[parent]
+            large = self._large[parent] = _Runs(_paths(parent, family))
+            large.add(path)
+        elif name > family[family.rfind(_AND) + 1 :]:  # behind all others, as most are
+            shard[parent] = family + _AND + name
+        else:
+            names = family.split(_AND)
+            insort(names, name)
+            shard[parent] = _AND.join(names)
 
     def remove(self, parent: str, path: str) -> None:
         """`path`, which is there, is a child of `parent` no longer."""
         shard = self._shards[hash(parent) & 255]
-        family = shard[parent]
-        if not isinstance(family, tuple):
-            family.remove(path)
-            if len(family) <= _RUN // 2:
-                shard[parent] = tuple(family)
+        if (large := self._large.get(parent)) is not None:
+            large.remove(path)
+            if len(large) <= _RUN // 2:
+                del self._large[parent]
+                shard[parent] = _joined(parent, large)
             return
-        at = bisect_left(family, path)
-        family = family[:at] + family[at + 1 :]
-        if family:
-            shard[parent] = family
-        else:
+        family, name = _AND + shard[parent] + _AND, path[_start_of(parent) :]
+        at = family.index(_AND + name + _AND)
+        if len(family) == len(name) + 2:
             del shard[parent]
+        else:
+            shard[parent] = (family[:at] + family[at + len(name) + 1 :])[1:-1]
 
     def fill(self, paths: Sequence[str]) -> None:
         """Make the families of `paths`, which are all there are besides the root, in one go."""
         for parent, family in _gathered(paths).items():
             family.sort()
-            self._shards[hash(parent) & 255][parent] = tuple(family) if len(family) <= _RUN else _Runs(family)
+            if len(family) <= _RUN:
+                self._shards[hash(parent) & 255][parent] = _joined(parent, family)
+            else:
+                self._large[parent] = _Runs(family)
 
     def check(self, paths: Sequence[str]) -> None:
         """Raise InvariantViolation unless the families are those of `paths`."""
-        held = {parent: family for shard in self._shards for parent, family in shard.items()}
-        if {parent: list(family) for parent, family in held.items()} != {
-            parent: sorted(family) for parent, family in _gathered(paths).items()
-        }:
+        held = {parent: list(family) for parent, family in self._large.items()}
+        held |= {parent: _paths(parent, family) for shard in self._shards for parent, family in shard.items()}
+        if held != {parent: sorted(family) for parent, family in _gathered(paths).items()}:
             raise InvariantViolation("the lists of children differ from the znodes there are")
-        for parent, family in held.items():
-            if not isinstance(family, tuple) and not family.is_sound():
+        for parent, large in self._large.items():
+            if not large.is_sound():
                 raise InvariantViolation(f"the runs of the children of {parent} are not as they are counted")
+
+
+def _paths(parent: str, family: str) -> list[str]:
+    start = f"{parent}/" if parent != "/" else "/"
+    return [start + name for name in family.split(_AND)]
+
+
+def _joined(parent: str, paths: Iterable[str]) -> str:
+    start = _start_of(parent)
+    return _AND.join([path[start:] for path in paths])
 
 
 def _gathered(paths: Sequence[str]) -> dict[str, list[str]]:

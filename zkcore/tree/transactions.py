@@ -257,7 +257,7 @@ def _of_a_child(unpack: Decode) -> Decode:
 
 
 def _expect_a_child(path: str) -> None:
-    if not path.startswith("/") or path == "/":
+    if not path.startswith("/") or path == "/" or "\0" in path:
         raise MalformedFrameError(f"a transaction creates or deletes {path!r}")
 
 
