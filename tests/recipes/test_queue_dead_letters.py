@@ -13,6 +13,7 @@ from zkcore.client.client import Client
 from zkcore.errors import (
     BadArgumentsError,
     CodecError,
+    ItemTooLargeError,
     LeaseLostError,
     NoNodeError,
     QueueEmptyError,
@@ -151,6 +152,8 @@ def test_an_item_of_the_largest_size_can_become_a_dead_letter_and_be_put_again()
     queue = Queue(world.client(), "/" + "q" * 300, max_deliveries=1)
     data = b"x" * ((1 << 20) - 1 - 2048 - 8 * 301 - 100 - 301)
     world.run(queue.put(data))
+    with pytest.raises(ItemTooLargeError):
+        world.run(queue.put(data + b"x"))
 
     async def work() -> None:
         async with queue.claim():

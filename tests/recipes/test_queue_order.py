@@ -161,8 +161,8 @@ def test_delayed_items_take_up_room_and_are_waited_for() -> None:
 def test_large_items_that_are_due_do_not_all_join_in_one_request() -> None:
     world = World()
     queue = Queue(world.client(), PATH)
-    for letter in b"abcd":
-        world.run(queue.put(bytes([letter]) * 500_000, delay=1))
+    for letter, size in zip(b"abcd", (500_000, 1_000_000, 500_000, 10), strict=True):
+        world.run(queue.put(bytes([letter]) * size, delay=1))
     world.sleep(1)
     assert [data[:1] for data in (world.run(queue.get()) for _ in range(4))] == [b"a", b"b", b"c", b"d"]
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from faults import ACTIONS, Fault
 from queues import PATH, claim, drain, fill, new
-from scripted import Asking, Run, World
+from scripted import Asking, Run, Waiting, World
 
 from zkcore.client.client import Client
 from zkcore.errors import BadArgumentsError, LeaseLostError, QueueEmptyError, SessionExpiredError
 from zkcore.recipes.claiming import Claim
 from zkcore.recipes.queue import Queue
 from zkcore.testing.app_world import AppWorld
-from zkcore.tree.requests import Multi, Once, SetData
+from zkcore.tree.requests import GetChildren, Multi, Once, SetData
 
 VISIBLE = 10.0
 
@@ -135,7 +135,7 @@ def test_a_renewal_and_a_take_over_at_once_are_decided_by_the_ensemble() -> None
         fill(world, "a")
         client = world.client()
         _, held = work_on(world, 0, client=client)
-        (keeper,) = [run for run in world.runs if run.at is not None and "signals" in vars(run.at) and run.at.until]
+        (keeper,) = [run for run in world.runs if isinstance(run.at, Waiting) and run.at.until]
         thief = world.start(new(world).get())
         world.settle()
         world.sleep(VISIBLE * 0.9)
@@ -153,6 +153,32 @@ def test_a_renewal_and_a_take_over_at_once_are_decided_by_the_ensemble() -> None
             pass_time(world, 2 * VISIBLE)
         assert thief.outcome() == "a"
         assert held.lease.is_lost()
+
+
+def test_who_fails_to_take_a_claim_over_goes_on_timing_it() -> None:
+    world = World()
+    fill(world, "a")
+    _, held = work_on(world, 0)
+    (keeper,) = [run for run in world.runs if isinstance(run.at, Waiting) and run.at.until]
+    thief = world.start(new(world).get())
+    world.settle()
+    world.sleep(VISIBLE * 0.95)
+    held.progress()
+    while not isinstance(keeper.at, Asking):
+        world.step(keeper)
+    putting = world.start(new(world).put("later", delay=1000))  # it wakes who waits, too early to take over
+    while not putting.is_over:
+        world.step(putting)
+    while not (isinstance(thief.at, Asking) and isinstance(thief.at.op, GetChildren)):
+        world.step(thief)
+    world.time += VISIBLE * 0.1
+    while not (isinstance(thief.at, Asking) and isinstance(thief.at.op, Once)):
+        world.step(thief)
+    world.step(keeper)
+    world.settle()
+    assert not thief.is_over
+    pass_time(world, 2.5 * VISIBLE)
+    assert thief.outcome() == "a"
 
 
 def test_a_claim_without_a_visibility_timeout_is_never_taken_over() -> None:
@@ -219,21 +245,33 @@ def test_a_worker_that_hangs_too_often_leaves_a_dead_letter() -> None:
     assert letter.item == "a"
 
 
+def test_a_worker_counts_from_when_it_sent_the_renewal() -> None:
+    world = World()
+    fill(world, "a")
+    _, held = work_on(world, 0)
+    (keeper,) = [run for run in world.runs if isinstance(run.at, Waiting) and run.at.until]
+    world.sleep(VISIBLE * 0.5)
+    held.progress()
+    while not isinstance(keeper.at, Asking):
+        world.step(keeper)
+    world.time += VISIBLE * 0.3
+    world.step(keeper)
+    assert held.lease.remaining == pytest.approx(VISIBLE * (0.99 - 0.3))
+
+
 def test_a_renewal_that_is_answered_too_late_does_not_bring_a_claim_back() -> None:
     world = World()
     fill(world, "a")
     _, held = work_on(world, 0)
+    (keeper,) = [run for run in world.runs if isinstance(run.at, Waiting) and run.at.until]
     world.sleep(VISIBLE * 0.5)
     held.progress()
-    world.script = lambda run, point: (
-        "stuck after" if isinstance(point, Asking) and isinstance(point.op, Multi) else None
-    )
+    while not isinstance(keeper.at, Asking):
+        world.step(keeper)
+    world.time += VISIBLE * 0.6  # so that it would not be too late if the answer counted
+    assert held.lease.is_lost()
     world.settle()
-    world.script = lambda run, point: None
-    world.sleep(VISIBLE)
-    assert held.lease.is_lost()
-    pass_time(world, VISIBLE)
-    assert held.lease.is_lost()
+    assert keeper.is_over
     assert held.lease.lost.is_set()
 
 

@@ -72,12 +72,13 @@ class Journal:
 async def priorities_and_delays_are_kept(world: AppWorld) -> None:
     journal = Journal(world)
     counts: Counter[str] = Counter()
+    calm: list[bool] = []
     rng = world.rng("orders")
 
     def work(name: str) -> Work:
         async def trade(client: zkcore.Client) -> None:
             queue: zkcore.PriorityQueue[int] = zkcore.PriorityQueue(client, "/queue", codec=zkcore.json_codec)
-            if rng.random() < 0.6:
+            for _ in range(0 if calm else rng.randint(0, 3)):
                 await put(queue)
             await client.sync()  # a replica may lag, and does not know then what has become urgent
             begun = world.now
@@ -103,8 +104,9 @@ async def priorities_and_delays_are_kept(world: AppWorld) -> None:
 
     crowd(world, work)
     await storm(world)
+    calm.append(True)  # from now on there is only taking, of what has gathered
     await everybody_goes_on(world, counts)
-    await world.sleep(5)
+    await world.sleep(10)
     journal.check()
 
 

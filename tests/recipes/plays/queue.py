@@ -18,6 +18,7 @@ async def a_queue_gives_nothing_out_twice_and_loses_nothing(world: AppWorld) -> 
     done: set[int] = set()
     getting: Counter[str] = Counter()
     stopped: list[bool] = []
+    rng = world.rng("cancellations")
 
     def queue_of(client: zkcore.Client) -> zkcore.Queue[int]:
         return zkcore.Queue(client, "/queue", maxsize=6, codec=zkcore.json_codec)
@@ -33,10 +34,15 @@ async def a_queue_gives_nothing_out_twice_and_loses_nothing(world: AppWorld) -> 
                     put.add(number)
                 if begun[0] % 2:
                     getting[name] += 1
-                    taken.append(await queue.get(timeout=0.5))
+                    number = await queue.get(timeout=0.5)
+                    assert not is_claimed(number), "one gets what another has claimed"
+                    taken.append(number)
                     getting[name] -= 1
                 else:
-                    await do_work(queue)
+                    async with asyncio.timeout(rng.uniform(0, 0.3) if rng.random() < 0.3 else None):
+                        await do_work(queue)
+            except TimeoutError:
+                pass  # the work was cancelled, wherever it was
             except zkcore.QueueEmptyError:
                 getting[name] -= getting[name] > 0 and begun[0] % 2
                 await asyncio.sleep(0.1)
@@ -45,10 +51,13 @@ async def a_queue_gives_nothing_out_twice_and_loses_nothing(world: AppWorld) -> 
 
         return trade
 
+    def is_claimed(number: int) -> bool:
+        claim = claimed.get(number)
+        return claim is not None and not (claim.lease.released or claim.lease.is_lost())
+
     async def do_work(queue: zkcore.Queue[int]) -> None:
         async with queue.claim(timeout=0.5) as claim:
-            other = claimed.get(claim.item)
-            assert other is None or other.lease.released or other.lease.is_lost(), "two have claimed one item"
+            assert not is_claimed(claim.item), "two have claimed one item"
             assert claim.item not in done, "given out again after it was done"
             claimed[claim.item] = claim
             await asyncio.sleep(0.1)
