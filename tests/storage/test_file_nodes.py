@@ -8,7 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 import zkcore
+from zkcore.replica import host
 from zkcore.testing.sim_files import SimFiles
 
 MEMBERS = (1, 2, 3)
@@ -61,7 +64,8 @@ async def _written(zk: zkcore.EmbeddedClient, path: str) -> None:
             pass
 
 
-def test_a_leader_with_a_full_disk_comes_back_when_there_is_room() -> None:
+def test_a_leader_with_a_full_disk_comes_back_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_REOPEN_SECONDS", 0.02)
     files = {me: SimFiles(str(me)) for me in MEMBERS}
 
     async def live() -> None:

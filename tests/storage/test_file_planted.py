@@ -168,14 +168,14 @@ PLANTED: list[tuple[Plant, Callable[[], None]]] = [
     (missing_directory_fsync, crashes("an installation")),
     (retried_fsync, errors.test_a_sync_that_failed_is_not_tried_again),
     (cut_at_damage, damage.test_damage_is_reported_as_ranges_and_kept_aside_until_the_repair),
-    (cut_at_damage, lambda: damage.test_no_flipped_bit_goes_unnoticed(0)),
+    (cut_at_damage, lambda: damage.test_no_flipped_bit_goes_unnoticed("log")),
     (segment_removed_too_early, compaction_over_segments),
     (snapshot_removed_too_early, crashes("a compaction after another")),
     (no_log_for_older_snapshots, errors.test_compaction_keeps_the_segments_that_an_older_snapshot_needs),
     (epochs_before_history, crashes("an append, and the epochs")),
     (partial_frame_kept, errors.test_a_record_half_written_to_a_full_disk_is_never_seen_again),
     (tail_believed, errors.test_the_same_of_a_process_that_died_of_it),
-    (slots_in_turn, lambda: damage.test_no_flipped_bit_goes_unnoticed(0)),
+    (slots_in_turn, lambda: damage.test_no_flipped_bit_goes_unnoticed("records")),
 ]
 
 
