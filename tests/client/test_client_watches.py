@@ -12,7 +12,10 @@ import zkcore
 import zkcore.sync
 from zkcore import LocalCluster, Resync, Rules, SessionState, WatchEvent
 from zkcore.errors import NoWatcherError
+from zkcore.testing.app_world import AppWorld
+from zkcore.testing.seeds import run_seeds
 from zkcore.tree.applied import EventType
+from zkcore.tree.requests import GetData
 from zkcore.tree.watch_requests import CheckWatches, Missed
 from zkcore.zab.limits import Limits
 
@@ -270,3 +273,41 @@ def test_lasting_watches_work_in_blocking_code() -> None:
         zk.remove_watch("/a", told.append)
         zk.set("/a", b"1")
         assert kinds(told) == [(CREATED, "/a")]
+
+
+async def _watches_while_its_nodes_stand_still(world: AppWorld) -> None:
+    """A node that wakes up serves a session so late that it has to move on at once."""
+    seen: list[bytes] = []
+
+    async def watch() -> None:
+        while True:
+            try:
+                async with world.client(timeout=3) as zk:
+                    changed = zk.port.signal()
+                    while True:
+                        now = await zk.port.request(GetData("/a", watch=True), watch=lambda _, told=changed: told.set())
+                        seen.append(now.data)
+                        await zk.port.wait(changed)
+                        changed.clear()
+            except (zkcore.OutcomeUnknownError, zkcore.SessionError):
+                pass  # that was too long
+
+    async with world.client() as zk:
+        await zk.create("/a", b"0")
+        world.app("one").spawn(watch)
+        for number in range(1, 20):
+            await world.eventually("it is watched", lambda: len(seen) >= 1, within=60)
+            sleeps = world.rng(str(number)).choice([each for each in world.nodes if each != world.leader])
+            world.partition("one", [each for each in world.nodes if each != sleeps])
+            world.pause(sleeps)
+            await world.sleep(1)
+            writing = asyncio.create_task(zk.set("/a", b"%d" % number))
+            await world.sleep(1.4)
+            world.resume(sleeps)
+            world.heal()
+            await writing
+            await world.eventually("it is told", lambda value=b"%d" % number: seen[-1] == value, within=60)
+
+
+def test_a_session_that_moves_on_as_soon_as_it_is_attached_misses_nothing() -> None:
+    run_seeds(_watches_while_its_nodes_stand_still, range(8))

@@ -397,13 +397,15 @@ class EmbeddedPort:
             opening.set_exception(error)
 
     def on_attached(self) -> None:
-        if self._is_over:
+        host = self._host
+        if self._is_over or host is None:
             return
+        if self._ids:  # it may have authenticated itself while it was being attached
+            host.replica.identify(self.session.id, self._ids)
+        self._catch_up(host)  # at once: who is served counts as told, and may have to move on in the same breath
+        if self._is_over:
+            return  # by a watcher's doing
         self._serve()
-        if self._host is not None:
-            if self._ids:  # it may have authenticated itself while it was being attached
-                self._host.replica.identify(self.session.id, self._ids)
-            self._catch_up(self._host)
         while self._waiting and self._host is not None:
             waiting = self._waiting.popleft()
             if not waiting[0].done():  # nobody waits for what was cancelled meanwhile, and it was never sent
