@@ -337,7 +337,8 @@ class VirtualLoop(Boundary):
         return self._closed
 
     def close(self) -> None:
-        """Drop everything. Coroutines that have not ended are closed, as garbage would be: nobody hears of it."""
+        """Drop everything. Coroutines that have not ended are closed, as garbage would be: nobody hears of it. The
+        youngest are the first, since they work with what their elders have opened."""
         if self._closed:
             return
         if self.is_running():
@@ -346,7 +347,7 @@ class VirtualLoop(Boundary):
         tasks = tasks_of(self)  # what is ready, or timed, may be all that keeps them
         self._ready.clear()
         self._timers.clear()
-        for task in tasks:
+        for task in reversed(tasks):
             end_silently(task)
         self._remains.clear()
 
