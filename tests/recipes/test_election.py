@@ -11,7 +11,14 @@ from scripted import Run, World
 
 import zkcore
 from zkcore.client.client import Client
-from zkcore.errors import LeaseLostError, LockTimeoutError, NotLeaderError, SessionExpiredError, StaleTokenError
+from zkcore.errors import (
+    BadArgumentsError,
+    LeaseLostError,
+    LockTimeoutError,
+    NotLeaderError,
+    SessionExpiredError,
+    StaleTokenError,
+)
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.election import Election
 from zkcore.recipes.fence import FenceGuard
@@ -104,6 +111,84 @@ def test_a_leader_that_was_paused_is_not_obeyed_any_more() -> None:
         guard.check(old.fencing_token)
     with pytest.raises(LeaseLostError):
         old.check()
+
+
+# --- what a leader does
+
+
+def test_a_leader_does_what_it_is_to_do_and_resigns() -> None:
+    world = World()
+    election = Election(world.client(), PATH)
+
+    async def reign(factor: int, number: int) -> int:
+        term = election.term
+        assert term is not None
+        return factor * number * (term.fencing_token > 0)
+
+    assert world.run(election.run(reign, 6, 7)) == 42
+    assert not election.is_leader
+    assert world.run(election.candidates()) == ()
+
+
+def test_a_leader_that_fails_resigns_too() -> None:
+    world = World()
+    election = Election(world.client(), PATH)
+
+    async def reign() -> None:
+        raise ValueError("a bad decision")
+
+    with pytest.raises(ValueError, match="a bad decision"):
+        world.run(election.run(reign))
+    assert world.run(election.candidates()) == ()
+
+
+def test_what_cannot_be_done_is_refused_before_anybody_is_elected() -> None:
+    world = World()
+    election = Election(world.client(), PATH)
+    with pytest.raises(BadArgumentsError, match="a function and then its arguments, not 42"):
+        world.run(election.run(42))  # type: ignore[arg-type]
+    assert world.asked == []
+
+
+def test_what_a_leader_does_is_cancelled_when_its_term_is_lost() -> None:
+    async def main() -> list[str]:
+        told: list[str] = []
+        async with asyncio.timeout(20), zkcore.local_cluster(3) as cluster, cluster.client() as other:
+            silent = await cluster.client(timeout=0.3).start()
+
+            async def reign(name: str) -> None:
+                told.append(f"{name} begins")
+                silent.freeze()
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    told.append(f"{name} is cancelled")
+                    raise
+
+            with pytest.raises(LeaseLostError):
+                await Election(silent, PATH).run(reign, "the first")
+            async with Election(other, PATH).lead():
+                told.append("the next leads")
+            await silent.close()
+        return told
+
+    assert asyncio.run(main()) == ["the first begins", "the first is cancelled", "the next leads"]
+
+
+def test_who_gives_up_while_it_stands_or_leads_leaves_no_candidate() -> None:
+    async def main() -> None:
+        async with asyncio.timeout(20), zkcore.local_cluster(1) as cluster, cluster.client() as client:
+            elections = Election(client, PATH), Election(client, PATH)
+            running = [asyncio.create_task(each.run(asyncio.sleep, 3600)) for each in elections]
+            while len(await elections[0].candidates()) < 2:
+                await asyncio.sleep(0.001)
+            for task in reversed(running):
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            assert await elections[0].candidates() == ()
+
+    asyncio.run(main())
 
 
 # --- who looks on

@@ -382,6 +382,30 @@ def test_threads_lead_one_after_the_other_and_one_looks_on(client: blocking.Clie
         blocking.Election(client, "/e").resign()
 
 
+def test_a_leader_does_its_work_on_its_own_thread_and_hears_at_the_end_that_the_term_was_lost(
+    cluster: blocking.LocalCluster, client: blocking.Client
+) -> None:
+    election = blocking.Election(client, "/e")
+
+    def reign(number: int) -> tuple[int, bool]:
+        assert election.is_leader
+        return number, threading.current_thread() is threading.main_thread()
+
+    assert election.run(reign, 42) == (42, True)
+    assert not election.is_leader
+    with pytest.raises(BadArgumentsError, match="a function and then its arguments"):
+        election.run(None)  # type: ignore[arg-type]
+    silent = cluster.client(timeout=0.1).start()
+
+    def sleep() -> None:
+        silent.freeze()
+        with election.lead():
+            pass  # the next is elected while this one goes on
+
+    with pytest.raises(LeaseLostError):
+        blocking.Election(silent, "/e").run(sleep)
+
+
 def test_threads_meet_at_a_barrier_and_wait_for_an_event(client: blocking.Client) -> None:
     barrier, event = blocking.Barrier(client, "/b", parties=3), blocking.Event(client, "/e")
     assert event.wait(0) is False

@@ -8,8 +8,11 @@ both are obeyed can, and only by that token.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias, TypeVar
+
 from zkcore.client.client import Client
-from zkcore.errors import NoNodeError, NotLeaderError
+from zkcore.errors import BadArgumentsError, NoNodeError, NotLeaderError
 from zkcore.recipes.changes import Changes
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.holding import Hold, Line, OnLost
@@ -18,6 +21,11 @@ from zkcore.recipes.waiting import FOR_EVER, Watch
 from zkcore.tree.requests import Exists, GetChildren
 
 __all__ = ["Election"]
+
+T = TypeVar("T")
+
+Reign: TypeAlias = Callable[..., Awaitable[T]]
+"""What a leader does, from the beginning of its term to the end."""
 
 
 class Election:
@@ -62,6 +70,18 @@ class Election:
         candidate behind. `on_lost` says what happens to the body when the term is lost.
         """
         return Hold(self._line, timeout, on_lost)
+
+    async def run(self, reign: Reign[T], *args: object) -> T:
+        """Stand for election, and once elected do `reign(*args)`; what it returns. Its end resigns. What it does needs
+        the fencing token of `term`.
+
+        It is cancelled when the term is lost, and LeaseLostError raised; who wants to lead again calls this again.
+        Cancelling it cancels what is done, and leaves no candidate behind. Raises what `lead` and `reign` raise.
+        """
+        if not callable(reign):
+            raise BadArgumentsError(f"run wants a function and then its arguments, not {reign!r}")
+        async with self.lead():
+            return await reign(*args)
 
     async def resign(self) -> None:
         """End the term that this object leads, in favour of the next candidate. Raises NotLeaderError where it leads

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
+
+from zkcore.errors import BadArgumentsError
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.election import Election as AsyncElection
 from zkcore.recipes.holding import OnLost
@@ -12,6 +16,11 @@ from zkcore.sync.lease import Lease
 from zkcore.sync.port import mirrors, run, seconds
 
 __all__ = ["Election"]
+
+T = TypeVar("T")
+
+Reign: TypeAlias = Callable[..., T]
+"""What a leader does, from the beginning of its term to the end."""
 
 
 @mirrors(AsyncElection)
@@ -49,6 +58,18 @@ class Election:
 
     def lead(self, *, timeout: float | None = None, on_lost: OnLost = OnLost.CANCEL) -> Hold:
         return Hold(self._inner.lead(timeout=seconds(timeout), on_lost=on_lost))
+
+    def run(self, reign: Reign[T], *args: object) -> T:
+        """Stand for election, and once elected do `reign(*args)`, on this thread; what it returns. Its end resigns.
+        What it does needs the fencing token of `term`.
+
+        Nothing can cancel it when the term is lost: it looks at `term`, or finds out by its token. LeaseLostError is
+        raised at its end. Raises what `lead` and `reign` raise.
+        """
+        if not callable(reign):
+            raise BadArgumentsError(f"run wants a function and then its arguments, not {reign!r}")
+        with self.lead():
+            return reign(*args)
 
     def resign(self) -> None:
         run(self._inner.resign())
