@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -31,12 +33,11 @@ __all__ = [
     "GRACE",
     "PLAYS",
     "WITH_EXPIRY",
+    "Crowd",
     "Leases",
     "Play",
     "Work",
-    "again_and_again",
     "chosen",
-    "crowd",
     "everybody_goes_on",
     "impatient",
     "load",
@@ -62,7 +63,8 @@ MOST_STEPS = 500_000
 ENDED = (zkcore.SessionError, zkcore.OutcomeUnknownError, zkcore.LeaseLostError)
 """What a worker expects, and begins anew."""
 
-Work = Callable[[zkcore.Client], Awaitable[None]]
+Work = Callable[[zkcore.Client], Coroutine[Any, Any, None]]
+"""What an app does with a session, once. It may be cancelled at any await."""
 
 
 class Play(NamedTuple):
@@ -119,21 +121,75 @@ def run(name: str, seeds: Iterable[int]) -> None:
 # --- what plays are made of -------------------------------------------------------------------------------------------
 
 
-async def again_and_again(world: AppWorld, work: Work) -> None:
-    """What each app does: `work` over one session after another."""
-    while True:
-        try:
-            async with world.client(timeout=3) as client:
-                while True:
-                    await work(client)
-        except ENDED:
-            await asyncio.sleep(0.1)
+class Crowd:
+    """An app for each name of the CROWD. It does its work over one session after another, and again and again over
+    each, until it is to rest. By the seed some of the work is cancelled while anything may happen: at any await."""
+
+    def __init__(self, world: AppWorld, work: Callable[[str], Work]) -> None:
+        self._world = world
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._is_resting = False
+        self._resting: set[str] = set()
+        self._interrupted = world.rng("interrupted").choice((0.0, 0.1, 0.4))
+        for name in CROWD:
+            world.app(name).spawn(self._go, name, work(name), world.rng(f"interrupted/{name}"))
+
+    async def rest(self) -> None:
+        """Cancel what is under way, and let nothing begin. The sessions live on."""
+        self._is_resting = True
+        for task in self._under_way.values():
+            task.cancel()
+        await self._world.eventually("everybody rests", lambda: self._resting == set(CROWD), within=60)
+
+    async def _go(self, name: str, work: Work, rng: Random) -> None:
+        while True:
+            try:
+                async with self._world.client(timeout=3) as client:
+                    while not self._is_resting:
+                        await self._work(name, partial(work, client), rng)
+                    self._resting.add(name)
+                    await asyncio.sleep(3600)
+            except ENDED:
+                await asyncio.sleep(0.1)
+
+    async def _work(self, name: str, work: Callable[[], Coroutine[Any, Any, None]], rng: Random) -> None:
+        at = None
+        if self._world.now < SECONDS and rng.random() < self._interrupted:
+            at = int(rng.expovariate(1 / 8))
+        task = self._under_way[name] = asyncio.create_task(_await(work, at, 0.005 * rng.random()))
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
 
 
-def crowd(world: AppWorld, work: Callable[[str], Work]) -> None:
-    """Have an app for each name of the CROWD do its work, again and again."""
-    for name in CROWD:
-        world.app(name).spawn(again_and_again, world, work(name))
+async def _await(work: Callable[[], Coroutine[Any, Any, None]], at: int | None, after: float) -> None:
+    await _Counted(work(), at, after)
+
+
+class _Counted:
+    """Awaits `work`, and has the task cancelled so many seconds `after` its await number `at` has begun."""
+
+    def __init__(self, work: Coroutine[Any, Any, None], at: int | None, after: float) -> None:
+        self._work, self._at, self._after = work, at, after
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        work = self._work.__await__()
+        go_on: Callable[[], Any] = work.__next__
+        for number in count():
+            try:
+                point = go_on()
+            except StopIteration:
+                return
+            if number == self._at:
+                task = asyncio.current_task()
+                assert task is not None
+                asyncio.get_running_loop().call_later(self._after, task.cancel)
+            try:
+                yield point
+            except BaseException as error:
+                go_on = partial(work.throw, error)
+            else:
+                go_on = work.__next__
 
 
 async def storm(world: AppWorld) -> None:
@@ -161,20 +217,19 @@ async def impatient(rng: Random) -> AsyncIterator[None]:
 
 
 async def nobody_is_left(world: AppWorld, *paths: str) -> None:
-    """Once nobody does anything any more, the znodes at `paths` come to have no children. The sessions go on: what
-    nobody knows to have would stay."""
+    """Once nobody does anything any more, the znodes at `paths` come to have no children, when the sessions of the past
+    have expired. The sessions of those who rest go on: what nobody knows to have would stay."""
+    deadline = world.now + 60
     async with world.client() as client:
         for path in paths:
-            for _ in range(60):
-                left = await client.get_children(path)
-                if not left:
-                    break
-                await world.sleep(1)
-            assert not left, f"an orphan is left at {path}"
+            while await client.exists(path) is not None and (left := await client.get_children(path)):
+                assert world.now < deadline, f"nobody knows to have {left} at {path}"
+                await world.sleep(0.5)
 
 
 class Leases:
-    """The leases that are held. Of those whose holder may believe in them there is one at most."""
+    """The leases that are held. Of those whose holder may believe in them there is one at most, and each is later than
+    all before it."""
 
     def __init__(self, world: AppWorld) -> None:
         self._held: dict[str, Any] = {}
@@ -188,5 +243,6 @@ class Leases:
 
     def begin(self, name: str, lease: Any) -> None:
         self._held[name] = lease
+        assert lease.is_lost() or lease.fencing_token > max(self.tokens, default=0), f"{name} is out of turn"
         self.tokens.append(lease.fencing_token)
         self.counts[name] += 1

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
-from playing import ENDED, FAULTS, Leases, Work, crowd, everybody_goes_on, play, storm
+from playing import (
+    ENDED,
+    FAULTS,
+    WITH_EXPIRY,
+    Crowd,
+    Leases,
+    Work,
+    everybody_goes_on,
+    nobody_is_left,
+    play,
+    storm,
+)
 
 import zkcore
 from zkcore.testing.app_world import AppWorld
@@ -13,6 +25,7 @@ from zkcore.testing.app_world import AppWorld
 @play(FAULTS)
 async def one_leads_and_in_the_end_everybody_sees_who(world: AppWorld) -> None:
     leases = Leases(world)
+    rng = world.rng("resigning")
     seen: dict[str, zkcore.Contender | None] = {}
 
     def work(name: str) -> Work:
@@ -22,9 +35,16 @@ async def one_leads_and_in_the_end_everybody_sees_who(world: AppWorld) -> None:
             try:
                 async with election.lead() as term:
                     leases.begin(name, term)
+                    candidates = await election.candidates()
+                    assert term.is_lost() or candidates[0].fencing_token == term.fencing_token
                     await asyncio.sleep(0.4)
                     term.check()
+                    if rng.random() < 0.5:
+                        await election.resign()
+                        assert not election.is_leader
                 await asyncio.sleep(0.1)
+            except zkcore.NotLeaderError:
+                pass  # the term was lost before it was resigned
             finally:
                 observing.cancel()
                 await asyncio.wait([observing])
@@ -38,7 +58,7 @@ async def one_leads_and_in_the_end_everybody_sees_who(world: AppWorld) -> None:
 
         return lead
 
-    crowd(world, work)
+    crowd = Crowd(world, work)
     await storm(world)
     await everybody_goes_on(world, leases.counts)
     newest = max(leases.tokens)
@@ -47,3 +67,39 @@ async def one_leads_and_in_the_end_everybody_sees_who(world: AppWorld) -> None:
         lambda: all(leader is not None and leader.fencing_token > newest for leader in seen.values()),
         within=60,
     )
+    await crowd.rest()
+    await nobody_is_left(world, "/leader")
+
+
+@play(WITH_EXPIRY)
+async def whoever_led_before_is_not_obeyed_any_more(world: AppWorld) -> None:
+    """What a leader does is run, and cancelled when its term is lost; where that comes too late, the token tells."""
+    orders = world.fenced_resource("orders", value=0)
+    counts: Counter[str] = Counter()
+    world.always("no order is lost", lambda: orders.value == len(orders.history))
+
+    def work(name: str) -> Work:
+        async def stand(client: zkcore.Client) -> None:
+            election = zkcore.Election(client, "/leader", identifier=name)
+            try:
+                counts[name] += await election.run(give_orders, election, 3)
+            except zkcore.StaleTokenError:
+                pass  # a later leader was here
+
+        return stand
+
+    async def give_orders(election: zkcore.Election, number: int) -> int:
+        term = election.term
+        if term is None:
+            return 0  # it was lost just now
+        for _ in range(number):
+            newest = await orders.read(token=term.fencing_token)
+            await asyncio.sleep(0.1)
+            await orders.write(newest + 1, token=term.fencing_token)
+        return 1
+
+    crowd = Crowd(world, work)
+    await storm(world)
+    await everybody_goes_on(world, counts)
+    await crowd.rest()
+    await nobody_is_left(world, "/leader")

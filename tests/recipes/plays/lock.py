@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from playing import FAULTS, WITH_EXPIRY, Leases, Work, crowd, everybody_goes_on, play, storm
+from playing import FAULTS, WITH_EXPIRY, Crowd, Leases, Work, everybody_goes_on, nobody_is_left, play, storm
 
 import zkcore
 from zkcore.testing.app_world import AppWorld
@@ -14,30 +14,30 @@ from zkcore.testing.app_world import AppWorld
 @play(FAULTS)
 async def one_holds_a_lock_and_everybody_gets_it(world: AppWorld) -> None:
     leases = Leases(world)
+    rng = world.rng("timeouts")
 
     def work(name: str) -> Work:
-        async def hold(client: zkcore.Client) -> None:
-            async with zkcore.Lock(client, "/lock").hold(timeout=2.5) as lease:
-                leases.begin(name, lease)
-                await asyncio.sleep(0.3)
-                lease.check()
-
         async def try_to(client: zkcore.Client) -> None:
             try:
-                await hold(client)
+                async with zkcore.Lock(client, "/lock").hold(timeout=rng.choice((0, 2.5, 2.5))) as lease:
+                    leases.begin(name, lease)
+                    await asyncio.sleep(0.3)
+                    lease.check()
             except zkcore.LockTimeoutError:
-                pass
+                await asyncio.sleep(0.1)
 
         return try_to
 
-    crowd(world, work)
+    crowd = Crowd(world, work)
     await storm(world)
     await everybody_goes_on(world, leases.counts)
-    assert len(leases.tokens) == len(set(leases.tokens))
+    await crowd.rest()
+    await nobody_is_left(world, "/lock")
 
 
 @play(WITH_EXPIRY)
 async def a_fenced_resource_loses_no_update(world: AppWorld) -> None:
+    """Also where somebody clears away, time and again, a line in which nobody stands."""
     account = world.fenced_resource("account", value=0)
     counts: Counter[str] = Counter()
     world.always("no update is lost", lambda: account.value == len(account.history))
@@ -52,11 +52,20 @@ async def a_fenced_resource_loses_no_update(world: AppWorld) -> None:
                     counts[name] += 1
             except zkcore.StaleTokenError:
                 pass  # a later holder was here
+            await clear_away(client)
 
         return add
 
-    crowd(world, work)
+    async def clear_away(client: zkcore.Client) -> None:
+        try:
+            await client.delete("/lock")
+        except (zkcore.NoNodeError, zkcore.NotEmptyError):
+            pass
+
+    crowd = Crowd(world, work)
     await storm(world)
     await everybody_goes_on(world, counts)
     tokens = [written.token or 0 for written in account.history]
     assert tokens == sorted(tokens)
+    await crowd.rest()
+    await nobody_is_left(world, "/lock")
