@@ -389,6 +389,7 @@ class EmbeddedPort:
         opening, self._opening = self._opening, None
         if error is None:
             self._serve()
+            self._serving = self._host
         if opening.done():
             return
         if error is None:
@@ -397,15 +398,14 @@ class EmbeddedPort:
             opening.set_exception(error)
 
     def on_attached(self) -> None:
-        host = self._host
-        if self._is_over or host is None:
-            return
-        if self._ids:  # it may have authenticated itself while it was being attached
-            host.replica.identify(self.session.id, self._ids)
-        self._catch_up(host)  # at once: who is served counts as told, and may have to move on in the same breath
         if self._is_over:
-            return  # by a watcher's doing
+            return
         self._serve()
+        if self._host is not None:  # else it was so late that the session had to move on, or is over
+            if self._ids:  # it may have authenticated itself while it was being attached
+                self._host.replica.identify(self.session.id, self._ids)
+            self._catch_up(self._host)
+            self._serving = self._host  # and no sooner: who serves the session has told it what it missed
         while self._waiting and self._host is not None:
             waiting = self._waiting.popleft()
             if not waiting[0].done():  # nobody waits for what was cancelled meanwhile, and it was never sent
@@ -480,9 +480,8 @@ class EmbeddedPort:
     def _serve(self) -> None:
         self.session.become(SessionState.CONNECTED)
         self._suspended.clear()
-        self._serving = self._host
-        if self._serving is not None:
-            granted = self._serving.replica.tree.sessions.get(self.session.id)
+        if self._host is not None:
+            granted = self._host.replica.tree.sessions.get(self.session.id)
             if granted is not None:  # else it is over already, and we are about to be told
                 self.session.timeout = granted / 1000
         self._confirm(self._sent_at)

@@ -257,6 +257,12 @@ class FarPort(EmbeddedPort):
         far = cast("FarHost | None", self._host)
         return self._last_zxid if far is None else max(self._last_zxid, far.seen)
 
+    def _catch_up(self, host: Host) -> None:
+        try:
+            super()._catch_up(host)
+        except SessionClosedError:
+            pass  # it is over there, and word of it is on its way
+
     async def request(
         self,
         op: Request[T],
