@@ -33,11 +33,11 @@ __all__ = [
     "GRACE",
     "PLAYS",
     "WITH_EXPIRY",
-    "Crowd",
     "Leases",
     "Play",
     "Work",
     "chosen",
+    "crowd",
     "everybody_goes_on",
     "impatient",
     "load",
@@ -121,7 +121,7 @@ def run(name: str, seeds: Iterable[int]) -> None:
 # --- what plays are made of -------------------------------------------------------------------------------------------
 
 
-class Crowd:
+class _Crowd:
     """An app for each name of the CROWD. It does its work over one session after another, and again and again over
     each, until it is to rest. By the seed some of the work is cancelled while anything may happen: at any await."""
 
@@ -160,6 +160,11 @@ class Crowd:
         await asyncio.wait([task])
         if not task.cancelled():
             task.result()
+
+
+def crowd(world: AppWorld, work: Callable[[str], Work]) -> _Crowd:
+    """Five apps at work: `work(name)` is made once for each, and lives as long as the test. `rest` ends it."""
+    return _Crowd(world, work)
 
 
 async def _await(work: Callable[[], Coroutine[Any, Any, None]], at: int | None, after: float) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from attrs import define
-from playing import CROWD, FAULTS, GRACE, WITH_EXPIRY, Crowd, Work, everybody_goes_on, nobody_is_left, play, storm
+from playing import CROWD, FAULTS, GRACE, WITH_EXPIRY, Work, crowd, everybody_goes_on, nobody_is_left, play, storm
 
 import zkcore
 from zkcore.testing.app_world import AppWorld
@@ -69,10 +69,10 @@ async def nobody_passes_a_barrier_before_all_are_there(world: AppWorld) -> None:
 
         return go_round
 
-    crowd = Crowd(world, work)
+    apps = crowd(world, work)
     await storm(world)
     await everybody_goes_on(world, counts)
-    await crowd.rest()
+    await apps.rest()
     await nobody_is_left(world, "/barrier")
 
 
@@ -109,8 +109,8 @@ async def nobody_leaves_a_barrier_before_all_are_done(world: AppWorld) -> None:
             if client.port.session.alive_until > world.now and not waits.are_ghosts_there(began)
         ]
 
-    crowd = Crowd(world, work)
+    apps = crowd(world, work)
     await storm(world)
     await everybody_goes_on(world, counts)
-    await crowd.rest()
+    await apps.rest()
     await nobody_is_left(world, "/barrier")

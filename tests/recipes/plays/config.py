@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from playing import WITH_EXPIRY, Crowd, Work, everybody_goes_on, play, storm
+from playing import WITH_EXPIRY, Work, crowd, everybody_goes_on, play, storm
 
 import zkcore
 from zkcore.testing.app_world import AppWorld
@@ -35,7 +35,7 @@ async def a_config_loses_no_change_and_makes_none_twice(world: AppWorld) -> None
 
         return add
 
-    Crowd(world, work)
+    crowd(world, work)
     await storm(world)
     await everybody_goes_on(world, counts)
     assert len(made) == len(set(made))

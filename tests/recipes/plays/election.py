@@ -9,9 +9,9 @@ from playing import (
     ENDED,
     FAULTS,
     WITH_EXPIRY,
-    Crowd,
     Leases,
     Work,
+    crowd,
     everybody_goes_on,
     nobody_is_left,
     play,
@@ -58,7 +58,7 @@ async def one_leads_and_in_the_end_everybody_sees_who(world: AppWorld) -> None:
 
         return lead
 
-    crowd = Crowd(world, work)
+    apps = crowd(world, work)
     await storm(world)
     await everybody_goes_on(world, leases.counts)
     newest = max(leases.tokens)
@@ -67,7 +67,7 @@ async def one_leads_and_in_the_end_everybody_sees_who(world: AppWorld) -> None:
         lambda: all(leader is not None and leader.fencing_token > newest for leader in seen.values()),
         within=60,
     )
-    await crowd.rest()
+    await apps.rest()
     await nobody_is_left(world, "/leader")
 
 
@@ -98,8 +98,8 @@ async def whoever_led_before_is_not_obeyed_any_more(world: AppWorld) -> None:
             await orders.write(newest + 1, token=term.fencing_token)
         return 1
 
-    crowd = Crowd(world, work)
+    apps = crowd(world, work)
     await storm(world)
     await everybody_goes_on(world, counts)
-    await crowd.rest()
+    await apps.rest()
     await nobody_is_left(world, "/leader")

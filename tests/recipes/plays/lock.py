@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from playing import FAULTS, WITH_EXPIRY, Crowd, Leases, Work, everybody_goes_on, nobody_is_left, play, storm
+from playing import FAULTS, WITH_EXPIRY, Leases, Work, crowd, everybody_goes_on, nobody_is_left, play, storm
 
 import zkcore
 from zkcore.testing.app_world import AppWorld
@@ -28,10 +28,10 @@ async def one_holds_a_lock_and_everybody_gets_it(world: AppWorld) -> None:
 
         return try_to
 
-    crowd = Crowd(world, work)
+    apps = crowd(world, work)
     await storm(world)
     await everybody_goes_on(world, leases.counts)
-    await crowd.rest()
+    await apps.rest()
     await nobody_is_left(world, "/lock")
 
 
@@ -62,10 +62,10 @@ async def a_fenced_resource_loses_no_update(world: AppWorld) -> None:
         except (zkcore.NoNodeError, zkcore.NotEmptyError):
             pass
 
-    crowd = Crowd(world, work)
+    apps = crowd(world, work)
     await storm(world)
     await everybody_goes_on(world, counts)
     tokens = [written.token or 0 for written in account.history]
     assert tokens == sorted(tokens)
-    await crowd.rest()
+    await apps.rest()
     await nobody_is_left(world, "/lock")

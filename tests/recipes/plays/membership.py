@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from playing import CROWD, WITH_EXPIRY, Crowd, Work, play, storm
+from playing import CROWD, WITH_EXPIRY, Work, crowd, play, storm
 
 import zkcore
 from zkcore.testing.app_world import AppWorld
@@ -26,7 +26,7 @@ async def in_the_end_everybody_sees_everybody(world: AppWorld) -> None:
 
         return join
 
-    Crowd(world, work)
+    crowd(world, work)
     await storm(world)
     await world.eventually(
         "everybody sees everybody", lambda: [views.get(name) for name in CROWD] == [frozenset(CROWD)] * 5, within=60

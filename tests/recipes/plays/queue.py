@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from playing import FAULTS, Crowd, Work, play, storm
+from playing import FAULTS, Work, crowd, play, storm
 
 import zkcore
 from zkcore.testing.app_world import AppWorld
@@ -63,7 +63,7 @@ async def a_queue_gives_nothing_out_twice_and_loses_nothing(world: AppWorld) -> 
             await asyncio.sleep(0.1)
         done.add(claim.item)
 
-    Crowd(world, work)
+    crowd(world, work)
     await storm(world)
     stopped.append(True)
     out = lambda: set(taken) | done | claimed.keys()  # noqa: E731
