@@ -58,6 +58,7 @@ class Works:
         self.done.add(claim.item)
 
     def _begin(self, claim: zkcore.Claim[int]) -> None:
+        claim.lease.check()  # it may have been claimed before a pause that was too long for it
         number, token = claim.item, claim.lease.fencing_token
         assert number not in self.done, f"{number} is given out again after it was done"
         assert token > self.tokens[number], f"{number} is given out again with a token that is not higher"
