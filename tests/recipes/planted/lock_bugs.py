@@ -5,12 +5,14 @@ from __future__ import annotations
 from planting import plant
 
 from zkcore.client.port import Port
+from zkcore.errors import NoNodeError, OutcomeUnknownError, SessionError
+from zkcore.recipes import contender as contender_module
 from zkcore.recipes.contender import Attempt
 from zkcore.recipes.holding import Line
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.waiting import Patience, Watch
 from zkcore.testing.mutants.mutant import Real
-from zkcore.tree.requests import Exists
+from zkcore.tree.requests import Delete, Exists
 
 HOLDS = "one_holds_a_lock_and_everybody_gets_it"
 FENCED = "a_fenced_resource_loses_no_update"
@@ -36,6 +38,13 @@ def _waits_for_who_has_gone(_: Real) -> Real:
         return True
 
     return wait_for_turn
+
+
+def _never_leaves(_: Real) -> Real:
+    async def leave(self: Attempt, port: Port) -> None:
+        pass
+
+    return leave
 
 
 def _any_end_makes_it_our_turn(_: Real) -> Real:
@@ -82,6 +91,26 @@ def _lost_only_when_told(_: Real) -> Real:
     return is_lost
 
 
+def _token_is_the_sequence(real: Real) -> Real:
+    async def acquire(self: Line, timeout: float | None) -> Lease | None:
+        lease: Lease | None = await real(self, timeout)
+        if lease is not None:
+            lease.fencing_token = 1 + int(lease.path[-10:])
+        return lease
+
+    return acquire
+
+
+def _removed_without_an_answer(_: Real) -> Real:
+    async def remove(port: Port, path: str) -> None:
+        try:
+            await port.request(Delete(path))
+        except (NoNodeError, OutcomeUnknownError, SessionError):
+            pass
+
+    return remove
+
+
 def _never_removed(_: Real) -> Real:
     async def release(self: Line, lease: Lease) -> None:
         lease.end()
@@ -102,5 +131,26 @@ plant(
     "a holder that releases leaves its contender to the end of the session",
     (Line, "_release", _never_removed),
     play=HOLDS,
+    seed=0,
+)
+plant(
+    "release-unconfirmed",
+    "a release is asked for once, and an answer that was lost is taken for a good one",
+    (contender_module, "remove", _removed_without_an_answer),
+    play=HOLDS,
+    seed=2,
+)
+plant(
+    "token-is-the-sequence",
+    "the token is the sequence number of the contender, which begins anew with its line",
+    (Line, "acquire", _token_is_the_sequence),
+    play=FENCED,
+    seed=0,
+)
+plant(
+    "cancelled-contender-kept",
+    "a contender whose wait was cancelled stays in line",
+    (Attempt, "leave", _never_leaves),
+    play=FENCED,
     seed=0,
 )

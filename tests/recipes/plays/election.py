@@ -27,6 +27,7 @@ async def one_leads_and_in_the_end_everybody_sees_who(world: AppWorld) -> None:
     leases = Leases(world)
     rng = world.rng("resigning")
     seen: dict[str, zkcore.Contender | None] = {}
+    saw_itself: Counter[str] = Counter()
 
     def work(name: str) -> Work:
         async def lead(client: zkcore.Client) -> None:
@@ -53,6 +54,7 @@ async def one_leads_and_in_the_end_everybody_sees_who(world: AppWorld) -> None:
             try:
                 async for leader in election.observe():
                     seen[name] = leader
+                    saw_itself[name] += leader is not None and leader.identifier == name
             except ENDED:
                 pass
 
@@ -61,6 +63,7 @@ async def one_leads_and_in_the_end_everybody_sees_who(world: AppWorld) -> None:
     apps = crowd(world, work)
     await storm(world)
     await everybody_goes_on(world, leases.counts)
+    await everybody_goes_on(world, saw_itself)
     newest = max(leases.tokens)
     await world.eventually(
         "everybody sees later leaders",
@@ -81,22 +84,28 @@ async def whoever_led_before_is_not_obeyed_any_more(world: AppWorld) -> None:
     def work(name: str) -> Work:
         async def stand(client: zkcore.Client) -> None:
             election = zkcore.Election(client, "/leader", identifier=name)
-            try:
-                counts[name] += await election.run(give_orders, election, 3)
-            except zkcore.StaleTokenError:
-                pass  # a later leader was here
+            counts[name] += await election.run(give_orders, election, 3)
 
         return stand
 
     async def give_orders(election: zkcore.Election, number: int) -> int:
-        term = election.term
-        if term is None:
-            return 0  # it was lost just now
         for _ in range(number):
-            newest = await orders.read(token=term.fencing_token)
-            await asyncio.sleep(0.1)
-            await orders.write(newest + 1, token=term.fencing_token)
+            term = election.term
+            if term is None:
+                return 0  # it was lost just now
+            if not await asyncio.shield(asyncio.create_task(order(term.fencing_token))):
+                return 0  # a later leader was here
         return 1
+
+    async def order(token: int) -> bool:
+        """What has begun is not cancelled with the term, as by one who does not yield."""
+        try:
+            newest = await orders.read(token=token)
+            await asyncio.sleep(0.2)
+            await orders.write(newest + 1, token=token)
+        except zkcore.StaleTokenError:
+            return False
+        return True
 
     apps = crowd(world, work)
     await storm(world)

@@ -39,6 +39,7 @@ async def one_holds_a_lock_and_everybody_gets_it(world: AppWorld) -> None:
 async def a_fenced_resource_loses_no_update(world: AppWorld) -> None:
     """Also where somebody clears away, time and again, a line in which nobody stands."""
     account = world.fenced_resource("account", value=0)
+    rng = world.rng("idle")
     counts: Counter[str] = Counter()
     world.always("no update is lost", lambda: account.value == len(account.history))
 
@@ -52,6 +53,7 @@ async def a_fenced_resource_loses_no_update(world: AppWorld) -> None:
                     counts[name] += 1
             except zkcore.StaleTokenError:
                 pass  # a later holder was here
+            await asyncio.sleep(rng.choice((0, 3)))
             await clear_away(client)
 
         return add

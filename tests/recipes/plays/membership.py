@@ -31,3 +31,8 @@ async def in_the_end_everybody_sees_everybody(world: AppWorld) -> None:
     await world.eventually(
         "everybody sees everybody", lambda: [views.get(name) for name in CROWD] == [frozenset(CROWD)] * 5, within=60
     )
+    gone, *left = CROWD
+    world.crash(gone)
+    await world.eventually(
+        "everybody sees who is gone", lambda: all(views[name] == frozenset(left) for name in left), within=60
+    )
