@@ -125,24 +125,6 @@ async def surely(make: Callable[[], Coroutine[Any, Any, Any]]) -> None:
             return
 
 
-def test_a_client_whose_first_word_finds_its_node_dead_tries_the_next() -> None:
-    async def main(world: AppWorld, crashed: int) -> None:
-        opened: list[str] = []
-
-        async def begin() -> None:
-            async with world.client():
-                opened.append("one")
-
-        world.app("one").spawn(begin)
-        await asyncio.sleep(0)
-        world.kill(crashed)
-        await world.eventually("it is served", lambda: opened, within=10)
-
-    for node in (1, 2, 3):
-        world = AppWorld(1)
-        world.run(main, world, node)
-
-
 def test_a_leader_that_is_cut_off_is_replaced_and_follows_later() -> None:
     async def story(world: AppWorld) -> None:
         old = world.leader

@@ -338,10 +338,6 @@ class AppWorld:
         self.loop.check_here()
         host = self._nodes.get(node).host
         self._nodes.kill(node)
-        for app in self._apps.values():
-            for far in app.far:
-                if far.host is host and far.connection is not None:
-                    far.connection.break_("the node crashed")  # also one that it has not heard of yet
         self.say(f"node {node} crashes")
         for app in self._apps.values():
             for far in app.far:
