@@ -8,9 +8,10 @@ CONFIG is JSON; to LOG are appended lines of JSON, each before or after what it 
     {"call": n, "at": t, "key": k, "do": [...]}      a client makes a call ...
     {"returned": n, "at": t, "result": r}            ... and has its answer; without one nobody knows
     {"acked": path}                                  the znode was created
+    {"found": [path ...]}                            that is what there is below /acked at the end
 
 Times are of the system's monotonic clock, the same in all processes of a machine. A line on the standard input ends the
-load; then this says on its standard output what it finds below /acked. SIGTERM ends it gracefully.
+load, and asks for what is found. SIGTERM ends it all gracefully.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ class Member:
         async with self.node.client() as zk:
             await zk.sync()
             found = await zk.get_children("/acked")
-        print(json.dumps(sorted(f"/acked/{name}" for name in found)), flush=True)
+        self.tell(found=sorted(f"/acked/{name}" for name in found))
 
 
 def _plain(answer: Any) -> Any:

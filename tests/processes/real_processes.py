@@ -47,25 +47,29 @@ class Log:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines: list[dict[str, Any]] = []
+        self.acked: list[str] = []
+        self.leads = False
+        self.found: list[str] | None = None
         self._offset = 0
         self._rest = b""
 
     def read_on(self) -> None:
-        if self.path.exists():
-            with self.path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-            self._offset += len(data)
-            *whole, self._rest = (self._rest + data).split(b"\n")
-            self.lines += map(json.loads, whole)
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            data = file.read()
+        self._offset += len(data)
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        for line in map(json.loads, whole):
+            self.take(line)
 
-    @property
-    def acked(self) -> list[str]:
-        return [line["acked"] for line in self.lines if "acked" in line]
-
-    @property
-    def leads(self) -> bool:
-        return next((line["leads"] for line in reversed(self.lines) if "leads" in line), False)
+    def take(self, line: dict[str, Any]) -> None:
+        self.lines.append(line)
+        if "acked" in line:
+            self.acked.append(line["acked"])
+        self.leads = line.get("leads", self.leads)
+        self.found = line.get("found", self.found)
 
 
 class Processes:
@@ -89,7 +93,7 @@ class Processes:
             self.running[me] = subprocess.Popen(
                 [sys.executable, "-W", "error::ResourceWarning", str(_MEMBER), json.dumps(settings),
                  str(self.logs[me].path)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stdin=subprocess.PIPE,
             )  # fmt: skip
 
     def kill(self, *members: int) -> None:
@@ -110,9 +114,8 @@ class Processes:
     def _reap(self, me: int) -> int:
         process = self.running.pop(me)
         code = process.wait(PATIENCE)
-        for pipe in (process.stdin, process.stdout):
-            assert pipe is not None
-            pipe.close()
+        assert process.stdin is not None
+        process.stdin.close()
         return code
 
     def close(self) -> None:
@@ -150,15 +153,10 @@ class Processes:
             assert pipe is not None
             pipe.write(b"\n")
             pipe.flush()
-        found = {}
-        for me, process in self.running.items():
-            assert process.stdout is not None
-            ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
-            assert ready, f"member {me} says nothing; see {self.folder}"
-            found[me] = set(json.loads(process.stdout.readline()))
+        self.wait_until(lambda: all(self.logs[me].found is not None for me in self.running), "an end")
         for log in self.logs.values():
             log.read_on()
-        return found
+        return {me: set(self.logs[me].found or ()) for me in self.running}
 
     def check(self) -> dict[str, int]:
         """AssertionError where something was lost, or seen in another order than it happened. How much there was."""

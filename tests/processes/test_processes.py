@@ -38,7 +38,8 @@ def test_what_was_acknowledged_outlives_whatever_befalls_the_processes(ensemble:
 def judged(ensemble: Processes, lines: list[dict[str, object]], **found: set[str]) -> None:
     """What is said of an ensemble in which that was written down, and found at the end."""
     ensemble.logs = {1: Log(ensemble.folder / "none")}
-    ensemble.logs[1].lines = lines
+    for line in lines:
+        ensemble.logs[1].take(line)
     ensemble.found = lambda: {1: found.get("one", set()), 2: found.get("two", set())}  # type: ignore[method-assign]
     ensemble.check()
 

@@ -85,10 +85,6 @@ class Link(asyncio.Protocol):
         """The other side; known for sure once this is a link."""
         return self._handshake.peer
 
-    @property
-    def over(self) -> bool:
-        return self._over
-
     def certificate(self) -> Mapping[str, Any] | None:
         """What the other side has shown, and ssl has checked; None without TLS."""
         shown: ssl.SSLObject | None = (

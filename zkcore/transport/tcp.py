@@ -132,14 +132,15 @@ class TcpTransport:
             self._look.cancel()
         if self._resolver is not None:
             self._resolver.shutdown(wait=False, cancel_futures=True)
-        for listener in self._listeners:
-            self._loop.remove_reader(listener)
-            listener.close()
-        self._listeners = []
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        left = list(self._connections)
-        for link in left:
-            link.abort()
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            for listener in self._listeners:
+                listener.close()
+            self._listeners = []
+            left = list(self._connections)
+            for link in left:
+                link.abort()
         await asyncio.gather(*(link.gone for link in left))
 
     async def __aenter__(self) -> Self:
