@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from zkcore.cli import scenario
+from zkcore.testing import world
+from zkcore.testing.file_disk import FileDisk
 from zkcore.testing.load import BarePeers
 
 SCRIPT = "nodes 1\nstart\nelect 1\n\nlog\n----\n1 accepted=1 current=1 snapshot=0x0_00000000 log: empty\n"
@@ -63,6 +66,21 @@ def test_a_failing_seed_is_printed_as_a_script_that_can_be_run(
 def test_a_seed_that_breaks_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("shrink", "--seed", "3", "--budget", "1") == 0
     assert capsys.readouterr().out == "seed 3 breaks nothing\n"
+
+
+@pytest.mark.parametrize(("words", "made"), [((), 0), (("--storage", "files"), 2), (("--storage", "memory"), 0)])
+def test_a_seed_is_shrunk_on_the_storage_on_which_it_was_found(
+    words: tuple[str, ...], made: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disks: list[FileDisk] = []
+
+    def count(me: int, wrote: Any) -> FileDisk:
+        disks.append(FileDisk(me, wrote))
+        return disks[-1]
+
+    monkeypatch.setattr(world, "FileDisk", count)
+    assert run("shrink", "--seed", "2", "--budget", "1", *words) == 0
+    assert len(disks) == made
 
 
 def test_what_is_left_of_a_world_is_told_where_there_is_no_script(capsys: pytest.CaptureFixture[str]) -> None:

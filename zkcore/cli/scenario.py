@@ -42,6 +42,7 @@ def add_to(actions: Actions[argparse.ArgumentParser], programs: Programs) -> Non
     smaller.add_argument(
         "--budget", type=float, default=60.0, metavar="S", help="seconds of CPU time, about (default: %(default)s)"
     )
+    smaller.add_argument("--storage", choices=("memory", "files"), help="as at `sim run`, where the seed was found")
     smaller.set_defaults(run=lambda chosen: _shrink(chosen, programs))
 
     for parser in (scenario, smaller):
@@ -85,6 +86,7 @@ def _shrink(chosen: argparse.Namespace, programs: Programs) -> int:
             chosen.seed,
             make_program=programs[chosen.drive],
             without=frozenset(chosen.without),
+            on_files=None if chosen.storage is None else chosen.storage == "files",
             budget_s=chosen.budget,
         )
         if shrunk is None:

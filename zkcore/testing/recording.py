@@ -216,9 +216,17 @@ def _opening(plan: Plan) -> list[str]:
     return [" ".join(words), *(f"hold-saves {me}" for me in config.members)]
 
 
-def record(plan: Plan, *, without: frozenset[str] = frozenset(), leave_out: Container[str] = ()) -> Recording:
+def record(
+    plan: Plan,
+    *,
+    without: frozenset[str] = frozenset(),
+    leave_out: Container[str] = (),
+    on_files: bool | None = None,
+) -> Recording:
     """Run the world of `plan` with bare Peers on its nodes, and write it down. The other arguments are World's."""
-    world = World(plan.seed, plan=plan, without=without, make_program=_Recorded, leave_out=leave_out)
+    world = World(
+        plan.seed, plan=plan, without=without, make_program=_Recorded, leave_out=leave_out, on_files=on_files
+    )
     recorder = _Recorder(world)
     assert isinstance(world.program, _Recorded)
     world.program.recorder = recorder

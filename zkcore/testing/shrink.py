@@ -115,14 +115,16 @@ Try = Callable[[Plan, Container[str]], _Tried]
 """Runs the world of a plan, with some strikes and pieces of load left out."""
 
 
-def _trying(make_program: Callable[[Plan], Program], without: frozenset[str]) -> Try:
+def _trying(make_program: Callable[[Plan], Program], without: frozenset[str], on_files: bool | None) -> Try:
     """Bare peers are recorded and replayed, others run."""
 
     def attempt(plan: Plan, leave_out: Container[str]) -> _Tried:
         if make_program is not BarePeers:
-            report = simulate(plan.seed, plan=plan, without=without, make_program=make_program, leave_out=leave_out)
+            report = simulate(
+                plan.seed, plan=plan, without=without, make_program=make_program, leave_out=leave_out, on_files=on_files
+            )
             return _Tried(report.violation, report.strikes, report.loads)
-        run = record(plan, without=without, leave_out=leave_out)
+        run = record(plan, without=without, leave_out=leave_out, on_files=on_files)
         steps = run.steps
         if run.violation is not None:
             by_hand = replay(steps, without=without).violation
@@ -179,11 +181,12 @@ def shrink(
     *,
     make_program: Callable[[Plan], Program] = BarePeers,
     without: frozenset[str] = frozenset(),
+    on_files: bool | None = None,
     budget_s: float = 60.0,
 ) -> Shrunk | None:
     """Shrink the failing world of `seed` within about `budget_s` seconds of CPU time; None where nothing fails."""
     begun = process_time()
-    run = _trying(make_program, without)
+    run = _trying(make_program, without, on_files)
     first = run(draw_plan(seed), frozenset())
     if first.violation is None:
         return None
