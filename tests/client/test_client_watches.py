@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from queue import Queue
 from typing import Any, TypeVar
 
 import pytest
@@ -267,12 +268,14 @@ def test_when_the_session_is_over_every_watcher_is_told_so() -> None:
 
 def test_lasting_watches_work_in_blocking_code() -> None:
     with zkcore.sync.local_cluster(1) as cluster, cluster.client() as zk:
-        told: list[Missed | None] = []
-        zk.add_watch("/a", told.append)
+        told: Queue[Missed | None] = Queue()  # it is told on a thread of its own, a moment later
+        zk.add_watch("/a", told.put)
         zk.create("/a")
-        zk.remove_watch("/a", told.append)
+        zk.remove_watch("/a", told.put)
         zk.set("/a", b"1")
-        assert kinds(told) == [(CREATED, "/a")]
+        zk.add_watch("/b", told.put)
+        zk.create("/b")
+        assert kinds([told.get(timeout=20), told.get(timeout=20)]) == [(CREATED, "/a"), (CREATED, "/b")]
 
 
 async def _watches_while_its_nodes_stand_still(world: AppWorld) -> None:
