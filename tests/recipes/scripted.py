@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar, copy_context
 from random import Random
+from types import TracebackType
 from typing import Any, TypeVar
 
 from zkcore.client.client import Client
@@ -180,6 +181,34 @@ class ScriptedBackground:
         await Joining(self._run)
 
 
+class ScriptedGuard:
+    """Cancels the run that entered it once `lost` is set, when it is its turn, as a task is cancelled."""
+
+    def __init__(self, world: World, lost: Signal) -> None:
+        self._world = world
+        self._lost = lost
+        self._run: Run | None = None
+        self._has_fired = False
+
+    def __enter__(self) -> None:
+        self._run = RUNNING.get()
+        self._world.guards.append(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        assert self._run is not None
+        self._world.guards.remove(self)
+        if self._has_fired:
+            self._run.is_cancelled = False
+        return self._has_fired and isinstance(error, Interrupted)
+
+    def look(self, run: Run) -> None:
+        """It is the turn of `run`."""
+        if run is self._run and self._lost.is_set() and not self._has_fired:
+            self._has_fired = run.is_cancelled = True
+
+
 class ScriptedSession:
     """What `Port.session` shows."""
 
@@ -239,7 +268,7 @@ class ScriptedPort:
         return Flag()
 
     def guard(self, lost: Signal) -> AbstractContextManager[None]:
-        return nullcontext()
+        return ScriptedGuard(self._world, lost) if self._world.cancels else nullcontext()
 
     def caller(self) -> object:
         return RUNNING.get()
@@ -298,6 +327,8 @@ class World:
         self.asked: list[tuple[int, Request[Any]]] = []
         self.script: Script = lambda run, point: None
         self.runs: list[Run] = []
+        self.guards: list[ScriptedGuard] = []
+        self.cancels = False  # whether guards do, as those of tasks, or cannot, as those of threads
         self._preparer = Preparer(self.tree)
         self._watches = Watches()
         self._ports: dict[int, ScriptedPort] = {}
@@ -377,6 +408,8 @@ class World:
 
     def step(self, run: Run) -> bool:
         """Let one coroutine go to its next await, if it can."""
+        for guard in self.guards:
+            guard.look(run)
         point = run.at
         if point is not None and run.is_cancelled:
             run.is_cancelled = False

@@ -170,6 +170,23 @@ def test_a_body_that_awaits_is_cancelled_before_another_can_hold_the_lock() -> N
     run(main())
 
 
+def test_a_loss_in_the_midst_of_a_release_is_no_cancellation_of_the_task() -> None:
+    async def main() -> None:
+        async with local_cluster(1) as cluster, cluster.client() as client:
+
+            async def work() -> None:
+                async with zkcore.Lock(client, "/l") as lease:
+                    asyncio.get_running_loop().call_soon(client.abandon)
+                    await lease.release()
+
+            working = asyncio.create_task(work())
+            with pytest.raises(LeaseLostError):
+                await working
+            assert working.cancelling() == 0
+
+    run(main())
+
+
 def test_the_loss_of_a_lease_is_told_from_a_cancellation_from_outside() -> None:
     async def main() -> None:
         async with local_cluster(1) as cluster, cluster.client() as client:

@@ -8,7 +8,6 @@ This module must not know how items are kept, nor in which order.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -26,6 +25,7 @@ from zkcore.errors import (
 from zkcore.recipes.codec import Codec, from_bytes
 from zkcore.recipes.contender import made_at, remove_made
 from zkcore.recipes.entered import Entered
+from zkcore.recipes.guarded import Guarded
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.places import check_delay, claim_of, holding_back
 from zkcore.recipes.renewal import Renewal
@@ -162,7 +162,7 @@ class Claiming(Generic[T]):
         self._timeout = timeout
         self._visibility_timeout = visibility_timeout
         self._claim: Claim[T] | None = None
-        self._guard: AbstractContextManager[None] = nullcontext()
+        self._body: Guarded | None = None
 
     async def __aenter__(self) -> Claim[T]:
         stock = self._stock
@@ -177,24 +177,25 @@ class Claiming(Generic[T]):
             raise
         self._claim = Claim(delivery, item)
         _ENTERED.push(stock, self._claim)
-        self._guard = port.guard(delivery.lease.lost)
-        self._guard.__enter__()
+        self._body = Guarded(port, delivery.lease)
         return self._claim
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        claim = self._claim
+        claim, body = self._claim, self._body
         assert claim is not None
+        assert body is not None
         _ENTERED.remove(self._stock, claim)
-        was_cancelled_by_us = self._guard.__exit__(kind, error, trace)
-        if not claim.lease.released:
-            if error is None:
-                await claim.ack()
-            else:
-                await claim._delivery.give_up(f"{type(error).__name__}: {error}")
-        if was_cancelled_by_us:  # also in the midst of an `ack` or a `release` of its own
-            raise claim.lease.loss() from None
+
+        async def give_up() -> None:
+            if not claim.lease.released:
+                if error is None:
+                    await claim.ack()
+                else:
+                    await claim._delivery.give_up(f"{type(error).__name__}: {error}")
+
+        await body.end(kind, error, trace, give_up)
 
     async def _try_to_claim(self, port: Port, found: Found, patience: Patience) -> Delivery | None:
         """The item, claimed; None where somebody else has it, or had it."""

@@ -7,7 +7,6 @@ This module must not know what is held.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from types import TracebackType
 from typing import NamedTuple, Protocol
@@ -17,6 +16,7 @@ from zkcore.client.port import Port, Signal
 from zkcore.errors import BadArgumentsError, LockNotHeldError, LockTimeoutError, OutcomeUnknownError
 from zkcore.recipes.contender import Attempt, Contender, contenders
 from zkcore.recipes.entered import Entered
+from zkcore.recipes.guarded import Guarded
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.waiting import Patience, nonce
 from zkcore.tree.paths import validate
@@ -194,8 +194,7 @@ class Hold:
         self._line = line
         self._timeout = timeout
         self._on_lost = OnLost(on_lost)
-        self._lease: Lease | None = None
-        self._guard: AbstractContextManager[None] = nullcontext()
+        self._body: Guarded | None = None
 
     async def __aenter__(self) -> Lease:
         lease = await self._line.acquire(self._timeout)
@@ -204,22 +203,14 @@ class Hold:
                 f"{self._line.what} {self._line.path} was not free within {self._timeout} s; look who stands in line, "
                 "or wait longer"
             )
-        self._lease = lease
-        if self._on_lost is OnLost.CANCEL:
-            self._guard = self._line.client.port.guard(lease.lost)
-            self._guard.__enter__()
+        self._body = Guarded(self._line.client.port, lease, tells=self._on_lost is OnLost.CANCEL)
         return lease
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        lease = self._lease
-        assert lease is not None
-        was_cancelled_by_us = self._guard.__exit__(kind, error, trace)
-        was_lost = lease.is_lost()
-        await lease.release()
-        if was_lost and self._on_lost is OnLost.CANCEL and (error is None or was_cancelled_by_us):
-            raise lease.loss() from None
+        assert self._body is not None
+        await self._body.end(kind, error, trace)
 
 
 _ENTERED: Entered[Hold] = Entered("zkcore_locks_entered")

@@ -5,7 +5,6 @@ This module must not know what the members do.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +16,7 @@ from zkcore.errors import BadArgumentsError, MultiError, NodeExistsError, NoNode
 from zkcore.recipes.changes import Changes
 from zkcore.recipes.contender import made_at, remove_made
 from zkcore.recipes.entered import Entered
+from zkcore.recipes.guarded import Guarded
 from zkcore.recipes.lease import Lease
 from zkcore.recipes.waiting import FOR_EVER, Watch, ask, ask_once, nonce, once
 from zkcore.tree.acl import DEFAULT_ACL
@@ -38,7 +38,7 @@ class Member:
     """The zxid at which it joined: who leaves and joins again has a higher one."""
 
 
-_ENTERED: Entered[tuple[Lease, AbstractContextManager[None]]] = Entered("zkcore_memberships_entered")
+_ENTERED: Entered[Guarded] = Entered("zkcore_memberships_entered")
 
 
 class Membership:
@@ -157,25 +157,17 @@ class Membership:
 
     async def __aenter__(self) -> Lease:
         lease = await self.join()
-        guard = self._client.port.guard(lease.lost)
-        guard.__enter__()
-        _ENTERED.push(self, (lease, guard))
+        _ENTERED.push(self, Guarded(self._client.port, lease))
         return lease
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        entered = _ENTERED.pop(self)
-        if entered is None:  # entered in another context, as fixtures of tests are
-            if self._lease is not None:
-                await self._lease.release()
-            return
-        lease, guard = entered
-        was_cancelled_by_us = guard.__exit__(kind, error, trace)
-        was_lost = lease.is_lost()
-        await lease.release()
-        if was_lost and (error is None or was_cancelled_by_us):
-            raise lease.loss() from None
+        body = _ENTERED.pop(self)
+        if body is not None:
+            await body.end(kind, error, trace)
+        elif self._lease is not None:  # entered in another context, as fixtures of tests are
+            await self._lease.release()
 
     # --- within
 
