@@ -125,9 +125,24 @@ def test_a_history_that_is_read_while_values_change_has_no_gaps() -> None:
         world.start(_count_to(new(world, history=2), 6))
         while not reading.is_over:
             world.step_any(rng)
-        versions = [each.version for each in reading.outcome()]
-        assert versions == list(range(versions[0], versions[-1] + 1))
-        assert len(versions) == min(3, versions[-1] + 1)
+        read = values(reading.outcome())
+        assert read == [(version, version) for version in range(read[0][0], read[-1][0] + 1)]
+
+
+@pytest.mark.parametrize(("kept", "expected"), [(10, [0, 1, 2]), (3, [1, 2]), (2, [2])])
+def test_a_history_ends_though_the_value_changes_between_any_two_of_its_reads(kept: int, expected: list[int]) -> None:
+    """It is that of the moment in which it was asked for, as far as it is still there."""
+    world = World()
+    for number in range(3):
+        world.run(new(world, history=kept).set(number))
+    reading = world.start(new(world).history())
+    writer = new(world, history=kept)
+    for number in range(3, 20):
+        if world.step(reading) and not reading.is_over:
+            world.start(writer.set(number))
+            while any(world.step(run) for run in list(world.runs) if run is not reading):
+                pass
+    assert [each.version for each in reading.outcome()] == expected
 
 
 async def _count_to(config: Config[Any], end: int) -> None:

@@ -96,8 +96,9 @@ class Config(Generic[T]):
         return self._shown(await self._read())
 
     async def history(self) -> tuple[Versioned[T], ...]:
-        """The values of the past that are kept, the oldest first, and the present one. Raises NoNodeError and
-        CodecError."""
+        """The values of the past that are kept, the oldest first, and the present one. Where the value changes while
+        they are read, the present one is that of the call, and of the others those are missing that were dropped
+        meanwhile, the oldest. Raises NoNodeError and CodecError."""
         return tuple([self._shown(each) for each in await self._read_all()])
 
     def watch(self) -> Changes[Versioned[T] | None]:
@@ -195,19 +196,20 @@ class Config(Generic[T]):
         return raw
 
     async def _read_all(self) -> list[Raw]:
+        """The present value, and those before it that are kept, the oldest first; without gaps, however quickly the
+        value changes. What is kept is dropped from the oldest on, so behind one that is gone there is nothing left."""
         port = self._client.port
-        while True:
-            now = await self._read()
-            found = []
-            for name in await self._kept(port):
-                try:
-                    data, _ = await ask(port, GetData(f"{self.path}/{name}"), FOR_EVER)
-                except NoNodeError:
-                    continue  # it was dropped meanwhile
-                _, version, zxid = name.split("-")
-                found.append(Raw(data, int(version), int(zxid, 16)))
-            if (await self._read()).version == now.version:
-                return [*found, now]
+        found = [await self._read()]
+        for name in reversed(await self._kept(port)):
+            _, version, zxid = name.split("-")
+            if int(zxid, 16) >= found[0].zxid:
+                continue  # the present value is an old one by now, or there is a newer one
+            try:
+                data, _ = await ask(port, GetData(f"{self.path}/{name}"), FOR_EVER)
+            except NoNodeError:
+                break
+            found.append(Raw(data, int(version), int(zxid, 16)))
+        return found[::-1]
 
     async def _kept(self, port: Port) -> list[str]:
         names = await ask(port, GetChildren(self.path), FOR_EVER)
