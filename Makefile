@@ -15,7 +15,7 @@ help:
 	@echo "make cov     the tests once more, with the branches they miss"
 	@echo "make sim     simulate 300 ensembles under faults (SEEDS=300 FIRST_SEED=0 JOBS=2)"
 	@echo "make mutants plant every known bug, and count the seeds that find it (STARTS=5 JOBS=2); takes half an hour"
-	@echo "make bench   measure beside PySyncObj and other rings, which it installs; takes some minutes"
+	@echo "make bench   measure beside PySyncObj, kazoo and other rings, which it installs; takes some minutes"
 	@echo "make wheel   build the source archive and the wheel into dist/"
 	@echo "make clean   remove .venv and what tools left behind"
 
@@ -61,6 +61,7 @@ mutants: venv
 bench: venv
 	$(RUN) -m pip install --quiet --editable '.[bench]'
 	$(RUN) benchmarks/inprocess.py
+	$(RUN) benchmarks/recipes.py
 	$(RUN) benchmarks/ring.py
 	$(RUN) benchmarks/tree.py
 	$(RUN) benchmarks/watches.py
