@@ -48,7 +48,7 @@ async def never_more_hold_it_than_there_are_permits_and_all_get_on(world: AppWor
     await everybody_goes_on(world, counts)
     assert len(tokens) == len(set(tokens))
     stopped.append(True)
-    await nobody_is_left(world, "/limit/permits", "/limit/line")
+    await nobody_is_left(world, "/limit/line", "/limit/permits")  # who leaves the line may come to have a permit
     async with world.client() as client:
         await client.sync()  # its replica need not be the one that was looked at
         assert await zkcore.BoundedSemaphore(client, "/limit", value=PERMITS).available() == PERMITS
