@@ -50,6 +50,7 @@ PURE = (
     "zkcore.client.asking",
     "zkcore.client.atomically",
     "zkcore.client.client",
+    "zkcore.client.dialogue",
     "zkcore.client.events",
     "zkcore.client.once",
     "zkcore.client.reads",
@@ -61,6 +62,7 @@ PURE = (
 SHELLS = (
     "zkcore.replica.host",
     "zkcore.replica.pump",
+    "zkcore.client.async_port",
     "zkcore.client.background",
     "zkcore.client.chores",
     "zkcore.client.embedded",

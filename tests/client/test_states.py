@@ -14,7 +14,7 @@ import zkcore
 import zkcore.sync as blocking
 from zkcore import SessionState, WatchEvent
 from zkcore.client.node import LocalCluster, local_cluster
-from zkcore.client.session import EmbeddedSession
+from zkcore.client.session import OwnSession
 from zkcore.client.signals import AsyncSignal
 from zkcore.client.states import TRANSITIONS, States
 from zkcore.errors import InvariantViolation, SessionClosedError
@@ -40,7 +40,7 @@ async def without_quorum(cluster: LocalCluster) -> list[int]:
 def test_the_chart_is_kept(before: SessionState, after: SessionState) -> None:
     loop = asyncio.new_event_loop()
     loop.close()
-    session = EmbeddedSession(AsyncSignal(loop, 0), lambda: 0, 1.0)
+    session = OwnSession(AsyncSignal(loop, 0), lambda: 0, 1.0)
     way = {CONNECTED: [CONNECTED], SUSPENDED: [], LOST: [LOST], CLOSED: [CLOSED]}[before]
     for state in way:
         session.become(state)

@@ -11,31 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
-import threading
-import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from enum import Enum, auto
 from typing import Any, TypeAlias, TypeVar, cast
 
-from zkcore.client.background import AsyncBackground
-from zkcore.client.chores import Chores
-from zkcore.client.guard import Guard
-from zkcore.client.home import Home
-from zkcore.client.port import Port, SessionState, Signal, StateListener, Watcher
-from zkcore.client.session import EmbeddedSession
-from zkcore.client.signals import AsyncSignal, first_set
-from zkcore.client.timeouts import check_timeout, check_wait
-from zkcore.client.watcher import WatcherTable
+from zkcore.client.async_port import NOT_HERE, AsyncPort, NotHere
+from zkcore.client.port import SessionState, Watcher
+from zkcore.client.timeouts import check_wait
 from zkcore.errors import (
     ConnectionLostError,
     NoWatcherError,
     OperationTimeoutError,
     SessionClosedError,
-    SessionError,
     SessionExpiredError,
     ThrottledError,
     ZkcoreError,
@@ -53,7 +42,7 @@ from zkcore.zab.limits import Limits
 from zkcore.zab.ready import Event
 from zkcore.zxid import Zxid
 
-__all__ = ["NOT_HERE", "EmbeddedPort", "NotHere"]
+__all__ = ["EmbeddedPort"]
 
 _log = logging.getLogger("zkcore.session")
 
@@ -62,25 +51,8 @@ T = TypeVar("T")
 _RETRY_SECONDS = 0.02
 """How soon another replica is tried when none could serve the session. Role changes do not wait for it."""
 
-_TIDY_SECONDS = 0.1
-"""How long a caller who need not know it waits for the end of a cleanup."""
-
 _PATIENCE = 0.3
 """With less than this share of its timeout left a session is taken to another replica."""
-
-_CLOCK_MARGIN = 0.99
-"""Clocks may differ in rate, and the leader counts in ticks: a session is counted on for one per cent and one tick less
-than its timeout."""
-
-
-class NotHere(Enum):
-    """See NOT_HERE."""
-
-    NOT_HERE = auto()
-
-
-NOT_HERE = NotHere.NOT_HERE
-"""What `EmbeddedPort.read_here` gives for no answer."""
 
 _SESSION = Read.SESSION
 
@@ -89,45 +61,31 @@ _Unanswered: TypeAlias = tuple[asyncio.Future[Any], Request[Any], Watcher | None
 """A request under way: who waits for it, what it is, and how it was made. A plain tuple: one is made for each."""
 
 
-class EmbeddedPort:
+class EmbeddedPort(AsyncPort):
     """A Port over `hosts()`, the hosts to choose from, best first.
 
     Make it on the event loop of the hosts, then `await start()`. `timeout` is the one to ask for, in seconds.
     """
 
     def __init__(self, hosts: Callable[[], Sequence[Host]], *, timeout: float) -> None:
-        check_timeout(timeout)
-        self._home = Home()
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
+        super().__init__(timeout=timeout)
         self._hosts = hosts
-        self._asked_timeout = timeout
         self._password = secrets.token_bytes(PASSWORD_SIZE)
-        self.rng = random.Random()
-        self._suspended = AsyncSignal(self._loop, self._thread)
-        self.session = EmbeddedSession(AsyncSignal(self._loop, self._thread), self._newest, timeout)
         self._host: Host | None = None  # where the session is served, or is being opened or attached
-        self._opening: asyncio.Future[Any] | None = None
         self._sent_at = 0.0  # when the open or attach under way was sent
         self._serving: Host | None = None  # the same, once the session is served there
         self._unanswered: deque[_Unanswered] = deque()
         self._waiting: deque[_Unanswered] = deque()  # made while suspended
-        self._watchers = WatcherTable()
         self._told: list[Missed] = []  # the last events of watches, those of one transaction
         self._told_zxid: Zxid = 0  # at the last place all was told up to here
         self._access = Access()  # that of the hosts, as soon as there was one
         self._ids: tuple[Id, ...] = ()
         self._most_requests = Limits().outstanding_proposals
-        self._tick_seconds = 0.0  # of the host
         self._next_xid = 1
-        self._last_zxid: Zxid = 0
         self._heartbeats: dict[int, float] = {}
         self._heartbeat = 0
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._chores = Chores(self)
         self._avoided: Host | None = None
         self._frozen = False
-        self._closing = False
 
     # --- life
 
@@ -140,33 +98,6 @@ class EmbeddedPort:
         except BaseException:
             self._end(SessionState.CLOSED)
             raise
-
-    async def close(self) -> None:
-        """End what works in the background, then the session, and with it its ephemerals. Requests under way fail.
-        Never raises; where no replica can be reached within the session's timeout, the ensemble will find out by
-        itself. In a process that was forked since, it does nothing: the session is that of the other."""
-        if not self._home.process.is_here:
-            return
-        self._home.check()
-        self._closing = True
-        try:
-            async with asyncio.timeout(self.session.timeout):
-                await self._chores.stop_all()
-                if not self._is_over:
-                    await self.request(CloseSession())
-        except (ZkcoreError, TimeoutError):
-            pass
-        finally:
-            self._end(SessionState.CLOSED)
-            if self.session.state is SessionState.LOST:
-                self.session.become(SessionState.CLOSED)
-                self.session.tell()
-
-    def abandon(self) -> None:
-        """End without a word, as a crash would: the session is left to expire. What works in the background is
-        cancelled."""
-        self._end(SessionState.CLOSED)
-        self._chores.cancel_all()
 
     def freeze(self, *, frozen: bool = True) -> None:
         """Stop sending heartbeats, as a process does that is paused; or begin again. For tests and demonstrations."""
@@ -264,62 +195,6 @@ class EmbeddedPort:
                     except (NoWatcherError, SessionClosedError):
                         pass  # no watch there, or nobody: that is what is wanted
 
-    def listen(self, listener: StateListener) -> None:
-        """See `zkcore.client.port.Port.listen`."""
-        self.session.listen(listener)
-
-    def unlisten(self, listener: StateListener) -> None:
-        """See `zkcore.client.port.Port.unlisten`."""
-        self.session.unlisten(listener)
-
-    async def wait(self, *signals: Signal, timeout: float | None = None) -> Signal | None:
-        """See `zkcore.client.port.Port.wait`."""
-        self._home.check()
-        if timeout is not None:
-            check_wait(timeout)
-        return await first_set(signals, timeout=timeout)
-
-    def signal(self) -> AsyncSignal:
-        """See `zkcore.client.port.Port.signal`."""
-        return AsyncSignal(self._loop, self._thread)
-
-    def guard(self, lost: Signal) -> Guard:
-        """See `zkcore.client.port.Port.guard`."""
-        return Guard(cast(AsyncSignal, lost))
-
-    def caller(self) -> object:
-        """See `zkcore.client.port.Port.caller`."""
-        return asyncio.current_task()
-
-    def now(self) -> float:
-        """See `zkcore.client.port.Port.now`."""
-        return self._loop.time()
-
-    def wall(self) -> float:
-        """See `zkcore.client.port.Port.wall`."""
-        return time.time()
-
-    async def shield(self, cleanup: Callable[[Port], Coroutine[Any, Any, T]]) -> T:
-        """See `zkcore.client.port.Port.shield`."""
-        self._home.check()
-        return await asyncio.shield(self._chores.clean_up(cleanup))
-
-    async def tidy_up(self, cleanup: Callable[[Port], Coroutine[Any, Any, None]]) -> None:
-        """See `zkcore.client.port.Port.tidy_up`."""
-        self._home.check()
-        done = self.signal()
-        self._chores.clean_up(cleanup).add_done_callback(lambda _: done.set())
-        await self.wait(done, self._suspended, timeout=_TIDY_SECONDS)
-
-    def spawn(self, work: Callable[[Port], Coroutine[Any, Any, None]], *, name: str) -> AsyncBackground:
-        """See `zkcore.client.port.Port.spawn`."""
-        self._home.check()
-        if self._opening is not None or self._is_over:
-            raise self._refusal()
-        if self._closing:
-            raise SessionClosedError(f"the client is being closed; {name} was not begun")
-        return self._chores.begin(work, name=name)
-
     # --- finding a host
 
     def _look_for_host(self) -> None:
@@ -359,10 +234,6 @@ class EmbeddedPort:
             self._loop.call_soon(self._look_for_host)
 
     # --- what the host tells (`zkcore.replica.host.Served`)
-
-    @property
-    def _is_over(self) -> bool:
-        return self.session.is_over
 
     def on_opened(self, session: int) -> None:
         self.session.id = session
@@ -464,19 +335,6 @@ class EmbeddedPort:
         self._unanswered.append(unanswered)
         host.submit(self.session.id, unanswered[1], unanswered[3])
 
-    def _refusal(self) -> SessionError:
-        if self.session.state is SessionState.LOST:
-            return SessionExpiredError(f"session {self.session.id:#x} has expired; open a new client")
-        if self.session.state is SessionState.CLOSED:
-            return SessionClosedError("the client is closed; open a new one")
-        return SessionClosedError("the client is not started; await start() or use it as a context manager")
-
-    def _refuse(self, requests: deque[_Unanswered], kind: type[ZkcoreError], why: str) -> None:
-        while requests:
-            future = requests.popleft()[0]
-            if not future.done():
-                future.set_exception(kind(why))
-
     def _serve(self) -> None:
         self.session.become(SessionState.CONNECTED)
         self._suspended.clear()
@@ -524,19 +382,6 @@ class EmbeddedPort:
         self.on_detached("the replica was silent")
         self._avoided = silent
 
-    def _confirm(self, sent_at: float) -> None:
-        """The leader heard of us no earlier than `sent_at`, and gives us the whole timeout from then on."""
-        if 0 < self.session.alive_until <= self._loop.time():
-            self._end(SessionState.LOST)  # too late: whoever looked has been told that it is lost
-            return
-        until = sent_at + self.session.timeout * _CLOCK_MARGIN - self._tick_seconds
-        if until > self.session.alive_until:
-            self.session.alive_until = until
-            self._start_timer("deadline", until - self._loop.time(), self._on_deadline)
-
-    def _on_deadline(self) -> None:
-        self._end(SessionState.LOST)
-
     def _end(self, state: SessionState) -> None:
         """For good: LOST or CLOSED."""
         if self._is_over:
@@ -560,12 +405,3 @@ class EmbeddedPort:
         self.session.lost.set()
         self._watchers.fire_all()
         self.session.tell()
-
-    def _start_timer(self, name: str, delay: float, callback: Callable[[], None]) -> None:
-        self._stop_timer(name)
-        self._timers[name] = self._loop.call_later(delay, callback)
-
-    def _stop_timer(self, name: str) -> None:
-        timer = self._timers.pop(name, None)
-        if timer is not None:
-            timer.cancel()

@@ -1,4 +1,4 @@
-"""A session of a replica in this process, as its owner sees it (`zkcore.client.port.Session`)."""
+"""A session as its owner sees it (`zkcore.client.port.Session`), whoever serves it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from zkcore.client.states import TRANSITIONS
 from zkcore.errors import InvariantViolation
 from zkcore.zxid import Zxid
 
-__all__ = ["EmbeddedSession"]
+__all__ = ["OwnSession"]
 
 _log = logging.getLogger("zkcore.session")
 
 
-class EmbeddedSession:
+class OwnSession:
     """One session, its state, and who is told of that. Belongs to one event loop."""
 
     def __init__(self, lost: AsyncSignal, newest: Callable[[], Zxid], timeout: float) -> None:

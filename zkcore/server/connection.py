@@ -138,6 +138,7 @@ class ClientConnection(asyncio.Protocol):
         self._closing = False
         self._held = False  # the host has its session
         self._held_up = False  # what arrived waits
+        self._extended = False  # the client is one of ours
         self._out: list[bytes] = []
         self._flushes = False
         self._paused = False
@@ -246,6 +247,7 @@ class ClientConnection(asyncio.Protocol):
         if isinstance(asked.what, AuthPacket):
             self._authenticating = self._loop.create_task(self._authenticate(asked.what))
             return
+        self._extended |= asked.extends
         waiting = _Waiting(asked, self._loop.time())
         if not self._waiting and self._answer_now(waiting):
             return
@@ -259,7 +261,7 @@ class ClientConnection(asyncio.Protocol):
         """With nothing before it, a refusal or a read of what is here needs no turn of the host's."""
         request, replica = waiting.asked.what, self._host.replica
         if isinstance(request, AuthPacket) or request is None:
-            self._answer(waiting, waiting.asked.code, b"")
+            self._answer(waiting, waiting.asked.code, waiting.asked.body)
             return True
         if request.writes or isinstance(request, Sync) or not replica.can_read(self.session):
             return False
@@ -395,7 +397,8 @@ class ClientConnection(asyncio.Protocol):
         if error is None and isinstance(asked.what, SetWatches | SetWatches2):
             for missed in cast("tuple[Missed, ...]", result):
                 self.on_watch(missed)
-        return answer_to(asked, result, error, has_null_data=self._host.replica.tree.has_null_data)
+        has_null_data = self._host.replica.tree.has_null_data
+        return answer_to(asked, result, error, has_null_data=has_null_data, extended=self._extended)
 
     def _answer(self, waiting: _Waiting, code: int, body: bytes) -> None:
         self._send(frame(header(waiting.asked.xid, self.last_zxid, code) + body))
@@ -407,10 +410,10 @@ class ClientConnection(asyncio.Protocol):
         """Those in front that the host never saw."""
         while self._waiting and self._waiting[0].asked.what is None:
             waiting = self._waiting.popleft()
-            self._answer(waiting, waiting.asked.code, b"")
+            self._answer(waiting, waiting.asked.code, waiting.asked.body)
 
     def on_watch(self, told: Missed) -> None:
-        if isinstance(told, WatchEvent):
+        if isinstance(told, WatchEvent) or self._extended:
             self._send(frame(event(told)))
 
     def on_touched(self, token: int, alive: bool) -> None:

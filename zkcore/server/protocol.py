@@ -11,38 +11,57 @@ This module must not know sockets, sessions nor replicas.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
-from enum import IntEnum
 from typing import Any, NamedTuple, cast
 
-from attrs import frozen
-
 from zkcore.errors import MalformedFrameError, MultiError, ProtocolError, RequestError, UnimplementedError, ZkcoreError
-from zkcore.jute.codec import (
-    Boolean,
-    Buffer,
-    Int,
-    Long,
-    NullableBuffer,
-    UString,
-    codec_of,
-    decode,
-    decode_from,
-    encode,
-    record,
+from zkcore.jute.codec import codec_of, decode, decode_from, encode
+from zkcore.jute.protocol import (
+    AUTH,
+    CONNECTED,
+    EXTENSIONS,
+    PING,
+    RESYNC,
+    SYNC,
+    AuthPacket,
+    ClientInfo,
+    ClientInfos,
+    ConnectRequest,
+    ConnectResponse,
+    ListedChild,
+    ListedPage,
+    MissedEvent,
+    MissedEvents,
+    MultiHeader,
+    NodeAcls,
+    Number,
+    OnePath,
+    RawData,
+    ReplyHeader,
+    RequestHeader,
+    SeveralPaths,
+    WatcherEvent,
+    Xid,
 )
-from zkcore.jute.records import ACL, Stat
+from zkcore.jute.records import Stat
 from zkcore.replica.levels import Sync
-from zkcore.tree.applied import WatchEvent
 from zkcore.tree.requests import (
     Check,
+    CheckAbsent,
+    CheckStat,
+    ChildPage,
     CloseSession,
     Create,
     CreateContainer,
     Created,
+    CreateIfAbsent,
     CreateSession,
     CreateTTL,
+    CreateWithParents,
     Delete,
+    DeleteIfPresent,
+    DeleteTree,
     Exists,
     GetACL,
     GetAllChildrenNumber,
@@ -50,9 +69,11 @@ from zkcore.tree.requests import (
     GetChildren2,
     GetData,
     GetEphemerals,
+    ListChildren,
     Multi,
     MultiRead,
     NodeData,
+    Once,
     PlainCreate,
     Request,
     SetACL,
@@ -60,7 +81,16 @@ from zkcore.tree.requests import (
     WhoAmI,
     decode_request,
 )
-from zkcore.tree.watch_requests import AddWatch, CheckWatches, RemoveWatches, SetWatches, SetWatches2
+from zkcore.tree.watch_requests import (
+    AddWatch,
+    CatchUp,
+    CheckWatches,
+    Missed,
+    RemoveWatches,
+    Resync,
+    SetWatches,
+    SetWatches2,
+)
 from zkcore.tree.znode import CreateMode
 from zkcore.zxid import Zxid
 
@@ -72,42 +102,14 @@ __all__ = [
 MAX_FRAME = 0xFFFFF
 """Bytes of the largest request: ZooKeeper's `jute.maxbuffer`."""
 
-PING, AUTH, _SYNC, _RECONFIG = 11, 100, 9, 16
+_RECONFIG = 16
 
 _ANSWERED = 0
 _MARSHALLING, _UNIMPLEMENTED, _RECONFIG_DISABLED, _RUNTIME_INCONSISTENCY = -5, -6, -123, -2
 _SYSTEM_ERROR = -1
 
 
-class Xid(IntEnum):
-    """The numbers of requests that do not count."""
-
-    EVENT = -1
-    PING = -2
-    AUTH = -4
-    SET_WATCHES = -8
-
-
 # --- the greeting ----------------------------------------------------------------------------------------------------
-
-
-@record
-@frozen
-class _ConnectRequest:
-    version: Int
-    last_zxid: Long
-    timeout_ms: Int
-    session: Long
-    password: Buffer
-
-
-@record
-@frozen
-class _ConnectResponse:
-    version: Int
-    timeout_ms: Int
-    session: Long
-    password: Buffer
 
 
 class Greeting(NamedTuple):
@@ -124,7 +126,7 @@ class Greeting(NamedTuple):
 
 def parse_greeting(body: bytes) -> Greeting:
     """Raises ProtocolError."""
-    found, end = decode_from(_ConnectRequest, body, at=0)
+    found, end = decode_from(ConnectRequest, body, at=0)
     rest = body[end:]
     if rest not in (b"", b"\0", b"\1"):
         raise MalformedFrameError(f"{len(rest)} bytes are left over after the greeting")
@@ -133,63 +135,43 @@ def parse_greeting(body: bytes) -> Greeting:
 
 def greet(greeting: Greeting, *, timeout_ms: int, session: int, password: bytes) -> bytes:
     """The answer to a greeting. One of a session that is over, or another's, has nothing but zeros in it."""
-    answer = encode(_ConnectResponse(0, timeout_ms, session, password))
+    answer = encode(ConnectResponse(0, timeout_ms, session, password))
     return answer if greeting.read_only is None else answer + b"\0"
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
-@record
-@frozen
-class _RequestHeader:
-    xid: Int
-    opcode: Int
-
-
-@record
-@frozen
-class _Path:
-    path: UString
-
-
-@record
-@frozen
-class AuthPacket:
-    """Who a client says it is."""
-
-    type: Int
-    scheme: UString
-    credentials: Buffer
-
-
 class Asked(NamedTuple):
-    """One request: `what` is a Request, an AuthPacket, or None for a ping; or, where it cannot be carried out, `code`
-    is the error that it is answered with in its turn. `path` is there for the answer to a sync."""
+    """One request: `what` is a Request, an AuthPacket, or None for a ping; or, where nobody need carry it out, `code`
+    and `body` are what it is answered with in its turn. `path` is there for the answer to a sync. `extends` where the
+    client says by it that it is one of ours."""
 
     xid: int
     opcode: int
     what: Request[Any] | AuthPacket | None
     code: int = 0
     path: str = ""
+    body: bytes = b""
+    extends: bool = False
 
 
 _ABOUT_WATCHES: dict[int, type[Request[Any]]] = {
-    kind.opcode: kind for kind in (AddWatch, CheckWatches, RemoveWatches, SetWatches, SetWatches2)
+    kind.opcode: kind for kind in (AddWatch, CatchUp, CheckWatches, RemoveWatches, SetWatches, SetWatches2)
 }
 
 
 def parse(body: bytes) -> Asked:
     """The request in a frame. Raises ProtocolError where not even a header can be read."""
-    header, at = decode_from(_RequestHeader, body, at=0)
+    header, at = decode_from(RequestHeader, body, at=0)
     xid, opcode = header.xid, header.opcode
     try:
         if opcode == PING:
             return Asked(xid, opcode, None)
         if opcode == AUTH:
             return Asked(xid, opcode, decode(AuthPacket, body[at:]))
-        if opcode == _SYNC:
-            return Asked(xid, opcode, Sync(), path=decode(_Path, body[at:]).path)
+        if opcode == SYNC:
+            return Asked(xid, opcode, Sync(), path=decode(OnePath, body[at:]).path)
         if opcode == _RECONFIG:
             return Asked(xid, opcode, None, _RECONFIG_DISABLED)
         kind = _ABOUT_WATCHES.get(opcode)
@@ -200,78 +182,22 @@ def parse(body: bytes) -> Asked:
         return Asked(xid, opcode, None, _MARSHALLING)
     if isinstance(request, CreateSession) or request.opcode not in ANSWERS:
         return Asked(xid, opcode, None, _UNIMPLEMENTED)
+    if isinstance(request, Exists) and request.path == EXTENSIONS:
+        return Asked(xid, opcode, None, body=_EXTENDED, extends=True)
     return Asked(xid, opcode, request)
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 
-@record
-@frozen
-class _ReplyHeader:
-    xid: Int
-    zxid: Long
-    error: Int
-
-
-@record
-@frozen
-class _WatcherEvent:
-    type: Int
-    state: Int
-    path: UString
-
-
-@record
-@frozen
-class _MultiHeader:
-    type: Int
-    done: Boolean
-    error: Int
-
-
-@record
-@frozen
-class _Paths:
-    paths: tuple[UString, ...]
-
-
-@record
-@frozen
-class _Number:
-    number: Int
-
-
-@record
-@frozen
-class _Acls:
-    acls: tuple[ACL, ...]
-
-
-@record
-@frozen
-class _Data:
-    data: NullableBuffer
-
-
-@record
-@frozen
-class _ClientInfo:
-    scheme: UString
-    user: UString
-
-
-@record
-@frozen
-class _ClientInfos:
-    infos: tuple[_ClientInfo, ...]
-
-
-_CONNECTED = 3
 _stat = codec_of(Stat).encode
-_header = codec_of(_ReplyHeader).pack
-_path, _paths, _data, _number = (codec_of(kind).pack for kind in (_Path, _Paths, _Data, _Number))
-_END = encode(_MultiHeader(-1, True, -1))
+_header = codec_of(ReplyHeader).pack
+_path, _paths, _data, _number = (codec_of(kind).pack for kind in (OnePath, SeveralPaths, RawData, Number))
+_END = encode(MultiHeader(-1, True, -1))
+_long = struct.Struct(">q").pack
+_EXTENDED = encode(Stat(*[0] * 11))
+_NO_NODE = -101
+
 
 
 def header(xid: int, zxid: Zxid, code: int) -> bytes:
@@ -279,9 +205,12 @@ def header(xid: int, zxid: Zxid, code: int) -> bytes:
     return _header(xid, zxid, code)
 
 
-def event(told: WatchEvent) -> bytes:
-    """A watch event."""
-    return _header(Xid.EVENT, told.zxid, 0) + encode(_WatcherEvent(told.type, _CONNECTED, told.path))
+def event(told: Missed) -> bytes:
+    """What a watch tells. Only clients of ours know a Resync."""
+    if isinstance(told, Resync):
+        body = encode(WatcherEvent(RESYNC, CONNECTED, told.path)) + _long(told.since)
+        return _header(Xid.EVENT, told.zxid, 0) + body
+    return _header(Xid.EVENT, told.zxid, 0) + encode(WatcherEvent(told.type, CONNECTED, told.path))
 
 
 def code_of(error: ZkcoreError) -> int:
@@ -290,21 +219,30 @@ def code_of(error: ZkcoreError) -> int:
 
 
 def answer_to(
-    asked: Asked, result: Any, error: ZkcoreError | None, *, has_null_data: Callable[[str], bool]
+    asked: Asked,
+    result: Any,
+    error: ZkcoreError | None,
+    *,
+    has_null_data: Callable[[str], bool],
+    extended: bool = False,
 ) -> tuple[int, bytes]:
     """The error for the header of an answer, 0 for none, and the body behind it. `has_null_data` says of a znode
-    without data whether it was created with null, which ZooKeeper's protocol tells from nothing."""
+    without data whether it was created with null, which ZooKeeper's protocol tells from nothing. `extended` is the
+    answer to a client of ours, who is told in a transaction the Stats of what it created."""
     request = asked.what
     if error is not None:
-        if isinstance(error, MultiError) and isinstance(request, Multi):
+        several = request.request if isinstance(request, Once) else request
+        if isinstance(error, MultiError) and isinstance(several, Multi):
             return _ANSWERED, _failed_parts(error)
         return code_of(error), b""
     if asked.opcode == Exists.opcode and result is None:
-        return -101, b""
-    if asked.opcode == _SYNC:
+        return _NO_NODE, b""
+    if asked.opcode == SYNC:
         return _ANSWERED, _path(asked.path)
     if isinstance(request, GetData | MultiRead):
         result = _with_null(request, result, has_null_data)
+    if isinstance(request, Multi) and extended:
+        return _ANSWERED, _whole_parts(request, result)
     encoder = ANSWERS[asked.opcode]
     return _ANSWERED, encoder(request, result) if encoder is not None else b""
 
@@ -327,24 +265,37 @@ def _node_data(_: object, result: Any) -> bytes:
 
 
 def _infos(_: object, result: Any) -> bytes:
-    return encode(_ClientInfos(tuple([_ClientInfo(id.scheme, id.id) for id in result])))
+    return encode(ClientInfos(tuple([ClientInfo(id.scheme, id.id) for id in result])))
 
 
 def _parts(request: Multi | MultiRead, results: tuple[Any, ...]) -> bytes:
     """ZooKeeper's form of several answers, each behind a header with its kind. Of a create that says in so many words
     what it makes, and makes nothing special, there is the path alone, however it was asked for."""
-    parts: list[bytes] = []
-    for operation, result in zip(request.operations, results, strict=True):
-        if isinstance(result, RequestError):
-            parts.append(_failed_part(code_of(result)))
-            continue
-        kind, encoder = operation.opcode, ANSWERS[operation.opcode]
-        if isinstance(operation, Create) and operation.mode != CreateMode.CONTAINER:
-            kind, encoder, result = PlainCreate.opcode, ANSWERS[PlainCreate.opcode], result.path
-        elif isinstance(result, Created):
-            kind = Create.opcode
-        parts.append(encode(_MultiHeader(kind, False, 0)) + (encoder(operation, result) if encoder else b""))
-    return b"".join(parts) + _END
+    return b"".join(_part(*pair) for pair in zip(request.operations, results, strict=True)) + _END
+
+
+def _part(operation: Request[Any], result: Any) -> bytes:
+    if isinstance(operation, Create) and operation.mode != CreateMode.CONTAINER:
+        return _headed(PlainCreate.opcode) + _path(result.path)
+    return _whole_part(operation, result)
+
+
+def _whole_parts(request: Multi, results: tuple[Any, ...]) -> bytes:
+    return b"".join(_whole_part(*pair) for pair in zip(request.operations, results, strict=True)) + _END
+
+
+def _whole_part(operation: Request[Any], result: Any) -> bytes:
+    if isinstance(result, RequestError):
+        return _failed_part(code_of(result))
+    if isinstance(operation, Exists) and result is None:
+        return _failed_part(_NO_NODE)
+    encoder = ANSWERS[operation.opcode]
+    kind = Create.opcode if isinstance(result, Created) else operation.opcode
+    return _headed(kind) + (encoder(operation, result) if encoder else b"")
+
+
+def _headed(kind: int) -> bytes:
+    return encode(MultiHeader(kind, False, 0))
 
 
 def _failed_parts(error: MultiError) -> bytes:
@@ -352,7 +303,36 @@ def _failed_parts(error: MultiError) -> bytes:
 
 
 def _failed_part(code: int) -> bytes:
-    return encode(_MultiHeader(-1, False, code)) + _number(code)
+    return encode(MultiHeader(-1, False, code)) + _number(code)
+
+
+def _page(_: object, page: ChildPage) -> bytes:
+    children = [
+        ListedChild(name, () if stat is None else (stat,), data is not None, data or b"")
+        for name, stat, data in page.children
+    ]
+    return encode(ListedPage(tuple(children), page.stat, page.after or ""))
+
+
+def _missed(_: object, missed: tuple[Missed, ...]) -> bytes:
+    return encode(
+        MissedEvents(
+            tuple(
+                MissedEvent(RESYNC, each.path, each.zxid, each.since)
+                if isinstance(each, Resync)
+                else MissedEvent(each.type, each.path, each.zxid, 0)
+                for each in missed
+            )
+        )
+    )
+
+
+def _of_once(request: Once, result: Any) -> bytes:
+    inner = request.request
+    if isinstance(inner, Multi):
+        return _whole_parts(inner, result)
+    encoder = ANSWERS[inner.opcode]
+    return encoder(inner, result) if encoder is not None else b""
 
 
 ANSWERS: dict[int, Callable[[Any, Any], bytes] | None] = {
@@ -367,7 +347,7 @@ ANSWERS: dict[int, Callable[[Any, Any], bytes] | None] = {
     CloseSession.opcode: None,
     Exists.opcode: lambda _, stat: _stat(stat),
     GetData.opcode: _node_data,
-    GetACL.opcode: lambda _, result: encode(_Acls(result.acl)) + _stat(result.stat),
+    GetACL.opcode: lambda _, result: encode(NodeAcls(result.acl)) + _stat(result.stat),
     GetChildren.opcode: lambda _, names: _paths(names),
     GetChildren2.opcode: lambda _, result: _paths(result.names) + _stat(result.stat),
     GetEphemerals.opcode: lambda _, paths: _paths(paths),
@@ -380,5 +360,15 @@ ANSWERS: dict[int, Callable[[Any, Any], bytes] | None] = {
     RemoveWatches.opcode: None,
     SetWatches.opcode: None,
     SetWatches2.opcode: None,
+    # What follows ZooKeeper does not have.
+    CheckAbsent.opcode: None,
+    CheckStat.opcode: None,
+    CreateIfAbsent.opcode: _created,
+    CreateWithParents.opcode: _created,
+    DeleteIfPresent.opcode: lambda _, was_there: _number(was_there),
+    DeleteTree.opcode: lambda _, number: _number(number),
+    ListChildren.opcode: _page,
+    Once.opcode: _of_once,
+    CatchUp.opcode: _missed,
 }
 """By opcode: how the answer is written, or None where there is no more of it than its header."""

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from random import Random
 from typing import Any, TypeVar
 
-from zkcore.client.embedded import NOT_HERE, EmbeddedPort
+from zkcore.client.async_port import NOT_HERE, AsyncPort
 from zkcore.client.home import Process
 from zkcore.client.port import Background, Port, Session, Signal, StateListener, Watcher
 from zkcore.errors import SessionClosedError
@@ -162,7 +162,7 @@ class BlockingBackground:
 class BlockingPort:
     """A Port (`zkcore.client.port`) whose coroutines complete without suspending, over the asyncio Port `inner`."""
 
-    def __init__(self, inner: EmbeddedPort, thread: LoopThread) -> None:
+    def __init__(self, inner: AsyncPort, thread: LoopThread) -> None:
         self._inner = inner
         self._thread = thread
         self._interrupted = 0  # calls whose request may still be on its way to the event loop

@@ -5,8 +5,9 @@ This module must not know how they become transactions (`preparing_more.py`), no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
+from operator import eq, ge, gt, le, lt, ne
 from typing import ClassVar, NamedTuple
 
 from attrs import field, frozen
@@ -52,6 +53,13 @@ class Relation(IntEnum):
     AT_LEAST = 5
 
 
+_RELATIONS: dict[int, Callable[[int, int], bool]] = {
+    Relation.EQUAL: eq, Relation.NOT_EQUAL: ne, Relation.LESS: lt, Relation.AT_MOST: le, Relation.GREATER: gt,
+    Relation.AT_LEAST: ge,
+}  # fmt: skip
+_FIELDS = {int(each): each.name.lower() for each in StatField}
+
+
 @record
 @frozen
 class Condition:
@@ -60,6 +68,15 @@ class Condition:
     field: Int
     relation: Int
     value: Long
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its numbers name a field of a Stat, and a relation."""
+        return self.field in _FIELDS and self.relation in _RELATIONS
+
+    def holds(self, stat: Stat) -> bool:
+        """Whether it holds of `stat`, where it is known."""
+        return _RELATIONS[self.relation](getattr(stat, _FIELDS[self.field]), self.value)
 
 
 def _conditions(given: Iterable[Condition]) -> tuple[Condition, ...]:

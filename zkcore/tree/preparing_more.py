@@ -8,8 +8,7 @@ This module must not know when a transaction commits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from operator import eq, ge, gt, le, lt, ne
+from collections.abc import Iterable
 from typing import Any, cast
 
 from zkcore.errors import (
@@ -39,8 +38,6 @@ from zkcore.tree.extensions import (
     CreateWithParents,
     DeleteIfPresent,
     DeleteTree,
-    Relation,
-    StatField,
 )
 from zkcore.tree.multi import Multi, Once
 from zkcore.tree.outstanding import MAX_DATA, Outstanding
@@ -60,12 +57,6 @@ _NUMBERS = 1 << 63
 _pack_again = codec_of(AgainTxn).pack
 
 _RUNTIME_INCONSISTENCY = -2  # what ZooKeeper says of the operations behind the one that failed
-
-_RELATIONS: dict[int, Callable[[int, int], bool]] = {
-    Relation.EQUAL: eq, Relation.NOT_EQUAL: ne, Relation.LESS: lt, Relation.AT_MOST: le, Relation.GREATER: gt,
-    Relation.AT_LEAST: ge,
-}  # fmt: skip
-_FIELDS = {int(each): each.name.lower() for each in StatField}
 
 
 # --- several ---------------------------------------------------------------------------------------------------------
@@ -174,13 +165,13 @@ def _check_stat(out: Outstanding, session: int, request: CheckStat) -> Prepared:
     out.check_session(session)
     validate(path)
     for condition in request.conditions:
-        if condition.field not in _FIELDS or condition.relation not in _RELATIONS:
+        if not condition.is_known:
             raise BadArgumentsError(f"{condition} names no field of a Stat, or no relation", path=path)
     znode, record = out.existing(path)
     out.demand(znode.acl, int(Permission.READ), path=path)
     stat = ZnodeStat(record, out.child_count(path, znode))
     for condition in request.conditions:
-        if not _RELATIONS[condition.relation](getattr(stat, _FIELDS[condition.field]), condition.value):
+        if not condition.holds(stat):
             raise BadVersionError(path=path)
     return CheckVersionTxn.TYPE, _pack_check(path, stat.version)
 
