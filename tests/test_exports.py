@@ -154,6 +154,8 @@ EXPORTED_BLOCKING = [
     "WatcherType",
     "WriteRetry",
     "ZkcoreError",
+    "ZookeeperClient",
+    "connect",
     "digest_id",
     "json_codec",
     "local_cluster",

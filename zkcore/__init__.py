@@ -26,6 +26,7 @@ from zkcore.client.reads import Reads
 from zkcore.client.retry import Retry, WriteRetry
 from zkcore.client.tcp_node import NodeConfig, TcpNode, start_node
 from zkcore.client.transaction import Transaction
+from zkcore.client.zookeeper import ZookeeperClient, connect
 from zkcore.errors import (
     AuthFailedError,
     BadArgumentsError,
@@ -310,6 +311,8 @@ __all__ = [
     "WatcherType",
     "WriteRetry",
     "ZkcoreError",
+    "ZookeeperClient",
+    "connect",
     "digest_id",
     "json_codec",
     "local_cluster",

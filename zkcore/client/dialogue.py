@@ -322,7 +322,7 @@ def _several(request: Multi | MultiRead, body: bytes, at: int) -> tuple[tuple[An
             answers.append(None if gone else _error(code, getattr(operation, "path", None)))
             continue
         reader = _READERS[type(operation)]
-        if header.type == PlainCreate.opcode:
+        if header.type == PlainCreate.opcode and isinstance(operation, Create):
             reader = _one_path
         answer, at = reader(operation, body, at)
         answers.append(answer)

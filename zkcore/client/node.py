@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 from zkcore.client.client import Client
 from zkcore.client.embedded import EmbeddedPort
-from zkcore.client.timeouts import check_timeout
+from zkcore.client.timeouts import DEFAULT_SESSION_TIMEOUT, check_timeout
 from zkcore.errors import (
     BadArgumentsError,
     ConfigurationError,
@@ -43,9 +43,6 @@ from zkcore.zab.quorum import EnsembleConfig
 __all__ = ["EmbeddedClient", "LocalCluster", "Node", "local_cluster"]
 
 _log = logging.getLogger("zkcore.node")
-
-DEFAULT_SESSION_TIMEOUT = 10.0
-"""Seconds, as kazoo's."""
 
 _HAND_OVER_SECONDS = 1.0
 """How long a leader that is stopped may take to hand over."""

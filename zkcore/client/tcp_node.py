@@ -17,7 +17,8 @@ from weakref import WeakSet
 
 from attrs import Attribute, Factory, field, frozen
 
-from zkcore.client.node import DEFAULT_SESSION_TIMEOUT, EmbeddedClient, Node
+from zkcore.client.node import EmbeddedClient, Node
+from zkcore.client.timeouts import DEFAULT_SESSION_TIMEOUT
 from zkcore.errors import ConfigurationError, SessionClosedError
 from zkcore.replica.host import HostListener
 from zkcore.replica.leading import LiveSession

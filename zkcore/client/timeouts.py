@@ -5,7 +5,10 @@ from __future__ import annotations
 from zkcore.errors import BadArgumentsError
 from zkcore.replica.rules import MAX_TIMEOUT_MS
 
-__all__ = ["check_timeout", "check_wait"]
+__all__ = ["DEFAULT_SESSION_TIMEOUT", "check_timeout", "check_wait"]
+
+DEFAULT_SESSION_TIMEOUT = 10.0
+"""Seconds, as kazoo's."""
 
 
 def check_timeout(timeout: float) -> None:

@@ -64,6 +64,11 @@ class WatcherTable:
         removed = [table.pop(path, None) for table in tables]
         return [WatcherType.ANY] if any(removed) else []
 
+    def has_any(self, path: str) -> bool:
+        """Whether anybody waits for what happens at `path`."""
+        tables = (self._data, self._exist, self._child, self._persistent, self._recursive)
+        return any(path in table for table in tables)
+
     def fire(self, event: Missed) -> None:
         """A watch went off, or cannot say what it should have told."""
         path = event.path

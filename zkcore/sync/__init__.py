@@ -112,6 +112,7 @@ from zkcore.sync.semaphore import BoundedSemaphore, Semaphore
 from zkcore.sync.tcp_node import TcpNode, start_node
 from zkcore.sync.time_ids import TimeIdGenerator
 from zkcore.sync.transaction import Transaction
+from zkcore.sync.zookeeper import ZookeeperClient, connect
 from zkcore.transport.limits import LinkLimits
 from zkcore.transport.security import Plaintext, SharedSecret, Tls
 from zkcore.tree.acl import Access, DigestScheme, Permission, digest_id, scrypt_id
@@ -275,6 +276,8 @@ __all__ = [
     "WatcherType",
     "WriteRetry",
     "ZkcoreError",
+    "ZookeeperClient",
+    "connect",
     "digest_id",
     "json_codec",
     "local_cluster",

@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Self
 
 from zkcore.client.client import Client as AsyncClient
-from zkcore.client.node import DEFAULT_SESSION_TIMEOUT
 from zkcore.client.node import EmbeddedClient as AsyncEmbeddedClient
 from zkcore.client.node import LocalCluster as AsyncLocalCluster
 from zkcore.client.port import SessionState
+from zkcore.client.timeouts import DEFAULT_SESSION_TIMEOUT
 from zkcore.errors import SessionClosedError
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.rules import Rules

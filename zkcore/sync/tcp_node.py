@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from zkcore.client.node import DEFAULT_SESSION_TIMEOUT
 from zkcore.client.tcp_node import NodeConfig
 from zkcore.client.tcp_node import TcpNode as AsyncTcpNode
+from zkcore.client.timeouts import DEFAULT_SESSION_TIMEOUT
 from zkcore.errors import SessionClosedError
 from zkcore.replica.leading import LiveSession
 from zkcore.sync.node import EmbeddedClient

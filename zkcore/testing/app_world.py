@@ -33,7 +33,7 @@ from hashlib import blake2b
 from random import Random
 from typing import Any, TypeAlias, TypeVar
 
-from zkcore.client.node import DEFAULT_SESSION_TIMEOUT
+from zkcore.client.timeouts import DEFAULT_SESSION_TIMEOUT
 from zkcore.errors import BadArgumentsError, ConfigurationError
 from zkcore.replica.host import Host
 from zkcore.replica.rules import Rules

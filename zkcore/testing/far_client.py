@@ -16,8 +16,9 @@ from random import Random
 from typing import Any, Self, TypeVar, cast
 
 from zkcore.client.embedded import EmbeddedPort
-from zkcore.client.node import DEFAULT_SESSION_TIMEOUT, EmbeddedClient
+from zkcore.client.node import EmbeddedClient
 from zkcore.client.port import Watcher
+from zkcore.client.timeouts import DEFAULT_SESSION_TIMEOUT
 from zkcore.errors import OperationTimeoutError, SessionClosedError, ZkcoreError
 from zkcore.jute.records import Id
 from zkcore.replica.host import Host, HostListener
