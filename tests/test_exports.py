@@ -214,6 +214,7 @@ MIRRORED = {
     "TcpNode": zkcore.TcpNode,
     "TimeIdGenerator": zkcore.TimeIdGenerator,
     "Transaction": zkcore.Transaction,
+    "ZookeeperClient": zkcore.ZookeeperClient,
 }
 """The blocking classes, and those they are faces of."""
 
@@ -242,6 +243,7 @@ OWN = {
     "ReadWriteLock": {"path"},
     "Semaphore": {"path", "value"},
     "TimeIdGenerator": {"path"},
+    "ZookeeperClient": {"unblocked"},
 }
 """What only the blocking face has as a property: the way from it to its namesake, and what that has as a plain
 attribute."""
@@ -251,6 +253,7 @@ ABSENT = {
     "Lease": {"end", "hand_to", "loss"},
     "LocalCluster": {"add_listener", "nodes"},
     "TcpNode": {"add_listener", "node"},
+    "ZookeeperClient": {"chroot_path", "port", "whole"},
 }
 """What blocking code has no use for, or may not touch from its own thread."""
 

@@ -71,8 +71,10 @@ SHELLS = (
     "zkcore.client.embedded",
     "zkcore.client.guard",
     "zkcore.client.home",
+    "zkcore.client.connection",
     "zkcore.client.session",
     "zkcore.client.signals",
+    "zkcore.client.zookeeper_port",
 )
 """What runs pure modules on an event loop. They are no pure modules, and these do not use them."""
 IMPURE = frozenset({"asyncio", "threading", "socket", "time", "random", "secrets", "uuid", "os", "logging"})

@@ -223,6 +223,24 @@ def test_a_transaction_is_answered_part_by_part(server: ZookeeperServer) -> None
     assert [(kind, part if kind < 0 else part[:1]) for kind, part in read] == [(4, (b"1",)), (8, []), (-1, -101)]
 
 
+def test_of_several_reads_one_may_find_nothing(server: ZookeeperServer) -> None:
+    session = connect(server)
+    [read] = results(session, MultiRead([Exists("/nope"), GetData("/")]))
+    assert [kind for kind, _ in read] == [-1, 4]
+    assert read[0] == (-1, -101)
+
+
+def test_who_looks_for_it_is_told_more(server: ZookeeperServer) -> None:
+    """By this our own clients find out that the server is one of ours; others are answered as ever."""
+    asked = Multi([Create("/x", b"")])
+    other, ours = connect(server), connect(server)
+    assert results(other, Exists("/zookeeper"), GetData("/zookeeper/zkcore"))[1] == ("error", -101)
+    assert results(ours, Exists("/zookeeper/zkcore")) == [(0,) * 11]
+    assert [kind for kind, _ in results(ours, asked)[0]] == [15]
+    results(ours, Delete("/x"))
+    assert [kind for kind, _ in results(other, asked)[0]] == [1]
+
+
 def test_answers_come_in_the_order_of_requests_whoever_gives_them(server: ZookeeperServer) -> None:
     """A read, a write, what nobody implements, and what cannot be read at all."""
     session = connect(server)

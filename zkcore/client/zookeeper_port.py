@@ -17,8 +17,6 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, cast
 
-from attrs import define
-
 from zkcore.client.async_port import AsyncPort
 from zkcore.client.connection import Connection
 from zkcore.client.dialogue import (
@@ -28,17 +26,17 @@ from zkcore.client.dialogue import (
     error_of,
     greeting,
     ping,
-    prove,
     read_event,
     read_greeted,
     read_reply,
 )
 from zkcore.client.emulated import Emulation, as_zookeeper_has_it
 from zkcore.client.port import SessionState, Watcher
+from zkcore.client.proofs import Proofs
 from zkcore.client.rewatching import again
 from zkcore.client.timeouts import check_wait
+from zkcore.client.under_way import Asked, forget, refuse_all
 from zkcore.errors import (
-    AuthFailedError,
     BadArgumentsError,
     ConnectionLostError,
     MalformedFrameError,
@@ -73,35 +71,6 @@ _LEAST_CONNECT_SECONDS = 0.2
 """A server has at least so long to answer a greeting."""
 
 
-def _forget(future: asyncio.Future[Any] | None) -> None:
-    """Nobody waits for it any more, whatever comes of it."""
-    if future is not None and not future.cancel() and not future.cancelled():
-        future.exception()
-
-
-@define(eq=False)
-class _Asked:
-    """A request under way. `future` is None where nobody waits: the session itself has asked."""
-
-    future: asyncio.Future[Any] | None
-    request: Request[Any]
-    watch: Watcher | None
-    xid: int = 0
-
-    @property
-    def is_waited_for(self) -> bool:
-        return self.future is not None and not self.future.done()
-
-
-@define(eq=False)
-class _Proof:
-    """Credentials, which every server is given. `accepted` is there while somebody waits for the first answer."""
-
-    scheme: str
-    credentials: bytes
-    accepted: asyncio.Future[None] | None
-
-
 class ZookeeperPort(AsyncPort):
     """A Port to the servers at `addresses`. Make it on the event loop it belongs to, then `await start()`.
 
@@ -121,15 +90,14 @@ class ZookeeperPort(AsyncPort):
         self._addresses = tuple(addresses)
         self._tls = tls
         self._password = bytes(PASSWORD_SIZE)
-        self._proofs = [_Proof(scheme, credentials, None) for scheme, credentials in auth]
-        self._proving: deque[_Proof] = deque()
+        self._proofs = Proofs(auth)
         self._link: Connection | None = None
         self._was_served = False  # there
         self._serving: Connection | None = None  # the same, once it serves the session
         self._broken: asyncio.Future[None] = self._loop.create_future()  # the end of the connection
         self._greeted_at = 0.0
-        self._unanswered: deque[_Asked] = deque()
-        self._waiting: deque[_Asked] = deque()  # made while suspended
+        self._unanswered: deque[Asked] = deque()
+        self._waiting: deque[Asked] = deque()  # made while suspended
         self._told: list[Missed] = []  # the last events of watches, those of one transaction
         self._told_zxid: Zxid = 0  # all was told up to here
         self._pings: deque[float] = deque()
@@ -189,12 +157,12 @@ class ZookeeperPort(AsyncPort):
         try:
             answer = self._submit(request, watch)
         except BaseException:
-            _forget(barrier)
+            forget(barrier)
             raise
         try:
             await self._await_barrier(barrier, read)
         except BaseException:
-            _forget(answer)
+            forget(answer)
             raise
         return cast(T, await answer)
 
@@ -233,7 +201,7 @@ class ZookeeperPort(AsyncPort):
                     answers.append(error)
         except BaseException:
             for future in futures:
-                _forget(future)
+                forget(future)
             raise
         return answers
 
@@ -248,7 +216,7 @@ class ZookeeperPort(AsyncPort):
             raise ThrottledError(
                 f"{self._most_requests} requests of this session are under way; wait for answers before you go on"
             )
-        asked = _Asked(self._loop.create_future(), request, watch)
+        asked = Asked(self._loop.create_future(), request, watch)
         if self._serving is None:
             waiting.append(asked)
         else:
@@ -262,15 +230,7 @@ class ZookeeperPort(AsyncPort):
         self._home.check()
         if self._opening is not None or self._is_over:
             raise self._refusal()
-        proof = _Proof(scheme, credentials, self._loop.create_future())
-        self._proofs.append(proof)
-        if self._serving is not None:
-            self._prove(self._serving, proof)
-        assert proof.accepted is not None
-        try:
-            await proof.accepted
-        finally:
-            proof.accepted = None
+        await self._proofs.add(scheme, credentials, self._serving)
 
     def unwatch(self, path: str, watch: Watcher | None) -> None:
         """See `zkcore.client.port.Port.unwatch`."""
@@ -278,9 +238,9 @@ class ZookeeperPort(AsyncPort):
             if self._serving is None:
                 continue  # the next server is not asked for it
             if self._is_ours:
-                self._send(self._serving, _Asked(None, RemoveWatches(path, kind), None))
+                self._send(self._serving, Asked(None, RemoveWatches(path, kind), None))
             elif not self._watchers.has_any(path):  # older ones cannot tell a lasting watch from another
-                self._send(self._serving, _Asked(None, RemoveWatches(path, WatcherType.ANY), None))
+                self._send(self._serving, Asked(None, RemoveWatches(path, WatcherType.ANY), None))
 
     # --- finding a server
 
@@ -344,17 +304,15 @@ class ZookeeperPort(AsyncPort):
         if self.session.state is SessionState.CONNECTED:
             self.session.become(SessionState.SUSPENDED)
             self.session.tell()
-        again: deque[_Asked] = deque()
+        again: deque[Asked] = deque()
         while self._unanswered and not self._unanswered[-1].request.writes:
             asked = self._unanswered.pop()
             if asked.is_waited_for:
                 again.appendleft(asked)
         self._waiting.extendleft(reversed(again))
-        self._refuse_all(
+        refuse_all(
             self._unanswered, ConnectionLostError(f"the answer was lost ({why}); it may have happened or not")
         )
-        while self._proving:
-            self._proving.popleft()  # they are given to the next server
 
     # --- what comes
 
@@ -389,10 +347,9 @@ class ZookeeperPort(AsyncPort):
         self.session.id, self._password = found.session, found.password
         self.session.timeout = found.timeout_ms / 1000
         self._serving = link
-        for proof in self._proofs:
-            self._prove(link, proof)
+        self._proofs.show_all(link)
         if self._is_ours is not False:
-            self._send(link, _Asked(None, Exists(EXTENSIONS), None))
+            self._send(link, Asked(None, Exists(EXTENSIONS), None))
         if self._is_ours is not None:
             self._serve(link)
 
@@ -410,9 +367,9 @@ class ZookeeperPort(AsyncPort):
         self._suspended.clear()
         if not self._is_ours and self._opening is None:
             # A request that was on its way through another server may still be: what is read from now on shows it.
-            self._send(link, _Asked(None, Sync(), None))
+            self._send(link, Asked(None, Sync(), None))
         for request in again(self._watchers.catch_up(self._told_zxid), is_ours=self.is_zkcore):
-            self._send(link, _Asked(None, request, None))
+            self._send(link, Asked(None, request, None))
         self._confirm(self._greeted_at)
         if self._is_over:
             return
@@ -513,33 +470,18 @@ class ZookeeperPort(AsyncPort):
         else:
             self._start_timer("silence", longest - silent, self._listen_for_life)
 
-    # --- who one is
-
-    def _prove(self, link: Connection, proof: _Proof) -> None:
-        self._proving.append(proof)
-        link.send(prove(proof.scheme, proof.credentials))
-
     def _on_proved(self, reply: Reply) -> None:
-        if not self._proving:
-            raise MalformedFrameError("an answer to credentials that were not sent")
-        proof = self._proving.popleft()
-        if not reply.code:
-            if proof.accepted is not None and not proof.accepted.done():
-                proof.accepted.set_result(None)
+        error = self._proofs.on_reply(reply)
+        if error is None:
             return
-        if proof in self._proofs:
-            self._proofs.remove(proof)
-        error = AuthFailedError(f"the credentials of the scheme {proof.scheme} were not accepted")
-        if proof.accepted is not None and not proof.accepted.done():
-            proof.accepted.set_exception(error)
-        elif self._opening is not None and not self._opening.done():
+        if self._opening is not None and not self._opening.done():
             self._opening.set_exception(error)
         else:
-            _log.warning("session %#x goes on without its id: %s", self.session.id, error)
+            _log.warning("session %#x goes on without an id: %s", self.session.id, error)
 
     # --- within
 
-    def _send(self, link: Connection, asked: _Asked) -> None:
+    def _send(self, link: Connection, asked: Asked) -> None:
         self._next_xid = following_xid(self._next_xid)
         asked.xid = Xid.SET_WATCHES if isinstance(asked.request, SetWatches2) else self._next_xid
         try:
@@ -550,12 +492,6 @@ class ZookeeperPort(AsyncPort):
             return
         self._unanswered.append(asked)
         link.send(body)
-
-    def _refuse_all(self, requests: deque[_Asked], error: ZkcoreError) -> None:
-        while requests:
-            asked = requests.popleft()
-            if asked.future is not None and not asked.future.done():
-                asked.future.set_exception(type(error)(str(error)))
 
     def _newest(self) -> Zxid:
         return self._last_zxid
@@ -576,14 +512,12 @@ class ZookeeperPort(AsyncPort):
         refusal = self._refusal()
         if self._opening is not None and not self._opening.done():
             self._opening.set_exception(refusal)
-        for proof in self._proofs:
-            if proof.accepted is not None and not proof.accepted.done():
-                proof.accepted.set_exception(type(refusal)(str(refusal)))
+        self._proofs.end(refusal)
         lost: ZkcoreError = ConnectionLostError("the session ended first; it may have happened or not")
         if state is SessionState.LOST:
             lost = ConnectionLostError(f"session {self.session.id:#x} has expired first; it may have happened or not")
-        self._refuse_all(self._unanswered, lost)
-        self._refuse_all(self._waiting, refusal)
+        refuse_all(self._unanswered, lost)
+        refuse_all(self._waiting, refusal)
         self.session.lost.set()
         self._watchers.fire_all()
         self.session.tell()

@@ -1,0 +1,46 @@
+"""A request that is under way by ZooKeeper's protocol: who waits for it, and what it is.
+
+This module must not know how it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from attrs import define
+
+from zkcore.client.port import Watcher
+from zkcore.errors import ZkcoreError
+from zkcore.tree.requests import Request
+
+__all__ = ["Asked", "forget", "refuse_all"]
+
+
+@define(eq=False)
+class Asked:
+    """A request under way. `future` is None where nobody waits: the session itself has asked."""
+
+    future: asyncio.Future[Any] | None
+    request: Request[Any]
+    watch: Watcher | None
+    xid: int = 0
+
+    @property
+    def is_waited_for(self) -> bool:
+        return self.future is not None and not self.future.done()
+
+
+def forget(future: asyncio.Future[Any] | None) -> None:
+    """Nobody waits for it any more, whatever comes of it."""
+    if future is not None and not future.cancel() and not future.cancelled():
+        future.exception()
+
+
+def refuse_all(requests: deque[Asked], error: ZkcoreError) -> None:
+    """End them with `error`, each with one of its own."""
+    while requests:
+        asked = requests.popleft()
+        if asked.future is not None and not asked.future.done():
+            asked.future.set_exception(type(error)(str(error)))
