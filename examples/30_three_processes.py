@@ -56,7 +56,8 @@ async def application(me: int, members: dict[int, str], folder: str, *, new: boo
 
 
 def say(*words: object) -> None:
-    print(*words, flush=True)
+    sys.stdout.write(" ".join(map(str, words)) + "\n")  # at once: three processes write to one pipe
+    sys.stdout.flush()
 
 
 # --- whoever starts and kills them ------------------------------------------------------------------------------------
