@@ -73,7 +73,8 @@ def to_bytes(codec: Codec[T], value: T, *, where: str) -> bytes:
         data = codec.encode(value)
     except Exception as error:
         raise CodecError(
-            f"{where}: {codec!r} cannot encode {type(value).__name__}: {error}; nothing was sent"
+            f"{where}: {codec!r} cannot encode {type(value).__name__}: {error}; nothing was sent. Give "
+            "what it can encode, or another codec"
         ) from error
     if not isinstance(data, bytes):
         raise CodecError(
@@ -88,5 +89,6 @@ def from_bytes(codec: Codec[T], data: bytes, *, where: str) -> T:
         return codec.decode(data)
     except Exception as error:
         raise CodecError(
-            f"{where}: {codec!r} cannot decode what is stored there: {error}; was it written with another codec?"
+            f"{where}: {codec!r} cannot decode what is stored there: {error}; was it written with another codec? Then "
+            "give that one"
         ) from error
