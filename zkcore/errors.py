@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import queue
 import sys
+from functools import partial
 from typing import ClassVar, Literal
 
 if sys.version_info >= (3, 13):
@@ -132,6 +133,10 @@ class MultiError(RequestError):
         self.index = index
         self.error = error
         self.codes = codes
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # What an exception is made of again, in another process, are its args: here that is the message alone.
+        return partial(MultiError, codes=self.codes, path=self.path), (self.index, self.error), self.__dict__
 
 
 class NoWatcherError(RequestError, LookupError):
