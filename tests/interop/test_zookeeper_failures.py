@@ -87,12 +87,13 @@ def test_without_a_quorum_requests_wait(ours: ZookeeperServer) -> None:
 
 def test_a_session_that_the_ensemble_ends_is_lost(ours: ZookeeperServer) -> None:
     async def main() -> None:
-        async with zkcore.connect(f"zk://{ours.hosts}") as zk:
+        async with zkcore.connect(f"zk://{ours.hosts}", timeout=40) as zk:
             states = zk.states()
             assert await anext(states) is State.CONNECTED
             assert await asyncio.to_thread(ours.expire_session, zk.session_id)
             while await anext(states) is not State.LOST:
                 pass
+            assert zk.port.now() < zk.port.session.alive_until  # it was told, and did not wait for its time to be up
             with pytest.raises(SessionExpiredError):
                 await zk.get("/")
 
