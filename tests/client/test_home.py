@@ -54,6 +54,8 @@ def test_in_a_forked_process_blocking_code_is_told_at_once() -> None:
             lambda: client.get("/a", read=blocking.Read.LOCAL),
             lambda: client.create("/b"),
             lambda: lock.acquire(timeout=5),
+            lambda: blocking.Queue(client, "/queue").put(b"x"),
+            lambda: blocking.Membership(client, "/group").join(),
             lambda: cluster.client().start(),
             lambda: cluster.leader,
             lambda: client.chroot("/a").get_children("/"),
@@ -66,6 +68,7 @@ def test_in_a_forked_process_blocking_code_is_told_at_once() -> None:
         assert told[len(refused) :] == ["nothing", "nothing"]
         assert client.get("/a").data == b"x"
         client.create("/b")
+        assert client.get_children("/") == ["a", "b", "zookeeper"]
         assert lock.acquire(timeout=5)
 
 
@@ -109,6 +112,9 @@ def test_from_another_event_loop_a_client_is_refused() -> None:
                 lambda: client.get("/"),
                 lambda: client.create("/a"),
                 lambda: client.add_auth("digest", "a:b"),
+                lambda: zkcore.Lock(client, "/lock").acquire(),
+                lambda: zkcore.Queue(client, "/queue").put(b"x"),
+                lambda: zkcore.Membership(client, "/group").join(),
                 lambda: port.wait(timeout=0),
                 lambda: port.shield(work),
                 lambda: port.tidy_up(work),
@@ -121,7 +127,7 @@ def test_from_another_event_loop_a_client_is_refused() -> None:
             with pytest.raises(ForeignLoopError):
                 await asyncio.to_thread(lambda: run_blocking(client.get("/")))
             assert client.state is zkcore.SessionState.CONNECTED
-            assert await client.exists("/a") is None
+            assert await client.get_children("/") == ["zookeeper"]
 
     asyncio.run(main())
 
