@@ -64,7 +64,7 @@ async def a_database_takes_no_write_of_a_past_holder(world: AppWorld) -> None:
 async def a_transaction_happens_only_while_the_lease_is_held(world: AppWorld) -> None:
     counts: Counter[str] = Counter()
     async with world.client() as client:
-        await client.create("/account", b"0")
+        await client.with_retry().create("/account", b"0")  # something may go wrong already
 
     def work(name: str) -> Work:
         async def add(client: zkcore.Client) -> None:
