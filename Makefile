@@ -42,8 +42,12 @@ check: venv
 	$(RUN) -m mypy
 
 # What simulates and what parses a command line is left out, and so are the tests of those: traced, they take minutes.
+# So are worlds played from seeds, which show nothing that the scripted tests of the recipes do not pass, and processes.
+UNTRACED := tests/testing tests/cli tests/processes tests/interop \
+	tests/recipes/test_recipes_seeds.py tests/recipes/test_recipes_planted.py tests/test_examples.py
+
 cov: venv
-	$(RUN) -m coverage run -m pytest -q --ignore=tests/testing --ignore=tests/cli
+	$(RUN) -m coverage run -m pytest -q $(addprefix --ignore=,$(UNTRACED))
 	$(RUN) -m coverage report --omit='zkcore/testing/*,zkcore/cli/*,zkcore/__main__.py' --fail-under=94
 
 SEEDS ?= 300
