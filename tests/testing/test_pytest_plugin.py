@@ -119,10 +119,23 @@ def test_a_bare_cluster_runs_on_real_time(runs: Runs) -> None:
 
         def test_blocking(zk_sync_client):
             zk_sync_client.create("/here")
+
+        @pytest.mark.zkcore(nodes=3)
+        def test_of_what_uses_kazoo(zk_server):
+            from kazoo.client import KazooClient
+            assert zk_server.hosts.count(":") == 3
+            zk = KazooClient(hosts=zk_server.hosts)
+            zk.start()
+            assert zk.create("/here") == "/here"
+            zk.stop()
+            zk.close()
+
+        def test_alone(zk_server):
+            assert zk_server.hosts.count(":") == 1
         """
     )
     assert code == 0, printed
-    assert "4 passed" in printed
+    assert "6 passed" in printed
 
 
 def test_a_plain_function_runs_its_world_itself(runs: Runs) -> None:

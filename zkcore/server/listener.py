@@ -76,7 +76,7 @@ class ClientListener:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                lambda: ClientConnection(self), self._bind.host, self._bind.port, ssl=self._tls
+                self.meet, self._bind.host, self._bind.port, ssl=self._tls
             )
         except OSError as error:
             raise ConfigurationError(
@@ -93,6 +93,10 @@ class ClientListener:
         self.drop_connections()
         await self._server.wait_closed()
         self._server = None
+
+    def meet(self) -> ClientConnection:
+        """What takes up a connection that is made."""
+        return ClientConnection(self)
 
     def drop_connections(self) -> None:
         """Break all connections. Their sessions live on."""

@@ -7,6 +7,8 @@
 `zk_cluster`       three nodes in memory on real time, for an `async def` test
 `zk_client`        a client of such a cluster
 `zk_sync_client`   the same for a plain `def` test (`zkcore.sync`)
+`zk_server`        a server for kazoo and other clients of ZooKeeper (`zkcore.testing.zookeeper`), in milliseconds:
+                   ``KazooClient(hosts=zk_server.hosts)``
 ================== =====================================================================================================
 
 ``@pytest.mark.zkcore(seeds=200, nodes=5, faults="crash,pause")`` says how many seeds, how many nodes, and which faults
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from zkcore.sync import Client
     from zkcore.testing.app_world import AppWorld
     from zkcore.testing.seeds import Seeds
+    from zkcore.testing.zookeeper import ZookeeperServer
 
 DEFAULT_SEEDS = 20
 
@@ -202,3 +205,16 @@ def zk_sync_client(request: pytest.FixtureRequest) -> Iterator[Client]:
     nodes = _Worlds(request).options.get("nodes", 3)
     with zkcore.sync.local_cluster(nodes) as cluster, cluster.client() as client:
         yield client
+
+
+@pytest.fixture
+def zk_server(request: pytest.FixtureRequest) -> Iterator[ZookeeperServer]:
+    """A server of its own for kazoo and other clients of ZooKeeper, at `zk_server.hosts`: one node, or as many as the
+    marker says."""
+    from zkcore.testing.zookeeper import zookeeper_server
+
+    options = _Worlds(request).options
+    with zookeeper_server(
+        options.get("nodes", 1), rules=options.get("rules"), limits=options.get("limits")
+    ) as server:
+        yield server

@@ -8,11 +8,19 @@ It runs in the process of the test, in memory, on a thread of its own, and is th
         ...
         server.expire_session(zk.client_id[0])
 
-Real time passes in it. For code that uses zkcore itself there are worlds on virtual time (`zkcore.testing.app_world`).
+Servers can be slow: within ``server.lag(0.5)`` clients hear everything half a second late, within
+``server.lag_replication(2, 0.5)`` member 2 hears so late of the others, and shows what is no longer so.
+
+The pytest plugin has it as the fixture `zk_server`. Real time passes in it. For code that uses zkcore itself there are
+worlds on virtual time (`zkcore.testing.app_world`).
 """
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +29,7 @@ from zkcore.errors import BadArgumentsError
 from zkcore.replica.rules import Rules
 from zkcore.server.listener import ClientListener
 from zkcore.sync.port import LoopThread
+from zkcore.testing.lag import LateListener, Lateness, LateNetwork
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
 
@@ -36,6 +45,8 @@ class ZookeeperServer:
         self._cluster: LocalCluster | None = None
         self._listeners: dict[PeerId, ClientListener] = {}
         self._addresses: dict[PeerId, str] = {}
+        self._network = LateNetwork()
+        self._telling: defaultdict[PeerId, Lateness] = defaultdict(Lateness)  # how late each node tells its clients
 
     def __repr__(self) -> str:
         return f"<ZookeeperServer {self.hosts or 'not running'}>"
@@ -80,6 +91,51 @@ class ZookeeperServer:
         thread, _ = self._running()
         thread.do(lambda: self._drop(node))
 
+    @contextmanager
+    def lag(self, seconds: float, *, node: PeerId | None = None) -> Iterator[None]:
+        """Within it clients are told everything so much later, answers and events alike: all of them, or those of one
+        node, also where that is restarted meanwhile. What still waits at the end is told then. Several add up.
+
+        A client that hears nothing for too long takes the server for dead. Raises BadArgumentsError."""
+        thread, cluster = self._running()
+        self._check_lag(cluster, seconds, node)
+        nodes = cluster.ensemble.members if node is None else (node,)
+        with self._late(thread, [self._telling[me] for me in nodes], seconds):
+            yield
+
+    @contextmanager
+    def lag_replication(self, node: PeerId, seconds: float) -> Iterator[None]:
+        """Within it a member hears everything so much later from the others, and its clients read what was. At the end
+        it hears what it has missed.
+
+        Beyond the sync limit of the ensemble, two seconds by default, it is given up. Raises BadArgumentsError."""
+        thread, cluster = self._running()
+        self._check_lag(cluster, seconds, node)
+        with self._late(thread, [self._network.lateness[node]], seconds):
+            yield
+
+    @staticmethod
+    def _check_lag(cluster: LocalCluster, seconds: float, node: PeerId | None) -> None:
+        if not (math.isfinite(seconds) and seconds > 0):
+            raise BadArgumentsError(f"a lag of {seconds} s; give a number of seconds above 0")
+        if node is not None and node not in cluster.ensemble.members:
+            raise BadArgumentsError(f"node {node} is none of {cluster.ensemble.members}")
+
+    @contextmanager
+    def _late(self, thread: LoopThread, late: list[Lateness], seconds: float) -> Iterator[None]:
+        stack = ExitStack()
+
+        def begin() -> None:
+            for each in late:
+                stack.enter_context(each.more(seconds))
+
+        thread.do(begin)
+        try:
+            yield
+        finally:
+            if thread is self._thread:  # else the server has gone meanwhile
+                thread.do(stack.close)
+
     # --- life
 
     def __enter__(self) -> Self:
@@ -117,7 +173,9 @@ class ZookeeperServer:
 
     async def _start(self) -> None:
         nodes, rules, limits = self._cluster_of
-        self._cluster = await LocalCluster(nodes, rules=rules, limits=limits).start()
+        self._cluster = LocalCluster(nodes, rules=rules, limits=limits)
+        self._cluster.network = self._network
+        await self._cluster.start()
         for me in self._cluster.nodes:
             await self._listen(self._cluster, me)
 
@@ -129,7 +187,8 @@ class ZookeeperServer:
 
     async def _listen(self, cluster: LocalCluster, me: PeerId) -> None:
         address = self._addresses.get(me, "127.0.0.1:0")
-        listener = await ClientListener(cluster.nodes[me].host, address, words=["*"]).start()
+        listener = LateListener(cluster.nodes[me].host, address, words=["*"], lateness=self._telling[me])
+        await listener.start()
         self._listeners[me] = listener
         self._addresses[me] = listener.address
 
