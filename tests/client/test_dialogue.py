@@ -132,7 +132,7 @@ SILENT: list[Request[Any]] = [SetWatches(3, data=["/a"]), SetWatches2(3, persist
 def answered(request: Request[Any], result: Any, error: ZkcoreError | None = None, *, extended: bool = True) -> Reply:
     """How a server of ours answers, taken apart."""
     asked = parse(ask(7, request))
-    code, body = answer_to(asked, result, error, has_null_data=lambda _: False, extended=extended)
+    code, body = answer_to(asked, result, error, extended=extended)
     return read_reply(header(7, 99, code) + body)
 
 

@@ -212,6 +212,13 @@ def test_a_znode_without_data_has_none(server: ZookeeperServer) -> None:
     assert [each[0] for each in results(session, GetData("/null"), GetData("/empty"))] == [None, b""]
 
 
+def test_a_znode_that_gets_data_behind_a_read_had_none_when_it_was_read(server: ZookeeperServer) -> None:
+    session = connect(server)
+    results(session, Create("/a"))
+    again_and_again = [SetData("/a", None), GetData("/a"), SetData("/a", b"")] * 20
+    assert [each[0] for each in results(session, *again_and_again)[1::3]] == [None] * 20
+
+
 def test_a_transaction_is_answered_part_by_part(server: ZookeeperServer) -> None:
     session = connect(server)
     asked = Multi([PlainCreate("/m", b""), Create("/m/x", b""), SetData("/m", b"1"), Check("/m", 1), Delete("/m/x")])
@@ -327,7 +334,7 @@ def test_watches_set_again_tell_what_was_missed(server: ZookeeperServer) -> None
     assert session.raw(105, encode(asked), xid=-8).error == 0
     assert sorted((event.type, event.path) for event in session.events) == [(1, "/new"), (2, "/gone"), (3, "/a")]
     results(session, Create("/none"))
-    assert session.events[-1][1:] == (1, "/none")
+    assert session.events[-1][1:3] == (1, "/none")
 
 
 # --- heartbeats, and what is no request

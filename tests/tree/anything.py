@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
-from beside import Beside, acl_of
+from beside import acl_of
 
 from zkcore.jute.records import OPEN_ACL, READ_ACL
 from zkcore.tree.requests import (
@@ -29,7 +30,7 @@ from zkcore.tree.requests import (
     SetData,
     WhoAmI,
 )
-from zkcore.tree.watch_requests import AddWatch, RemoveWatches
+from zkcore.tree.watch_requests import AddWatch, RemoveWatches, SetWatches2
 from zkcore.tree.znode import MAX_TTL
 
 PATHS = [
@@ -54,6 +55,17 @@ ACLS = [
 VERSIONS = [-1, -1, -1, -1, -1, 0, 0, 1, 2, -2, 2**31 - 1]
 NOBODYS = acl_of((31, "digest", EVE))
 CREDENTIALS = [b"bob:pw", b"bob:pw", b"eve:pw", b"super:pw", b":", b"a:b:c", b"no colon", b""]
+
+
+class Played(Protocol):
+    """Two sides that are asked the same; what differs is an AssertionError."""
+
+    def open(self) -> int: ...
+    def close(self, session: int) -> None: ...
+    def come_back(self, session: int, watches: SetWatches2, *, ago: int) -> None: ...
+    def authenticate(self, session: int, credentials: bytes) -> None: ...
+    def ask(self, session: int, asked: Sequence[Request[Any]]) -> list[Any]: ...
+    def check(self) -> None: ...
 
 
 def a_path(rng: Random) -> str:
@@ -110,7 +122,18 @@ def a_request(rng: Random, *, lasting: bool) -> Request[Any]:
     return a_read(rng, watch=not lasting and rng.random() < 0.5)
 
 
-def play(beside: Beside, seed: int, requests: int) -> None:
+def some_watches(rng: Random, *, lasting: bool) -> SetWatches2:
+    """What a session that has lost its connection has set again."""
+    paths = sorted({path.rstrip("/") for path in PATHS})
+    rng.shuffle(paths)
+    some = paths[: rng.randrange(len(paths) + 1)]
+    if lasting:
+        modes = [[path for path in some if len(path) % 2 == mode] for mode in (0, 1)]
+        return SetWatches2(0, persistent=modes[0], recursive=modes[1])
+    return SetWatches2(0, data=some[::3], exist=some[1::3], child=some[2::3])
+
+
+def play(beside: Played, seed: int, requests: int) -> None:
     """So many requests by two sessions at a time; then everything is as it was, but for what was counted."""
     rng = Random(seed)
     sessions = [beside.open(), beside.open()]
@@ -124,6 +147,9 @@ def play(beside: Beside, seed: int, requests: int) -> None:
             sessions[turn] = beside.open()
         elif luck < 0.03:
             beside.authenticate(sessions[turn], rng.choice(CREDENTIALS))
+        elif luck < 0.04:
+            watches = some_watches(rng, lasting=turn == 1)
+            beside.come_back(sessions[turn], watches, ago=rng.choice([0, 1, 3, 10, 50]))
         burst: list[Request[Any]] = []
         for _ in range(rng.choice([1, 1, 2, 4, 8])):
             burst.append(a_request(rng, lasting=turn == 1))
@@ -133,11 +159,11 @@ def play(beside: Beside, seed: int, requests: int) -> None:
         asked += len(burst)
     for session in sessions:
         beside.close(session)
-    beside.alone.tree.check()
+    beside.check()
     sweep(beside)
 
 
-def sweep(beside: Beside) -> None:
+def sweep(beside: Played) -> None:
     """Look at every znode, and delete what is not ZooKeeper's own."""
     root = beside.open()
     beside.authenticate(root, b"super:pw")
@@ -161,7 +187,7 @@ LIMITS = [
 ]  # fmt: skip
 
 
-def play_with_a_quota(beside: Beside, seed: int, requests: int) -> None:
+def play_with_a_quota(beside: Played, seed: int, requests: int) -> None:
     """One operation at a time: ZooKeeper does not count what is in flight, nor in the same multi."""
     rng = Random(seed)
     session = beside.open()
@@ -177,5 +203,5 @@ def play_with_a_quota(beside: Beside, seed: int, requests: int) -> None:
         ])  # fmt: skip
         beside.ask(session, [request])
     beside.close(session)
-    beside.alone.tree.check()
+    beside.check()
     sweep(beside)

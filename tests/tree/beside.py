@@ -6,16 +6,18 @@ Stats and zxids to the last number. Only times are translated: the n-th transact
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from alone import EPOCH, Alone
+from attrs import evolve
+from compared import Story, Translation
 from live import Served, Session, answer_of
 
 from zkcore.errors import MultiError, NoNodeError, RequestError, SessionExpiredError, ZkcoreError
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.tree.acl import SUPER, Access, Caller, DigestScheme, IpScheme, digest_id
+from zkcore.tree.applied import WatchEvent
 from zkcore.tree.requests import (
     CloseSession,
     Create,
@@ -27,13 +29,15 @@ from zkcore.tree.requests import (
     GetData,
     Multi,
     MultiRead,
+    NodeData,
+    NullData,
     PlainCreate,
     Request,
     decode_request,
     encode_request,
 )
 from zkcore.tree.watch_audience import audience_of
-from zkcore.tree.watch_requests import AddWatch, CheckWatches, RemoveWatches
+from zkcore.tree.watch_requests import AddWatch, CheckWatches, RemoveWatches, SetWatches2
 from zkcore.tree.watches import Watches
 from zkcore.tree.znode import CreateMode
 
@@ -53,10 +57,8 @@ class Beside:
         self.alone = Alone(first, access=self.access)
         self.watches = Watches()
         self._events: dict[int, list[tuple[int, str]]] = {first: []}
-        self._times = {0: 0}
-        self._numbers: dict[int, int] = {}
-        self.asked: list[str] = []
-        """Everything so far, one request a line: what leads to a difference."""
+        self._in_live_words = Translation()
+        self._story = Story()
 
     # --- sessions
 
@@ -71,12 +73,12 @@ class Beside:
         session = self._connect()
         self.alone.do(CreateSession(4000), session=session)
         self._events[session] = []
-        self._note(session, "opens")
+        self._story.note(session, "opens")
         return session
 
     def close(self, session: int) -> None:
         """The session ends, and its ephemerals with it."""
-        self._note(session, "closes")
+        self._story.note(session, "closes")
         reply = self.sessions.pop(session).close()
         self.alone.propose(CloseSession(), session=session)
         self.watches.drop_session(session)
@@ -85,9 +87,28 @@ class Beside:
         assert (reply.zxid, reply.error) == (self._zxid, 0)
         self._compare_events(in_order=False)  # ephemerals go in the order of a hash table there
 
+    def come_back(self, session: int, watches: SetWatches2, *, ago: int) -> None:
+        """The session on another connection, which is told what it may have missed in the last `ago` transactions."""
+        since = max(self._zxid - ago, 0)
+        self._story.note(session, f"comes back, having seen {since}, with {watches}")
+        self.watches.drop_session(session)
+        self.ids[session] = (Id("ip", "127.0.0.1"),)
+        watches = evolve(watches, since=EPOCH + since)
+        for event in self.watches.read(self.alone.tree, watches, session=session):
+            assert isinstance(event, WatchEvent)
+            self._events[session].append((int(event.type), event.path))
+        live = self.sessions[session]
+        live.come_back()
+        assert live.watch_again(watches, since).error == 0
+        self._compare_events()
+
+    def check(self) -> None:
+        """Everything in the tree is as it must be."""
+        self.alone.tree.check()
+
     def authenticate(self, session: int, credentials: bytes) -> None:
         """The session is also known by these, of the digest scheme."""
-        self._note(session, f"is {credentials!r}")
+        self._story.note(session, f"is {credentials!r}")
         assert self.sessions[session].authenticate("digest", credentials) == 0
         self.ids[session] = tuple(dict.fromkeys((*self.ids[session], *self.access.authenticate("digest", credentials))))
 
@@ -96,14 +117,14 @@ class Beside:
     def ask(self, session: int, asked: Sequence[Request[Any]]) -> list[Any]:
         """Ask all of it at once, and compare what comes of it. Gives the answers."""
         for request in asked:
-            self._note(session, request)
+            self._story.note(session, request)
         expected = self._ask_the_tree(session, asked)
         replies = self.sessions[session].ask(asked)
         answers = []
         for request, reply, (zxid, ours) in zip(asked, replies, expected, strict=True):
             answer = answer_of(request, reply)
-            ours = self._in_live_time(ours, answer)
-            assert (reply.zxid, answer) == (zxid, ours), self._story(request, (reply.zxid, answer), (zxid, ours))
+            ours = self._in_live_words(ours, answer)
+            assert (reply.zxid, answer) == (zxid, ours), self._story.end(request, (reply.zxid, answer), (zxid, ours))
             answers.append(ours)
         self._compare_events()
         return answers
@@ -114,7 +135,7 @@ class Beside:
         (reply,) = self.sessions[session].ask([request])
         live = answer_of(request, reply)
         assert reply.zxid == self._zxid
-        return live, self._in_live_time(ours, live)
+        return live, self._in_live_words(ours, live)
 
     def _ask_the_tree(self, session: int, asked: Iterable[Request[Any]]) -> list[tuple[int, Any]]:
         answers: list[tuple[int, Any]] = []
@@ -172,7 +193,7 @@ class Beside:
         if isinstance(request, Exists) and answer is None:
             return "error", NoNodeError.code
         if isinstance(request, GetData):
-            return self._data(request, answer)
+            return _data(answer)
         if isinstance(request, AddWatch):
             return 0
         if isinstance(request, GetACL):
@@ -192,20 +213,7 @@ class Beside:
     def _read_part(self, operation: Request[Any], answer: Any) -> tuple[int, Any]:
         if isinstance(answer, RequestError):
             return -1, answer.code
-        return operation.opcode, self._data(operation, answer) if isinstance(operation, GetData) else _simple(answer)
-
-    def _data(self, request: GetData, answer: Any) -> Any:
-        null = self.alone.tree.has_null_data(request.path)
-        return None if null else answer.data, _numbers(answer.stat)
-
-    def _in_live_time(self, ours: Any, live: Any) -> Any:
-        """`ours` with the times of `live`, where these can be."""
-        if not isinstance(live, tuple | list) or type(live) is not type(ours) or len(live) != len(ours):
-            return ours
-        if len(live) == 11 and isinstance(live, tuple):
-            ctime, mtime = (self._times.setdefault(ours[at], live[at]) for at in (2, 3))
-            return (*ours[:2], ctime, mtime, *ours[4:])
-        return type(ours)(map(self._in_live_time, ours, live))
+        return operation.opcode, _data(answer) if isinstance(operation, GetData) else _simple(answer)
 
     # --- events
 
@@ -217,17 +225,9 @@ class Beside:
             told = [(event.type, event.path) for event in live.events]
             expected = self._events[session]
             alike = told == expected if in_order else sorted(told) == sorted(expected)
-            assert alike, self._story("events", told, expected)
+            assert alike, self._story.end("events", told, expected)
             live.events.clear()
             expected.clear()
-
-    def _note(self, session: int, what: object) -> None:
-        number = self._numbers.setdefault(session, len(self._numbers))
-        words = re.sub(r"ACL\(perms=(\d+), id=Id\(scheme='(\w+)', id='([^']*)'\)\)", r"\1:\2:\3", str(what)[:1000])
-        self.asked.append(f"{len(self.asked)} session {number}: {words}")
-
-    def _story(self, about: object, live: object, ours: object) -> str:
-        return "\n".join([*self.asked[-40:], f"{about}", f"a live server: {live}", f"a tree: {ours}"])
 
 
 def _numbers(stat: Stat) -> tuple[int, ...]:
@@ -236,6 +236,10 @@ def _numbers(stat: Stat) -> tuple[int, ...]:
         czxid, mzxid, stat.ctime, stat.mtime, stat.version, stat.cversion, stat.aversion, stat.ephemeral_owner,
         stat.data_length, stat.num_children, pzxid,
     )  # fmt: skip
+
+
+def _data(answer: NodeData) -> tuple[Any, ...]:
+    return None if isinstance(answer, NullData) else answer.data, _numbers(answer.stat)
 
 
 def _simple(answer: Any) -> Any:

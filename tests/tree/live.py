@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
+from attrs import evolve
+
 from zkcore.jute.codec import encode
 from zkcore.tree import requests
 from zkcore.tree.acl import digest_id
@@ -119,11 +121,12 @@ class Reply(NamedTuple):
 
 
 class Event(NamedTuple):
-    """A watch event, with the zxid that stood in front of it."""
+    """A watch event, with the zxid that stood in front of it, and the number of the answer that it came ahead of."""
 
     zxid: int
     type: int
     path: str
+    ahead_of: int
 
 
 class Reader:
@@ -198,14 +201,32 @@ class Session:
     """One session on one connection, which takes the bytes as they come."""
 
     def __init__(self, server: Served) -> None:
-        self._link = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+        self._server = server
         self._before_first = server.before_first
         server.sessions.append(self)
-        self._incoming = self._link.makefile("rb")
         self._xid = 0
         self.events: list[Event] = []
-        self._send(struct.pack(">iqiqi16s?", 0, 0, _TIMEOUT_MS, 0, 16, bytes(16), False))
-        self.timeout_ms, self.id = struct.unpack_from(">iq", self._frame(), 4)
+        self.id, self._password = 0, bytes(16)
+        self._connect()
+
+    def _connect(self) -> None:
+        self._link = socket.create_connection(("127.0.0.1", self._server.port), timeout=60)
+        self._incoming = self._link.makefile("rb")
+        self._send(struct.pack(">iqiqi16s?", 0, 0, _TIMEOUT_MS, self.id, 16, self._password, False))
+        self.timeout_ms, self.id, self._password = struct.unpack_from(">iq4x16s", self._frame(), 4)
+
+    def come_back(self) -> None:
+        """The same session on another connection, which knows of no watch and of no credentials."""
+        session = self.id
+        self.drop()
+        self._connect()
+        assert self.id == session
+
+    def watch_again(self, watches: SetWatches2, since: int) -> Reply:
+        """Set these, and hear what was missed `since` that zxid, which is told as zxids are told here."""
+        return self.raw(
+            watches.opcode, encode(evolve(watches, since=since + self._before_first)), xid=-8
+        )
 
     def ask(self, asked: Iterable[Request[Any]]) -> list[Reply]:
         """Send all requests, then wait for all answers. Events that come with them are kept in `events`."""
@@ -250,7 +271,7 @@ class Session:
             if xid == -1 and expected != -1:
                 kind, state = body.int(), body.int()
                 assert state == 3
-                self.events.append(Event(zxid, kind, body.string()))
+                self.events.append(Event(zxid, kind, body.string(), expected))
             else:
                 assert xid == expected
                 return Reply(max(zxid - self._before_first, 0), error, body)

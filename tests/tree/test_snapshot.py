@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from zkcore.errors import StorageCorruptError
 from zkcore.tree.prepare import Preparer
-from zkcore.tree.requests import CloseSession, Create, CreateSession, Delete, GetData, SetData
+from zkcore.tree.requests import CloseSession, Create, CreateSession, Delete, GetData, NullData, SetData
 from zkcore.tree.snapshot import VERSION, _blocks, dump, restore
 from zkcore.tree.tree import Tree
 from zkcore.tree.znode import CreateMode
@@ -39,8 +39,8 @@ def test_a_restored_tree_is_the_same_tree() -> None:
     assert tree.last_zxid == alone.zxid
     assert dict(tree.sessions) == {1: 4000, -2: 4000}
     assert tree.ephemerals(-2) == ("/a/e-0000000002",)
-    assert tree.has_null_data("/a/null")
-    assert not tree.has_null_data("/a")
+    assert isinstance(tree.read(GetData("/a/null")), NullData)
+    assert not isinstance(tree.read(GetData("/a")), NullData)
     assert tree.read(GetData("/a")) == alone.tree.read(GetData("/a"))
     assert b"".join(dump(tree)) == b"".join(dump(alone.tree))
 

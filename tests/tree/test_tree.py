@@ -45,6 +45,7 @@ from zkcore.tree.requests import (
     GetChildren2,
     GetData,
     NodeData,
+    NullData,
     SetData,
 )
 from zkcore.tree.tree import Tree
@@ -150,12 +151,13 @@ def test_null_and_empty_data_read_alike_and_are_told_apart(alone: Alone, data: b
         answer = alone.tree.read(GetData(path))
         assert answer.data == b""
         assert answer.stat.data_length == 0
-        assert alone.tree.has_null_data(path) == (data is None)
+        assert isinstance(answer, NullData) == (data is None)
+        assert repr(answer).startswith("NodeData(data=b'', ")
     alone.do(SetData("/born", b""))
     alone.do(Delete("/set"))
     alone.do(Create("/set"))
-    assert not alone.tree.has_null_data("/born")
-    assert not alone.tree.has_null_data("/set")
+    for path in ("/born", "/set"):
+        assert not isinstance(alone.tree.read(GetData(path)), NullData)
     alone.tree.check()
 
 

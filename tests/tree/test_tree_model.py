@@ -47,6 +47,7 @@ from zkcore.tree.requests import (
     ListChildren,
     Multi,
     MultiRead,
+    NullData,
     Once,
     PlainCreate,
     Request,
@@ -314,9 +315,9 @@ class Histories(RuleBasedStateMachine):
         assert dict(self.tree.sessions) == model.sessions
         assert len(self.tree) == len(model.nodes)
         for path, node in model.nodes.items():
-            data, stat = self.tree.read(GetData(path), ROOT)
+            data, stat = answer = self.tree.read(GetData(path), ROOT)
             assert (data, plain(stat)) == (node["data"] or b"", model.stat(path))
-            assert self.tree.has_null_data(path) == (node["data"] is None)
+            assert isinstance(answer, NullData) == (node["data"] is None)
             names, same = self.tree.read(GetChildren2(path), ROOT)
             assert list(names) == model.children(path)
             assert same == stat == self.tree.read(Exists(path), ROOT)

@@ -397,8 +397,7 @@ class ClientConnection(asyncio.Protocol):
         if error is None and isinstance(asked.what, SetWatches | SetWatches2):
             for missed in cast("tuple[Missed, ...]", result):
                 self.on_watch(missed)
-        has_null_data = self._host.replica.tree.has_null_data
-        return answer_to(asked, result, error, has_null_data=has_null_data, extended=self._extended)
+        return answer_to(asked, result, error, extended=self._extended)
 
     def _answer(self, waiting: _Waiting, code: int, body: bytes) -> None:
         self._send(frame(header(waiting.asked.xid, self.last_zxid, code) + body))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from zkcore.errors import MalformedFrameError, MultiError, ProtocolError, RequestError, UnimplementedError, ZkcoreError
 from zkcore.jute.codec import codec_of, decode, decode_from, encode
@@ -72,7 +72,7 @@ from zkcore.tree.requests import (
     ListChildren,
     Multi,
     MultiRead,
-    NodeData,
+    NullData,
     Once,
     PlainCreate,
     Request,
@@ -223,12 +223,10 @@ def answer_to(
     result: Any,
     error: ZkcoreError | None,
     *,
-    has_null_data: Callable[[str], bool],
     extended: bool = False,
 ) -> tuple[int, bytes]:
-    """The error for the header of an answer, 0 for none, and the body behind it. `has_null_data` says of a znode
-    without data whether it was created with null, which ZooKeeper's protocol tells from nothing. `extended` is the
-    answer to a client of ours, who is told in a transaction the Stats of what it created."""
+    """The error for the header of an answer, 0 for none, and the body behind it. `extended` is the answer to a client
+    of ours, who is told in a transaction the Stats of what it created."""
     request = asked.what
     if error is not None:
         several = request.request if isinstance(request, Once) else request
@@ -239,21 +237,10 @@ def answer_to(
         return _NO_NODE, b""
     if asked.opcode == SYNC:
         return _ANSWERED, _path(asked.path)
-    if isinstance(request, GetData | MultiRead):
-        result = _with_null(request, result, has_null_data)
     if isinstance(request, Multi) and extended:
         return _ANSWERED, _whole_parts(request, result)
     encoder = ANSWERS[asked.opcode]
     return _ANSWERED, encoder(request, result) if encoder is not None else b""
-
-
-def _with_null(request: Request[Any], result: Any, has_null_data: Callable[[str], bool]) -> Any:
-    if isinstance(request, MultiRead):
-        parts = zip(request.operations, result, strict=True)
-        return tuple([_with_null(operation, part, has_null_data) for operation, part in parts])
-    if isinstance(request, GetData) and isinstance(result, NodeData) and not result.data:
-        return result._replace(data=cast(bytes, None)) if has_null_data(request.path) else result
-    return result
 
 
 def _created(_: object, result: Created) -> bytes:
@@ -261,7 +248,7 @@ def _created(_: object, result: Created) -> bytes:
 
 
 def _node_data(_: object, result: Any) -> bytes:
-    return _data(result.data) + _stat(result.stat)
+    return _data(None if isinstance(result, NullData) else result.data) + _stat(result.stat)
 
 
 def _infos(_: object, result: Any) -> bytes:

@@ -45,6 +45,7 @@ from zkcore.tree.reads import (
     GetEphemerals,
     NodeACL,
     NodeData,
+    NullData,
     WhoAmI,
 )
 from zkcore.tree.request import Request
@@ -73,7 +74,8 @@ Result = Callable[[State, Any, Applied], object]
 def _get_data(state: State, access: Access, request: GetData, caller: Caller) -> NodeData:
     path = request.path
     record = readable(state, access, path, caller)
-    return NodeData(record[:-STAT_SIZE], ZnodeStat(record, state.families.count(path)))
+    data, stat = record[:-STAT_SIZE], ZnodeStat(record, state.families.count(path))
+    return NodeData(data, stat) if data or not state.is_null(path) else NullData(data, stat)
 
 
 def _exists(state: State, access: Access, request: Exists, caller: Caller) -> Stat | None:

@@ -15,7 +15,7 @@ from zkcore.tree.request import Request, check_types
 
 __all__ = [
     "Children", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren", "GetChildren2", "GetData", "GetEphemerals",
-    "NodeACL", "NodeData", "WhoAmI",
+    "NodeACL", "NodeData", "NullData", "WhoAmI",
 ]  # fmt: skip
 
 
@@ -24,6 +24,16 @@ class NodeData(NamedTuple):
 
     data: bytes
     stat: Stat
+
+
+class NullData(NodeData):
+    """The same where the data is null, which ZooKeeper's protocol tells from nothing. It says so itself, since by the
+    time it is written down the znode may have been changed."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"NodeData(data={self.data!r}, stat={self.stat!r})"
 
 
 class Children(NamedTuple):

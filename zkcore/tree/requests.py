@@ -36,6 +36,7 @@ from zkcore.tree.reads import (
     GetEphemerals,
     NodeACL,
     NodeData,
+    NullData,
     WhoAmI,
 )
 from zkcore.tree.request import Request, T
@@ -57,8 +58,8 @@ __all__ = [
     "Check", "CheckAbsent", "CheckStat", "Child", "ChildKind", "ChildPage", "Children", "CloseSession", "Condition",
     "Create", "CreateContainer", "CreateIfAbsent", "CreateSession", "CreateTTL", "CreateWithParents", "Created",
     "Delete", "DeleteIfPresent", "DeleteTree", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren",
-    "GetChildren2", "GetData", "GetEphemerals", "ListChildren", "Multi", "MultiRead", "NodeACL", "NodeData", "Once",
-    "PlainCreate", "Relation", "Request", "SetACL", "SetData", "StatField", "T", "WhoAmI", "decode_request",
+    "GetChildren2", "GetData", "GetEphemerals", "ListChildren", "Multi", "MultiRead", "NodeACL", "NodeData", "NullData",
+    "Once", "PlainCreate", "Relation", "Request", "SetACL", "SetData", "StatField", "T", "WhoAmI", "decode_request",
     "encode_request",
 ]  # fmt: skip
 

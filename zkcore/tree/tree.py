@@ -153,10 +153,6 @@ class Tree:
         """The paths of a session's ephemeral znodes, in order."""
         return tuple(sorted(self.state.ephemerals.get(session, ())))
 
-    def has_null_data(self, path: str) -> bool:
-        """Whether the data of the znode, which reads as b"", is null on the wire."""
-        return self.state.is_null(path)
-
     def __len__(self) -> int:
         """The number of znodes, the root and ZooKeeper's own included."""
         return len(self.state)
