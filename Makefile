@@ -6,10 +6,11 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: help venv test demo check cov sim mutants bench wheel clean
+.PHONY: help venv test interop demo check cov sim mutants bench wheel clean
 
 help:
 	@echo "make test    run the tests"
+	@echo "make interop run the tests beside a live Apache ZooKeeper, which Debian has as the package zookeeper"
 	@echo "make demo    watch three replicas, five workers, a crash and a late holder"
 	@echo "make check   ruff and mypy --strict"
 	@echo "make cov     the tests once more, with the branches they miss"
@@ -32,7 +33,10 @@ $(STAMP): pyproject.toml
 
 # As many workers as there are cores; the tests of one file run in one worker, one after the other.
 test: venv
-	$(RUN) -m pytest -q -n auto --dist loadfile
+	$(RUN) -m pytest -q -n auto --dist loadfile -m "not zookeeper"
+
+interop: venv
+	$(RUN) -m pytest -q -m zookeeper
 
 demo: venv
 	$(RUN) examples/demo.py
@@ -43,11 +47,11 @@ check: venv
 
 # What simulates and what parses a command line is left out, and so are the tests of those: traced, they take minutes.
 # So are worlds played from seeds, which show nothing that the scripted tests of the recipes do not pass, and processes.
-UNTRACED := tests/testing tests/cli tests/processes tests/interop \
+UNTRACED := tests/testing tests/cli tests/processes \
 	tests/recipes/test_recipes_seeds.py tests/recipes/test_recipes_planted.py tests/test_examples.py
 
 cov: venv
-	$(RUN) -m coverage run -m pytest -q $(addprefix --ignore=,$(UNTRACED))
+	$(RUN) -m coverage run -m pytest -q -m "not zookeeper" $(addprefix --ignore=,$(UNTRACED))
 	$(RUN) -m coverage report --omit='zkcore/testing/*,zkcore/cli/*,zkcore/__main__.py' --fail-under=94
 
 SEEDS ?= 300
