@@ -16,7 +16,7 @@ help:
 	@echo "make cov     the tests once more, with the branches they miss"
 	@echo "make sim     simulate 300 ensembles under faults (SEEDS=300 FIRST_SEED=0 JOBS=2)"
 	@echo "make mutants plant every known bug, and count the seeds that find it (STARTS=5 JOBS=2); takes half an hour"
-	@echo "make bench   measure beside PySyncObj, kazoo and other rings, which it installs; takes some minutes"
+	@echo "make bench   measure beside PySyncObj, kazoo, other rings and a ZooKeeper; takes a quarter of an hour"
 	@echo "make wheel   build the source archive and the wheel into dist/"
 	@echo "make clean   remove .venv and what tools left behind"
 
@@ -75,6 +75,9 @@ bench: venv
 	$(RUN) benchmarks/watches.py
 	$(RUN) benchmarks/storage.py
 	$(RUN) benchmarks/simulator.py
+	$(RUN) benchmarks/processes.py
+	$(RUN) benchmarks/failover.py
+	$(RUN) benchmarks/client_protocol.py
 
 wheel: venv
 	$(RUN) -m build --outdir dist .

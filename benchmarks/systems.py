@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import os
-import re
-import shutil
-import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
-from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 from inprocess import free_ports
+from servers import APACHE, Servers, missing
 
 import zkcore
 import zkcore.sync as blocking
@@ -35,8 +30,6 @@ CLIENTS = 11
 DATA = b"x" * 100
 WARM_UP_SETS = 300
 """On each connection, before anything is measured."""
-
-JAR = Path("/usr/share/java/zookeeper.jar")
 
 
 class Stopwatch:
@@ -116,80 +109,29 @@ def run_blocking(measure: Called, seconds: float, *, on_disk: bool) -> Micros:
 
 
 class ZooKeeper:
-    """Three servers in a directory of their own, and clients of kazoo, all connected to the leader."""
+    """Three servers, and clients of kazoo, all connected to the leader."""
 
     def __init__(self, *, force_sync: bool) -> None:
-        self._force_sync = "yes" if force_sync else "no"
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._servers = Servers(APACHE, 3, force_sync=force_sync)
         self.clients: list[Any] = []
 
     @staticmethod
     def missing() -> str:
         """Why there can be none here; "" where there can."""
-        if not (JAR.exists() and shutil.which("java")):
-            return "no Apache ZooKeeper on this machine: apt-get install --no-install-recommends zookeeper"
         if importlib.util.find_spec("kazoo") is None:
             return "no kazoo in this environment: pip install kazoo"
-        return ""
+        return missing()
 
     def __enter__(self) -> ZooKeeper:
-        self._directory = tempfile.TemporaryDirectory()
-        try:
-            ports = free_ports(9)
-            members = [
-                f"server.{number}=127.0.0.1:{quorum}:{election}\n"
-                for number, quorum, election in zip((1, 2, 3), ports[3:6], ports[6:], strict=True)
-            ]
-            for number, port in enumerate(ports[:3], 1):
-                self._start(number, port, "".join(members))
-            self._connect(self._wait_for_leader(ports[:3]))
-        except BaseException:
-            self.__exit__()
-            raise
+        with ExitStack() as parts:
+            servers = parts.enter_context(self._servers)
+            parts.callback(self._disconnect)
+            self._connect(servers.ports[servers.leader])
+            self._parts = parts.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for client in self.clients:
-            client.stop()
-            client.close()
-        for process in self._processes:
-            process.kill()
-            process.wait()
-        self._directory.cleanup()
-
-    def cpu_clock(self) -> float:
-        """CPU seconds of this process and of the servers."""
-        ticks = 0
-        for process in self._processes:
-            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
-
-    def _start(self, number: int, port: int, members: str) -> None:
-        home = Path(self._directory.name) / str(number)
-        home.mkdir()
-        (home / "myid").write_text(f"{number}\n")
-        (home / "log4j.properties").write_text("log4j.rootLogger=OFF\n")
-        (home / "zoo.cfg").write_text(
-            f"tickTime=2000\ninitLimit=10\nsyncLimit=5\ndataDir={home}\nclientPort={port}\n"
-            f"clientPortAddress=127.0.0.1\nmaxClientCnxns=0\nadmin.enableServer=false\n{members}"
-        )
-        sync = f"-Dzookeeper.forceSync={self._force_sync}"
-        main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
-        command = ["java", "-Xms256m", "-Xmx256m", sync, "-cp", f"{home}:{JAR}", main, str(home / "zoo.cfg")]
-        with (home / "output").open("wb") as output:
-            self._processes.append(subprocess.Popen(command, stdout=output, stderr=output))
-
-    def _wait_for_leader(self, ports: list[int]) -> int:
-        """The port of the leader, when all serve."""
-        deadline = time.monotonic() + 60
-        while True:
-            modes = [_mode(port) for port in ports]
-            if "leader" in modes and all(modes):
-                return ports[modes.index("leader")]
-            if time.monotonic() > deadline or any(process.poll() is not None for process in self._processes):
-                raise RuntimeError("\n".join(path.read_text() for path in Path(self._directory.name).glob("*/output")))
-            time.sleep(0.05)
+        self._parts.close()
 
     def _connect(self, port: int) -> None:
         from kazoo.client import KazooClient
@@ -202,22 +144,16 @@ class ZooKeeper:
             for asked in [client.set_async("/bench/warm", DATA) for _ in range(WARM_UP_SETS)]:
                 asked.get(timeout=30)
 
+    def _disconnect(self) -> None:
+        for client in self.clients:
+            client.stop()
+            client.close()
+
     def run(self, measure: Called, seconds: float) -> Micros:
         measure(self.clients, Stopwatch(seconds / 4))
-        stopwatch = Stopwatch(seconds, self.cpu_clock)
+        stopwatch = Stopwatch(seconds, self._servers.cpu_clock)
         measure(self.clients, stopwatch)
         return stopwatch.micros
-
-
-def _mode(port: int) -> str:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as link:
-            link.sendall(b"srvr")
-            said = link.makefile("rb").read().decode()
-    except OSError:
-        return ""
-    found = re.search(r"Mode: (\w+)", said)
-    return found[1] if found else ""
 
 
 # --- PySyncObj -----------------------------------------------------------------------------------------------------
