@@ -16,12 +16,12 @@ from zkcore.jute.codec import Boolean, Buffer, Int, Long, NullableBuffer, UStrin
 from zkcore.jute.records import ACL, Stat
 
 __all__ = [
-    "AUTH", "CONNECTED", "EXTENSIONS", "PING", "RESYNC", "SYNC", "AuthPacket", "ClientInfo", "ClientInfos",
+    "AUTH", "CONNECTED", "EXTENSIONS", "PING", "RESYNC", "SASL", "SYNC", "AuthPacket", "ClientInfo", "ClientInfos",
     "ConnectRequest", "ConnectResponse", "ListedChild", "ListedPage", "MissedEvent", "MissedEvents", "MultiHeader",
     "NodeAcls", "Number", "OnePath", "RawData", "ReplyHeader", "RequestHeader", "SeveralPaths", "WatcherEvent", "Xid",
 ]  # fmt: skip
 
-PING, AUTH, SYNC = 11, 100, 9
+PING, AUTH, SASL, SYNC = 11, 100, 102, 9
 
 EXTENSIONS = "/zookeeper/zkcore"
 """What a client of ours asks the existence of to find out who serves it."""
@@ -91,7 +91,7 @@ class AuthPacket:
 
     type: Int
     scheme: UString
-    credentials: Buffer
+    credentials: NullableBuffer
 
 
 @record

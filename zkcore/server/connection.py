@@ -245,7 +245,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._tell_leader()
         if isinstance(asked.what, AuthPacket):
-            self._authenticating = self._loop.create_task(self._authenticate(asked.what))
+            self._authenticating = self._loop.create_task(self._authenticate(asked.xid, asked.what))
             return
         self._extended |= asked.extends
         waiting = _Waiting(asked, self._loop.time())
@@ -261,7 +261,7 @@ class ClientConnection(asyncio.Protocol):
         """With nothing before it, a refusal or a read of what is here needs no turn of the host's."""
         request, replica = waiting.asked.what, self._host.replica
         if isinstance(request, AuthPacket) or request is None:
-            self._answer(waiting, waiting.asked.code, waiting.asked.body)
+            self._refuse_request(waiting)
             return True
         if request.writes or isinstance(request, Sync) or not replica.can_read(self.session):
             return False
@@ -345,22 +345,24 @@ class ClientConnection(asyncio.Protocol):
         self._token += 1
         self._host.touch(self.session, self._token)
 
-    async def _authenticate(self, packet: AuthPacket) -> None:
+    async def _authenticate(self, xid: int, packet: AuthPacket) -> None:
         """On another thread: a scheme may take its time on purpose. What is asked for meanwhile waits."""
         replica = self._host.replica
         try:
+            if packet.credentials is None:
+                raise AuthFailedError("nothing was shown")
             ids = await self._loop.run_in_executor(
                 None, replica.rules.access.authenticate, packet.scheme, packet.credentials
             )
             add_ids((), ids)
             replica.identify(self.session, ids)
         except (AuthFailedError, BadArgumentsError) as error:
-            self._send(frame(header(Xid.AUTH, 0, AuthFailedError.code)))
+            self._send(frame(header(xid, 0, AuthFailedError.code)))
             self.end(f"who it is was not proved: {error}", linger=True)
         except SessionClosedError:
             pass  # it was detached meanwhile, and the connection is closed
         else:
-            self._send(frame(header(Xid.AUTH, 0, 0)))
+            self._send(frame(header(xid, 0, 0)))
         finally:
             self._authenticating = None
         self._read_on()
@@ -401,6 +403,9 @@ class ClientConnection(asyncio.Protocol):
 
     def _answer(self, waiting: _Waiting, code: int, body: bytes) -> None:
         self._send(frame(header(waiting.asked.xid, self.last_zxid, code) + body))
+        self._count(waiting)
+
+    def _count(self, waiting: _Waiting) -> None:
         seconds = self._loop.time() - waiting.since
         self.traffic.answer(seconds)
         self.owner.traffic.answer(seconds)
@@ -408,8 +413,13 @@ class ClientConnection(asyncio.Protocol):
     def _answer_refused(self) -> None:
         """Those in front that the host never saw."""
         while self._waiting and self._waiting[0].asked.what is None:
-            waiting = self._waiting.popleft()
-            self._answer(waiting, waiting.asked.code, waiting.asked.body)
+            self._refuse_request(self._waiting.popleft())
+
+    def _refuse_request(self, waiting: _Waiting) -> None:
+        asked = waiting.asked
+        zxid = self.last_zxid if asked.zxid is None else asked.zxid
+        self._send(frame(header(asked.xid, zxid, asked.code) + asked.body))
+        self._count(waiting)
 
     def on_watch(self, told: Missed) -> None:
         if isinstance(told, WatchEvent) or self._extended:

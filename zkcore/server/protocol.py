@@ -15,14 +15,17 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from attrs import frozen
+
 from zkcore.errors import MalformedFrameError, MultiError, ProtocolError, RequestError, UnimplementedError, ZkcoreError
-from zkcore.jute.codec import codec_of, decode, decode_from, encode
+from zkcore.jute.codec import NullableBuffer, codec_of, decode_from, encode, record
 from zkcore.jute.protocol import (
     AUTH,
     CONNECTED,
     EXTENSIONS,
     PING,
     RESYNC,
+    SASL,
     SYNC,
     AuthPacket,
     ClientInfo,
@@ -79,7 +82,7 @@ from zkcore.tree.requests import (
     SetACL,
     SetData,
     WhoAmI,
-    decode_request,
+    decode_asked,
 )
 from zkcore.tree.watch_requests import (
     AddWatch,
@@ -104,6 +107,9 @@ MAX_FRAME = 0xFFFFF
 
 _RECONFIG = 16
 
+_NO_TOKEN = struct.pack(">i", -1)
+"""What a ZooKeeper without SASL answers to whatever is proved by it: nothing, and the client is who it was."""
+
 _ANSWERED = 0
 _MARSHALLING, _UNIMPLEMENTED, _RECONFIG_DISABLED = -5, -6, -123
 _SYSTEM_ERROR = -1
@@ -125,11 +131,9 @@ class Greeting(NamedTuple):
 
 
 def parse_greeting(body: bytes) -> Greeting:
-    """Raises ProtocolError."""
+    """Raises ProtocolError. A client that knows more than we do may say more."""
     found, end = decode_from(ConnectRequest, body, at=0)
     rest = body[end:]
-    if rest not in (b"", b"\0", b"\1"):
-        raise MalformedFrameError(f"{len(rest)} bytes are left over after the greeting")
     return Greeting(found.last_zxid, found.timeout_ms, found.session, found.password, bool(rest[0]) if rest else None)
 
 
@@ -144,7 +148,8 @@ def greet(greeting: Greeting, *, timeout_ms: int, session: int, password: bytes)
 
 class Asked(NamedTuple):
     """One request: `what` is a Request, an AuthPacket, or None for a ping; or, where nobody need carry it out, `code`
-    and `body` are what it is answered with in its turn. `path` is there for the answer to a sync. `extends` where the
+    and `body` are what it is answered with in its turn, and `zxid` is what stands in front of that, where it is not the
+    newest. `path` is there for the answer to a sync. `extends` where the
     client says by it that it is one of ours."""
 
     xid: int
@@ -154,6 +159,13 @@ class Asked(NamedTuple):
     path: str = ""
     body: bytes = b""
     extends: bool = False
+    zxid: Zxid | None = None
+
+
+@record
+@frozen
+class _Token:
+    token: NullableBuffer
 
 
 _ABOUT_WATCHES: dict[int, type[Request[Any]]] = {
@@ -162,29 +174,41 @@ _ABOUT_WATCHES: dict[int, type[Request[Any]]] = {
 
 
 def parse(body: bytes) -> Asked:
-    """The request in a frame. Raises ProtocolError where not even a header can be read."""
+    """The request in a frame. Raises ProtocolError where not even a header can be read, and where it cannot be read how
+    somebody proves who it is."""
     header, at = decode_from(RequestHeader, body, at=0)
     xid, opcode = header.xid, header.opcode
+    if opcode == PING:
+        return Asked(xid, opcode, None)
+    if opcode == AUTH:
+        return Asked(xid, opcode, decode_from(AuthPacket, body, at=at)[0])
+    if opcode == SASL:
+        if decode_from(_Token, body, at=at)[0].token is None:
+            raise MalformedFrameError("a token that is none")
+        return Asked(xid, opcode, None, body=_NO_TOKEN, zxid=0)
     try:
-        if opcode == PING:
-            return Asked(xid, opcode, None)
-        if opcode == AUTH:
-            return Asked(xid, opcode, decode(AuthPacket, body[at:]))
         if opcode == SYNC:
-            return Asked(xid, opcode, Sync(), path=decode(OnePath, body[at:]).path)
+            return Asked(xid, opcode, Sync(), path=decode_from(OnePath, body, at=at)[0].path)
         if opcode == _RECONFIG:
             return Asked(xid, opcode, None, _RECONFIG_DISABLED)
         kind = _ABOUT_WATCHES.get(opcode)
-        request = decode(kind, body[at:]) if kind is not None else decode_request(opcode, body[at:])
+        request = decode_from(kind, body, at=at)[0] if kind is not None else decode_asked(opcode, body, at=at)
     except UnimplementedError:
-        return Asked(xid, opcode, None, _UNIMPLEMENTED)
+        return _unimplemented(xid, opcode)
     except (ProtocolError, RequestError):
         return Asked(xid, opcode, None, _MARSHALLING)
     if isinstance(request, CreateSession) or request.opcode not in ANSWERS:
-        return Asked(xid, opcode, None, _UNIMPLEMENTED)
+        return _unimplemented(xid, opcode)
     if isinstance(request, Exists) and request.path == EXTENSIONS:
         return Asked(xid, opcode, None, body=_EXTENDED, extends=True)
     return Asked(xid, opcode, request)
+
+
+def _unimplemented(xid: int, opcode: int) -> Asked:
+    """Of several requests in one, ZooKeeper cannot read on behind the one that it does not know."""
+    if opcode in (Multi.opcode, MultiRead.opcode):
+        return Asked(xid, opcode, None, _MARSHALLING)
+    return Asked(xid, opcode, None, _UNIMPLEMENTED, zxid=-1)
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
@@ -197,7 +221,6 @@ _END = encode(MultiHeader(-1, True, -1))
 _long = struct.Struct(">q").pack
 _EXTENDED = encode(Stat(*[0] * 11))
 _NO_NODE = -101
-
 
 
 def header(xid: int, zxid: Zxid, code: int) -> bytes:

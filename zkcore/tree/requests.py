@@ -8,7 +8,7 @@ This module must not know what a request does.
 from __future__ import annotations
 
 from zkcore.errors import UnimplementedError
-from zkcore.jute.codec import decode, encode
+from zkcore.jute.codec import decode, decode_from, encode
 from zkcore.tree.extensions import (
     CheckAbsent,
     CheckStat,
@@ -59,8 +59,8 @@ __all__ = [
     "Create", "CreateContainer", "CreateIfAbsent", "CreateSession", "CreateTTL", "CreateWithParents", "Created",
     "Delete", "DeleteIfPresent", "DeleteTree", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren",
     "GetChildren2", "GetData", "GetEphemerals", "ListChildren", "Multi", "MultiRead", "NodeACL", "NodeData", "NullData",
-    "Once", "PlainCreate", "Relation", "Request", "SetACL", "SetData", "StatField", "T", "WhoAmI", "decode_request",
-    "encode_request",
+    "Once", "PlainCreate", "Relation", "Request", "SetACL", "SetData", "StatField", "T", "WhoAmI", "decode_asked",
+    "decode_request", "encode_request",
 ]  # fmt: skip
 
 _RECORDS: tuple[type[Request[object]], ...] = (
@@ -85,9 +85,18 @@ def decode_request(opcode: int, data: bytes) -> Request[object]:
     """The request of a body. Raises UnimplementedError for an opcode that is not served here, MalformedFrameError or
     FrameTooLargeError for a body that does not decode."""
     kind = _BY_OPCODE.get(opcode)
-    if kind is None:
-        several = decode_several(opcode, data, _BY_OPCODE)
-        if several is not None:
-            return several
+    return decode(kind, data) if kind is not None else _decode_several(opcode, data)
+
+
+def decode_asked(opcode: int, data: bytes, *, at: int) -> Request[object]:
+    """The request of a body that begins at `at`, as a client has sent it. One that knows more than we do may send more,
+    and what it wrote behind the fields of a record is passed over, as ZooKeeper does. Raises as `decode_request`."""
+    kind = _BY_OPCODE.get(opcode)
+    return decode_from(kind, data, at=at)[0] if kind is not None else _decode_several(opcode, data[at:])
+
+
+def _decode_several(opcode: int, data: bytes) -> Request[object]:
+    several = decode_several(opcode, data, _BY_OPCODE)
+    if several is None:
         raise UnimplementedError(f"requests of opcode {opcode} are not implemented")
-    return decode(kind, data)
+    return several
