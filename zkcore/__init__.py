@@ -52,6 +52,7 @@ from zkcore.errors import (
     LockNotHeldError,
     LockTimeoutError,
     MalformedFrameError,
+    MessagesMissedError,
     MultiError,
     NoAuthError,
     NoChildrenForEphemeralsError,
@@ -154,7 +155,9 @@ from zkcore.zab.quorum import EnsembleConfig
 __version__ = VERSION
 __version__ = "0.1.0"
 from zkcore.recipes.cache import Cache, CacheChange, CacheView
+from zkcore.recipes.mailbox import Letter, Mailbox, Message
 from zkcore.recipes.persistent_ephemeral import PersistentEphemeral
+from zkcore.recipes.topic import Published, Topic
 
 __all__ = [
     "ACL",
@@ -216,6 +219,7 @@ __all__ = [
     "LatchCountError",
     "Lease",
     "LeaseLostError",
+    "Letter",
     "Limits",
     "LinkLimits",
     "ListenerLimits",
@@ -225,10 +229,13 @@ __all__ = [
     "Lock",
     "LockNotHeldError",
     "LockTimeoutError",
+    "Mailbox",
     "MalformedFrameError",
     "Member",
     "Membership",
     "MemoryStorage",
+    "Message",
+    "MessagesMissedError",
     "MultiError",
     "MultiLock",
     "NoAuthError",
@@ -258,6 +265,7 @@ __all__ = [
     "Port",
     "PriorityQueue",
     "ProtocolError",
+    "Published",
     "Queue",
     "QueueEmptyError",
     "QueueFullError",
@@ -299,6 +307,7 @@ __all__ = [
     "TimeIdGenerator",
     "Timeouts",
     "Tls",
+    "Topic",
     "Transaction",
     "TransactionConflictError",
     "TransferFailedError",

@@ -326,6 +326,10 @@ class NothingToCacheError(RecipeError, LookupError):
     """There is no znode at the path of a cache."""
 
 
+class MessagesMissedError(RecipeError, LookupError):
+    """Messages of a topic were dropped before a subscriber came to them. The subscription goes on behind them."""
+
+
 class StaleTokenError(RecipeError, PermissionError):
     """The fencing token is lower than one that the resource has seen: its hold is of the past."""
 

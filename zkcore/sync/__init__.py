@@ -33,6 +33,7 @@ from zkcore.errors import (
     LockNotHeldError,
     LockTimeoutError,
     MalformedFrameError,
+    MessagesMissedError,
     MultiError,
     NoAuthError,
     NoChildrenForEphemeralsError,
@@ -81,8 +82,10 @@ from zkcore.recipes.contender import Contender
 from zkcore.recipes.dead_letters import DeadLetter
 from zkcore.recipes.fence import SqliteTokens
 from zkcore.recipes.holding import OnLost
+from zkcore.recipes.mailbox import Letter
 from zkcore.recipes.membership import Member
 from zkcore.recipes.time_ids import TimeId
+from zkcore.recipes.topic import Published
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.rules import Rules
@@ -100,6 +103,7 @@ from zkcore.sync.ids import IdGenerator
 from zkcore.sync.latch import CountDownLatch
 from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
+from zkcore.sync.mailbox import Mailbox, Message
 from zkcore.sync.membership import Membership
 from zkcore.sync.multilock import MultiLock
 from zkcore.sync.node import EmbeddedClient, LocalCluster, local_cluster
@@ -111,6 +115,7 @@ from zkcore.sync.rwlock import ReadWriteLock
 from zkcore.sync.semaphore import BoundedSemaphore, Semaphore
 from zkcore.sync.tcp_node import TcpNode, start_node
 from zkcore.sync.time_ids import TimeIdGenerator
+from zkcore.sync.topic import Topic
 from zkcore.sync.transaction import Transaction
 from zkcore.sync.zookeeper import ZookeeperClient, connect
 from zkcore.transport.limits import LinkLimits
@@ -191,6 +196,7 @@ __all__ = [
     "LatchCountError",
     "Lease",
     "LeaseLostError",
+    "Letter",
     "Limits",
     "LinkLimits",
     "LiveSession",
@@ -198,9 +204,12 @@ __all__ = [
     "Lock",
     "LockNotHeldError",
     "LockTimeoutError",
+    "Mailbox",
     "MalformedFrameError",
     "Member",
     "Membership",
+    "Message",
+    "MessagesMissedError",
     "MultiError",
     "MultiLock",
     "NoAuthError",
@@ -228,6 +237,7 @@ __all__ = [
     "Plaintext",
     "PriorityQueue",
     "ProtocolError",
+    "Published",
     "Queue",
     "QueueEmptyError",
     "QueueFullError",
@@ -265,6 +275,7 @@ __all__ = [
     "TimeIdGenerator",
     "Timeouts",
     "Tls",
+    "Topic",
     "Transaction",
     "TransactionConflictError",
     "TransferFailedError",

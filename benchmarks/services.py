@@ -1,0 +1,143 @@
+"""The services that are built on the recipes, on three replicas in this process.
+
+    python benchmarks/services.py [--rounds 3] [--seconds 1] [--only topic]
+
+Every figure is the median of so many rounds, each with a cluster of its own, in memory: operations a second of CPU, and
+on the clock, and the microseconds of CPU for one. Clients are tasks of this process, connected to the leader. The
+calibration loop tells how fast the machine was at the time.
+
+A message of a mailbox is counted when it was sent, received and acknowledged, by one sender and one receiver; one of a
+topic when all of its ten subscribers have it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+from attrs import frozen
+from calibration import describe
+
+import zkcore
+
+DATA = b"x" * 100
+SUBSCRIBERS = 10
+AHEAD = 100
+"""So many messages a sender is ahead of who receives them, at most."""
+
+
+class Stopwatch:
+    """One round: it goes on for so many seconds of CPU, and counts what is done."""
+
+    def __init__(self, seconds: float) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+        self._ends = self._cpu + seconds
+        self.count = 0
+
+    @property
+    def goes_on(self) -> bool:
+        return time.process_time() < self._ends
+
+    def read(self) -> Rate:
+        return Rate(self.count / (time.process_time() - self._cpu), self.count / (time.perf_counter() - self._wall))
+
+
+@frozen
+class Rate:
+    """Operations a second: of CPU, and on the clock."""
+
+    cpu: float
+    wall: float
+
+
+Measure = Callable[[zkcore.LocalCluster, AsyncExitStack, float], Awaitable[Rate]]
+
+
+async def mailbox(cluster: zkcore.LocalCluster, stack: AsyncExitStack, seconds: float) -> Rate:
+    one, other = [await stack.enter_async_context(cluster.client()) for _ in range(2)]
+    sender = zkcore.Mailbox[bytes](one, "/mail", "sender", maxsize=AHEAD)
+    receiver = zkcore.Mailbox[bytes](other, "/mail", "receiver", maxsize=AHEAD)
+    await sender.send("receiver", DATA)
+    watch = Stopwatch(seconds)
+
+    async def send() -> None:
+        while watch.goes_on:
+            await sender.send("receiver", DATA)
+
+    async def receive() -> None:
+        async with receiver.messages() as messages:
+            async for _ in messages:
+                watch.count += 1
+                if not watch.goes_on:
+                    break
+
+    sending = asyncio.create_task(send())
+    await receive()
+    rate = watch.read()
+    await sending
+    return rate
+
+
+async def topic(cluster: zkcore.LocalCluster, stack: AsyncExitStack, seconds: float) -> Rate:
+    clients = [await stack.enter_async_context(cluster.client()) for _ in range(1 + SUBSCRIBERS)]
+    topics = [zkcore.Topic[bytes](client, "/topic", history=1000) for client in clients]
+    read = [0] * SUBSCRIBERS
+    published = 0
+
+    async def follow(number: int) -> None:
+        async for _ in await topics[number].subscribe(since=0):
+            read[number] += 1
+
+    following = [asyncio.create_task(follow(number)) for number in range(SUBSCRIBERS)]
+    watch = Stopwatch(seconds)
+    while watch.goes_on:
+        await topics[-1].publish(DATA)
+        published += 1
+        while published - min(read) > AHEAD:
+            await asyncio.sleep(0)
+    while min(read) < published:
+        await asyncio.sleep(0)
+    watch.count = published
+    rate = watch.read()
+    for task in following:
+        task.cancel()
+    await asyncio.wait(following)
+    return rate
+
+
+ROWS: dict[str, Measure] = {
+    "mailbox: send, receive, acknowledge": mailbox,
+    f"topic: publish to {SUBSCRIBERS} subscribers": topic,
+}
+
+
+def measure(row: Measure, seconds: float) -> Rate:
+    async def main() -> Rate:
+        async with zkcore.local_cluster(3) as cluster, AsyncExitStack() as stack:
+            return await row(cluster, stack, seconds)
+
+    return asyncio.run(main())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1, help="of CPU, for each round")
+    parser.add_argument("--only", default="", help="rows with this in their names")
+    options = parser.parse_args()
+    print(describe("before"))
+    print(f"{'operations a second':48}{'of CPU':>12}{'on the clock':>14}{'CPU us each':>13}")
+    for name, row in ROWS.items():
+        if options.only in name:
+            rates = [measure(row, options.seconds) for _ in range(options.rounds)]
+            cpu, wall = (statistics.median(values) for values in zip(*((r.cpu, r.wall) for r in rates), strict=True))
+            print(f"{name:48}{cpu:12,.0f}{wall:14,.0f}{1e6 / cpu:13,.1f}", flush=True)
+    print(describe("after"))
+
+
+if __name__ == "__main__":
+    main()
