@@ -58,6 +58,7 @@ from zkcore.errors import (
     NoChildrenForEphemeralsError,
     NodeExistsError,
     NoNodeError,
+    NoOwnerError,
     NotClaimedError,
     NotEmptyError,
     NothingToCacheError,
@@ -89,6 +90,7 @@ from zkcore.errors import (
     TransactionConflictError,
     TransferFailedError,
     UnimplementedError,
+    UnplaceableError,
     UnsupportedError,
     VersionMismatchError,
     ZkcoreError,
@@ -116,6 +118,9 @@ from zkcore.recipes.queue import PriorityQueue, Queue
 from zkcore.recipes.rlock import RLock
 from zkcore.recipes.rwlock import ReadWriteLock
 from zkcore.recipes.semaphore import BoundedSemaphore, Semaphore
+from zkcore.recipes.shard_map import Route, ShardMap, ShardState
+from zkcore.recipes.shard_table import ShardMember, ShardTable
+from zkcore.recipes.sharding import Sharding
 from zkcore.recipes.time_ids import TimeId, TimeIdGenerator
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
@@ -241,6 +246,7 @@ __all__ = [
     "NoAuthError",
     "NoChildrenForEphemeralsError",
     "NoNodeError",
+    "NoOwnerError",
     "NoWatcherError",
     "Node",
     "NodeACL",
@@ -282,6 +288,7 @@ __all__ = [
     "Resync",
     "Retry",
     "Role",
+    "Route",
     "Rules",
     "Semaphore",
     "SessionClosedError",
@@ -289,6 +296,11 @@ __all__ = [
     "SessionExpiredError",
     "SessionMovedError",
     "SessionState",
+    "ShardMap",
+    "ShardMember",
+    "ShardState",
+    "ShardTable",
+    "Sharding",
     "SharedSecret",
     "Signal",
     "SqliteTokens",
@@ -313,6 +325,7 @@ __all__ = [
     "TransferFailedError",
     "Transport",
     "UnimplementedError",
+    "UnplaceableError",
     "UnsupportedError",
     "VersionMismatchError",
     "Versioned",

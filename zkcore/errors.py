@@ -330,6 +330,16 @@ class MessagesMissedError(RecipeError, LookupError):
     """Messages of a topic were dropped before a subscriber came to them. The subscription goes on behind them."""
 
 
+class NoOwnerError(RecipeError, LookupError):
+    """Nobody owns the partition of a key at the moment: it changes hands, or there are no members."""
+
+    retryable = True
+
+
+class UnplaceableError(RecipeError, ValueError):
+    """There are not so many racks as a partition is to have members in."""
+
+
 class StaleTokenError(RecipeError, PermissionError):
     """The fencing token is lower than one that the resource has seen: its hold is of the past."""
 

@@ -17,7 +17,7 @@ from zkcore.client.port import Port, Signal
 from zkcore.errors import LeaseLostError
 from zkcore.zxid import Zxid
 
-__all__ = ["Lease", "Life"]
+__all__ = ["Lease", "Life", "WithSession"]
 
 
 class Life(Protocol):
@@ -30,6 +30,18 @@ class Life(Protocol):
     @property
     def alive_until(self) -> float:
         """Until when, on `Port.now`, it surely is not."""
+
+
+class WithSession:
+    """The Life of what lasts as long as the session, unless `lost` is set before."""
+
+    def __init__(self, port: Port) -> None:
+        self._session = port.session
+        self.lost = port.signal()
+
+    @property
+    def alive_until(self) -> float:
+        return 0.0 if self.lost.is_set() or self._session.lost.is_set() else self._session.alive_until
 
 
 class Lease:

@@ -32,7 +32,7 @@ from zkcore.errors import (
 )
 from zkcore.recipes.changes import Changes
 from zkcore.recipes.contender import made_at, remove_made
-from zkcore.recipes.lease import Lease
+from zkcore.recipes.lease import Lease, WithSession
 from zkcore.recipes.waiting import FOR_EVER, Patience, Watch, ask, back_off, once
 from zkcore.tree.acl import DEFAULT_ACL
 from zkcore.tree.paths import validate
@@ -210,18 +210,6 @@ class PersistentEphemeral:
         await self.close()
 
 
-class _Life:
-    """How long a znode is there: at most as long as the session."""
-
-    def __init__(self, port: Port) -> None:
-        self._session = port.session
-        self.lost = port.signal()
-
-    @property
-    def alive_until(self) -> float:
-        return 0.0 if self.lost.is_set() or self._session.lost.is_set() else self._session.alive_until
-
-
 class _Stay:
     """Being there in one session. `before` are the sessions in which we were there, or tried to be."""
 
@@ -240,11 +228,11 @@ class _Stay:
     async def last(self, show: Callable[[Lease | None, str], None], release: Callable[[Lease], Any]) -> None:
         """Be there until the session ends: raises its SessionError."""
         watch = Watch(self._port)
-        life = _Life(self._port)
+        life = WithSession(self._port)
         try:
             while True:
                 self._token = await self._make(watch, lambda why: show(None, why))
-                life = _Life(self._port)
+                life = WithSession(self._port)
                 show(Lease(self._port, self._path, self._token, release, life=life), "")
                 while await self._is_there(watch):
                     await watch.changed(FOR_EVER)

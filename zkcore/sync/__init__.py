@@ -39,6 +39,7 @@ from zkcore.errors import (
     NoChildrenForEphemeralsError,
     NodeExistsError,
     NoNodeError,
+    NoOwnerError,
     NotClaimedError,
     NotEmptyError,
     NothingToCacheError,
@@ -70,6 +71,7 @@ from zkcore.errors import (
     TransactionConflictError,
     TransferFailedError,
     UnimplementedError,
+    UnplaceableError,
     UnsupportedError,
     VersionMismatchError,
     ZkcoreError,
@@ -84,6 +86,8 @@ from zkcore.recipes.fence import SqliteTokens
 from zkcore.recipes.holding import OnLost
 from zkcore.recipes.mailbox import Letter
 from zkcore.recipes.membership import Member
+from zkcore.recipes.shard_map import Route, ShardState
+from zkcore.recipes.shard_table import ShardMember, ShardTable
 from zkcore.recipes.time_ids import TimeId
 from zkcore.recipes.topic import Published
 from zkcore.replica.leading import LiveSession
@@ -113,6 +117,8 @@ from zkcore.sync.reads import Reads
 from zkcore.sync.rlock import RLock
 from zkcore.sync.rwlock import ReadWriteLock
 from zkcore.sync.semaphore import BoundedSemaphore, Semaphore
+from zkcore.sync.shard_map import ShardMap
+from zkcore.sync.sharding import Sharding
 from zkcore.sync.tcp_node import TcpNode, start_node
 from zkcore.sync.time_ids import TimeIdGenerator
 from zkcore.sync.topic import Topic
@@ -215,6 +221,7 @@ __all__ = [
     "NoAuthError",
     "NoChildrenForEphemeralsError",
     "NoNodeError",
+    "NoOwnerError",
     "NoWatcherError",
     "NodeACL",
     "NodeConfig",
@@ -252,6 +259,7 @@ __all__ = [
     "RequestError",
     "Resync",
     "Retry",
+    "Route",
     "Rules",
     "Semaphore",
     "SessionClosedError",
@@ -259,6 +267,11 @@ __all__ = [
     "SessionExpiredError",
     "SessionMovedError",
     "SessionState",
+    "ShardMap",
+    "ShardMember",
+    "ShardState",
+    "ShardTable",
+    "Sharding",
     "SharedSecret",
     "Signal",
     "SqliteTokens",
@@ -280,6 +293,7 @@ __all__ = [
     "TransactionConflictError",
     "TransferFailedError",
     "UnimplementedError",
+    "UnplaceableError",
     "UnsupportedError",
     "VersionMismatchError",
     "Versioned",

@@ -7,15 +7,21 @@ recipes wait for does not come this way: so a callback may use them, too.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import field, frozen
 
+from zkcore.errors import SessionClosedError
+
 __all__ = ["Callbacks"]
+
+T = TypeVar("T")
 
 _log = logging.getLogger("zkcore.client")
 
@@ -32,6 +38,19 @@ class Callbacks:
         """What has `callback` called on the thread, and returns at once. Two for one callback are equal. May be asked
         for from any thread."""
         return _Later(self, callback)
+
+    def awaited(self, function: Callable[..., T]) -> Callable[..., Awaitable[T]]:
+        """What has `function` called on the thread, and can be awaited on the event loop until it returns. Raises what
+        it does, and SessionClosedError where nothing is called any more."""
+
+        async def awaited(*arguments: Any) -> T:
+            if self._has_ended:
+                raise SessionClosedError("the client is closed, and calls nobody back any more")
+            result: concurrent.futures.Future[T] = concurrent.futures.Future()
+            self.call(lambda _: _settle(result, function, arguments), None)
+            return await asyncio.wrap_future(result)
+
+        return awaited
 
     def call(self, callback: Callable[[Any], None], event: Any) -> None:
         """Have `callback(event)` called when its turn comes."""
@@ -59,6 +78,15 @@ class Callbacks:
                 callback(event)
             except Exception:
                 _log.exception("a callback failed on %s", event)
+
+
+def _settle(result: concurrent.futures.Future[T], function: Callable[..., T], arguments: tuple[Any, ...]) -> None:
+    if not result.set_running_or_notify_cancel():
+        return  # whoever awaited it does so no more
+    try:
+        result.set_result(function(*arguments))
+    except BaseException as error:
+        result.set_exception(error)
 
 
 @frozen
