@@ -198,6 +198,22 @@ def test_a_write_behind_a_linearizable_read_waits_for_it_and_is_not_seen_by_it()
     assert data_of(second) == b"mine"
 
 
+def test_a_write_does_not_overtake_one_that_waited_for_a_linearizable_read() -> None:
+    """The leader's word and the next request reach the replica in one batch of inputs."""
+    scene = Scene()
+    world, me = scene.world, scene.me
+    world.submit(me, scene.session, GetData("/a"), read=Read.LINEARIZABLE)
+    world.submit(me, scene.session, SetData("/a", b"first"))
+    world.step_until(lambda: bool(scene.waiting(Index)))
+    arriving = world.flying[scene.leader, me]
+    while scene.waiting(Index):
+        world.replicas[me].receive(scene.leader, arriving.popleft(), world.now)
+    world.submit(me, scene.session, SetData("/a", b"second"), GetData("/a"))
+    assert [message.xid for message in scene.waiting(Submit)] == [2, 3]
+    world.pass_ms(1000)
+    assert data_of(scene.answers()[-1]) == b"second"
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_reads_and_writes_of_all_sorts_are_carried_out_in_the_order_of_requests(place: str) -> None:
     scene = Scene(place)

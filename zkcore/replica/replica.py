@@ -421,7 +421,7 @@ class Replica:
 
     def _submit(self, connection: Connection, request: Request[Any]) -> int:
         xid = self._serving.enqueue(connection, request)
-        if request.writes and not connection.gates:
+        if request.writes and not connection.gates and not self._serving.goes_behind_released(connection, xid, request):
             self._send_write(connection, xid, request)
         return xid
 

@@ -214,6 +214,14 @@ class Serving:
         self.released.clear()
         return released
 
+    def goes_behind_released(self, connection: Connection, xid: int, request: Request[Any]) -> bool:
+        """Have a new write go behind those that an input released since the last drain: it must not overtake them.
+        False where there are none."""
+        if not self.released:
+            return False
+        self.released.append((connection, xid, request))
+        return True
+
     def catch_up(self) -> None:
         """More is applied: answer who waited for that."""
         while self.behind and self.behind[0][0] <= self.tree.last_zxid:
