@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zkcore.errors import FrameTooLargeError, MalformedFrameError, ProtocolError
@@ -20,12 +21,25 @@ def read_all(reader: FrameReader, data: bytes) -> list[bytes]:
     return list(iter(reader.next, None))
 
 
-@given(BODIES, st.integers(1, 50))
-def test_frames_are_found_in_whatever_pieces_they_arrive(bodies: list[bytes], size: int) -> None:
+@given(BODIES, st.integers(1, 50), st.lists(st.sampled_from(["feed", "next", "peek"])))
+@example([b"a", b""], 6, ["next", "feed", "feed"])
+def test_frames_are_found_in_whatever_pieces_they_arrive(bodies: list[bytes], size: int, before: list[str]) -> None:
+    """And in whatever order one feeds, and asks."""
     reader, found = FrameReader(40), []
     stream = b"".join(map(frame, bodies))
-    for begin in range(0, len(stream), size):
-        found += read_all(reader, stream[begin : begin + size])
+    pieces = deque(stream[begin : begin + size] for begin in range(0, len(stream), size))
+    given_out = fed = 0
+    for what in before:
+        if what == "feed" and pieces:
+            fed += len(pieces[0])
+            reader.feed(pieces.popleft())
+        elif what == "peek":
+            assert reader.peek(6) == stream[given_out:fed][:6]
+        elif what == "next" and (body := reader.next()) is not None:
+            found.append(body)
+            given_out += len(frame(body))
+    for piece in (*pieces, b""):
+        found += read_all(reader, piece)
     assert found == bodies
 
 

@@ -20,9 +20,7 @@ import ssl
 from collections import deque
 from collections.abc import Mapping
 from enum import Enum
-from typing import Protocol, cast
-
-from attrs import define
+from typing import Protocol, TypeAlias, cast
 
 from zkcore.errors import (
     AuthFailedError,
@@ -102,12 +100,11 @@ class _Stage(Enum):
     OVER = "over"
 
 
-@define
-class _Waiting:
-    """A request that has no answer yet, since when."""
+# As plain globals they cost no attribute look-up on the hot path.
+_GREETING, _OPENING, _SERVED, _OVER = _Stage
 
-    asked: Asked
-    since: float
+_Waiting: TypeAlias = tuple[Asked, float]
+"""A request that has no answer yet, since when. A plain tuple: one is made for each."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -124,7 +121,7 @@ class ClientConnection(asyncio.Protocol):
         """The newest state this client was told of."""
         self._host = owner.host
         self._loop = asyncio.get_running_loop()
-        self._stage = _Stage.GREETING
+        self._stage = _GREETING
         self._transport: asyncio.Transport | None = None
         self._reader = FrameReader(MAX_FRAME)
         self._greeting = Greeting(0, 0, 0, b"", None)
@@ -133,6 +130,7 @@ class ClientConnection(asyncio.Protocol):
         self._most_waiting = max(self._host.replica.limits.outstanding_proposals // 2, 1)
         self._pings: deque[int] = deque()  # the tokens of heartbeats that were asked for
         self._token = 0
+        self._heard_at = 0.0  # what is being read arrived then, or a little before
         self._told_leader_at = -1e9
         self._authenticating: asyncio.Task[None] | None = None
         self._closing = False
@@ -175,10 +173,10 @@ class ClientConnection(asyncio.Protocol):
         self._timer = self._loop.call_later(seconds, self.end, f"it did not greet within {seconds:g} s")
 
     def data_received(self, data: bytes) -> None:
-        if self._stage is _Stage.OVER:
+        if self._stage is _OVER:
             return
         self._reader.feed(data)
-        if self._stage is _Stage.GREETING and self._is_word():
+        if self._stage is _GREETING and self._is_word():
             return
         self._read_on()
 
@@ -201,7 +199,7 @@ class ClientConnection(asyncio.Protocol):
     def _is_full(self) -> bool:
         """Whether the client must wait before it is heard again."""
         return (
-            self._stage is _Stage.OPENING
+            self._stage is _OPENING
             or self._closing
             or self._authenticating is not None
             or self._paused
@@ -209,12 +207,13 @@ class ClientConnection(asyncio.Protocol):
         )
 
     def _read_on(self) -> None:
+        self._heard_at = self._loop.time()
         try:
-            while self._stage is not _Stage.OVER and not self._is_full and (body := self._reader.next()) is not None:
+            while self._stage is not _OVER and not self._is_full and (body := self._reader.next()) is not None:
                 self._on_frame(body)
         except ProtocolError as error:
             self.end(str(error))
-        if self._transport is None or self._stage is _Stage.OVER:
+        if self._transport is None or self._stage is _OVER:
             return
         if self._is_full != self._held_up:
             self._held_up = not self._held_up
@@ -236,7 +235,7 @@ class ClientConnection(asyncio.Protocol):
     def _on_frame(self, body: bytes) -> None:
         self.traffic.received += 1
         self.owner.traffic.received += 1
-        if self._stage is _Stage.GREETING:
+        if self._stage is _GREETING:
             self._on_greeting(parse_greeting(body))
             return
         asked = parse(body)
@@ -248,7 +247,7 @@ class ClientConnection(asyncio.Protocol):
             self._authenticating = self._loop.create_task(self._authenticate(asked.xid, asked.what))
             return
         self._extended |= asked.extends
-        waiting = _Waiting(asked, self._loop.time())
+        waiting = asked, self._heard_at
         if not self._waiting and self._answer_now(waiting):
             return
         self._waiting.append(waiting)
@@ -259,7 +258,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _answer_now(self, waiting: _Waiting) -> bool:
         """With nothing before it, a refusal or a read of what is here needs no turn of the host's."""
-        request, replica = waiting.asked.what, self._host.replica
+        asked, _ = waiting
+        request, replica = asked.what, self._host.replica
         if isinstance(request, AuthPacket) or request is None:
             self._refuse_request(waiting)
             return True
@@ -270,7 +270,7 @@ class ClientConnection(asyncio.Protocol):
         except ZkcoreError as failure:
             result, error = None, failure
         self.last_zxid = replica.tree.last_zxid
-        self._answer(waiting, *self._answer_to(waiting.asked, result, error))
+        self._answer(waiting, *self._answer_to(asked, result, error))
         return True
 
     # --- the session
@@ -279,7 +279,7 @@ class ClientConnection(asyncio.Protocol):
         """Nobody is served who has seen more than this replica: it would go back in time."""
         replica = self._host.replica
         self._greeting = greeting
-        self._stage = _Stage.OPENING
+        self._stage = _OPENING
         if not (self._host.running and replica.serving):
             self.end("there is no quorum at the moment")
         elif replica.tree.last_zxid < greeting.last_zxid:
@@ -319,9 +319,9 @@ class ClientConnection(asyncio.Protocol):
         self.end(why, linger=True)
 
     def _serve(self) -> None:
-        if self._stage is not _Stage.OPENING:
+        if self._stage is not _OPENING:
             return
-        self._stage = _Stage.SERVED
+        self._stage = _SERVED
         if self._timer is not None:
             self._timer.cancel()
         self.timeout_ms = self._host.replica.tree.sessions.get(self.session, 0)
@@ -337,7 +337,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _tell_leader(self) -> None:
         """A client that asks for anything is alive."""
-        if (self._loop.time() - self._told_leader_at) * 1000 * _BEATS > self.timeout_ms:
+        if (self._heard_at - self._told_leader_at) * 1000 * _BEATS > self.timeout_ms:
             self._touch()
 
     def _touch(self) -> None:
@@ -371,27 +371,28 @@ class ClientConnection(asyncio.Protocol):
 
     def on_opened(self, session: int) -> None:
         self.session = session
-        if self._stage is _Stage.OVER:  # it is left to expire
+        if self._stage is _OVER:  # it is left to expire
             self._host.detach(session)
         else:
             self.owner.on_session(self)
 
     def on_replied(self, result: object, error: ZkcoreError | None, zxid: Zxid) -> None:
         self.last_zxid = zxid
-        if self._stage is _Stage.OPENING:
+        if self._stage is _OPENING:
             if error is None:
                 self._serve()
             else:
                 self.end(str(error))
             return
-        if self._stage is _Stage.OVER:
+        if self._stage is _OVER:
             return
         waiting = self._waiting.popleft()
         if isinstance(error, SessionMovedError):
             self.end("its session is served elsewhere by now")
             return
-        self._answer(waiting, *self._answer_to(waiting.asked, result, error))
-        self._answer_refused()
+        self._answer(waiting, *self._answer_to(waiting[0], result, error))
+        if self._waiting and self._waiting[0][0].what is None:
+            self._answer_refused()
         if self._held_up:
             self._read_on()
 
@@ -402,21 +403,21 @@ class ClientConnection(asyncio.Protocol):
         return answer_to(asked, result, error, extended=self._extended)
 
     def _answer(self, waiting: _Waiting, code: int, body: bytes) -> None:
-        self._send(frame(header(waiting.asked.xid, self.last_zxid, code) + body))
+        self._send(frame(header(waiting[0].xid, self.last_zxid, code) + body))
         self._count(waiting)
 
     def _count(self, waiting: _Waiting) -> None:
-        seconds = self._loop.time() - waiting.since
+        seconds = self._loop.time() - waiting[1]
         self.traffic.answer(seconds)
         self.owner.traffic.answer(seconds)
 
     def _answer_refused(self) -> None:
         """Those in front that the host never saw."""
-        while self._waiting and self._waiting[0].asked.what is None:
+        while self._waiting and self._waiting[0][0].what is None:
             self._refuse_request(self._waiting.popleft())
 
     def _refuse_request(self, waiting: _Waiting) -> None:
-        asked = waiting.asked
+        asked, _ = waiting
         zxid = self.last_zxid if asked.zxid is None else asked.zxid
         self._send(frame(header(asked.xid, zxid, asked.code) + asked.body))
         self._count(waiting)
@@ -444,17 +445,17 @@ class ClientConnection(asyncio.Protocol):
 
     def on_ended(self) -> None:
         self._held = False
-        if self._stage is _Stage.OPENING:
+        if self._stage is _OPENING:
             self._refuse(f"session {self.session:#x} is over")
             return
-        if self._waiting and isinstance(self._waiting[0].asked.what, CloseSession):
+        if self._waiting and isinstance(self._waiting[0][0].what, CloseSession):
             self._answer(self._waiting.popleft(), 0, b"")
         self.end("its session is over", linger=True)
 
     # --- sending
 
     def _send(self, data: bytes) -> None:
-        if self._stage is _Stage.OVER or self._transport is None:
+        if self._stage is _OVER or self._transport is None:
             return
         self.traffic.sent += 1
         self.owner.traffic.sent += 1
@@ -475,11 +476,11 @@ class ClientConnection(asyncio.Protocol):
 
     def end(self, why: str, *, linger: bool = False) -> None:
         """Close the connection; what was said last goes out before, if it is to `linger`. Its session lives on."""
-        if self._stage is _Stage.OVER:
+        if self._stage is _OVER:
             return
         if linger:
             self._flush()
-        self._stage = _Stage.OVER
+        self._stage = _OVER
         self._out.clear()
         if self._timer is not None:
             self._timer.cancel()

@@ -46,10 +46,12 @@ class Traffic:
 
     def answer(self, seconds: float) -> None:
         """One request was answered."""
-        self.latency_least = min(self.latency_least, seconds) if self.answered else seconds
+        if seconds < self.latency_least or not self.answered:
+            self.latency_least = seconds
+        if seconds > self.latency_most:
+            self.latency_most = seconds
         self.answered += 1
         self.latency_sum += seconds
-        self.latency_most = max(self.latency_most, seconds)
 
     def reset(self) -> None:
         """Begin to count anew."""

@@ -94,7 +94,7 @@ from zkcore.tree.watch_requests import (
     SetWatches,
     SetWatches2,
 )
-from zkcore.tree.znode import CreateMode
+from zkcore.tree.znode import CreateMode, pack_stat
 from zkcore.zxid import Zxid
 
 __all__ = [
@@ -168,6 +168,7 @@ class _Token:
     token: NullableBuffer
 
 
+_unpack_header = codec_of(RequestHeader).unpack
 _ABOUT_WATCHES: dict[int, type[Request[Any]]] = {
     kind.opcode: kind for kind in (AddWatch, CatchUp, CheckWatches, RemoveWatches, SetWatches, SetWatches2)
 }
@@ -176,8 +177,7 @@ _ABOUT_WATCHES: dict[int, type[Request[Any]]] = {
 def parse(body: bytes) -> Asked:
     """The request in a frame. Raises ProtocolError where not even a header can be read, and where it cannot be read how
     somebody proves who it is."""
-    header, at = decode_from(RequestHeader, body, at=0)
-    xid, opcode = header.xid, header.opcode
+    xid, opcode, at = _unpack_header(body, 0)
     if opcode == PING:
         return Asked(xid, opcode, None)
     if opcode == AUTH:
@@ -214,7 +214,6 @@ def _unimplemented(xid: int, opcode: int) -> Asked:
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 
-_stat = codec_of(Stat).encode
 _header = codec_of(ReplyHeader).pack
 _path, _paths, _data, _number = (codec_of(kind).pack for kind in (OnePath, SeveralPaths, RawData, Number))
 _END = encode(MultiHeader(-1, True, -1))
@@ -267,11 +266,11 @@ def answer_to(
 
 
 def _created(_: object, result: Created) -> bytes:
-    return _path(result.path) + _stat(result.stat)
+    return _path(result.path) + pack_stat(result.stat)
 
 
 def _node_data(_: object, result: Any) -> bytes:
-    return _data(None if isinstance(result, NullData) else result.data) + _stat(result.stat)
+    return _data(None if isinstance(result, NullData) else result.data) + pack_stat(result.stat)
 
 
 def _infos(_: object, result: Any) -> bytes:
@@ -351,15 +350,15 @@ ANSWERS: dict[int, Callable[[Any, Any], bytes] | None] = {
     CreateContainer.opcode: _created,
     CreateTTL.opcode: _created,
     Delete.opcode: None,
-    SetData.opcode: lambda _, stat: _stat(stat),
-    SetACL.opcode: lambda _, stat: _stat(stat),
+    SetData.opcode: lambda _, stat: pack_stat(stat),
+    SetACL.opcode: lambda _, stat: pack_stat(stat),
     Check.opcode: None,
     CloseSession.opcode: None,
-    Exists.opcode: lambda _, stat: _stat(stat),
+    Exists.opcode: lambda _, stat: pack_stat(stat),
     GetData.opcode: _node_data,
-    GetACL.opcode: lambda _, result: encode(NodeAcls(result.acl)) + _stat(result.stat),
+    GetACL.opcode: lambda _, result: encode(NodeAcls(result.acl)) + pack_stat(result.stat),
     GetChildren.opcode: lambda _, names: _paths(names),
-    GetChildren2.opcode: lambda _, result: _paths(result.names) + _stat(result.stat),
+    GetChildren2.opcode: lambda _, result: _paths(result.names) + pack_stat(result.stat),
     GetEphemerals.opcode: lambda _, paths: _paths(paths),
     GetAllChildrenNumber.opcode: lambda _, number: _number(number),
     WhoAmI.opcode: _infos,

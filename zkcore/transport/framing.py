@@ -23,6 +23,7 @@ SEAL_BYTES = 32
 
 _LENGTH = Struct(">I")
 _NUMBER = Struct(">Q")
+_read_length = _LENGTH.unpack_from
 
 
 def frame(body: bytes) -> bytes:
@@ -33,40 +34,58 @@ def frame(body: bytes) -> bytes:
 class FrameReader:
     """Takes bytes as they arrive, and gives out the bodies of the frames in them.
 
-    It never keeps more than arrived, and refuses a frame of more than `max_bytes` when it has seen its length.
+    It never keeps more than arrived, and refuses a frame of more than `max_bytes` when it has seen its length. What
+    arrives whole is cut out of where it stands; of a frame that comes in pieces each is kept as it came until the last
+    is there, so that a large one is put together once.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         """May be changed between two frames."""
-        self._data = bytearray()
+        self._data = b""
         self._begin = 0  # of the next frame
+        self._pieces: list[bytes] = []  # what arrived behind `_data`
+        self._missing = 0  # at least so many bytes until the next frame, or its length, is there
 
     def feed(self, data: bytes) -> None:
         """Some more bytes."""
-        if self._begin:
-            del self._data[: self._begin]
-            self._begin = 0
-        self._data += data
+        if self._begin == len(self._data) and not self._pieces:
+            self._data, self._begin, self._missing = data, 0, 0
+            return
+        self._pieces.append(data)
+        self._missing -= len(data)
 
     def peek(self, size: int) -> bytes:
         """The first `size` bytes that were not given out yet, or fewer where there are no more: for who must look
         before taking them for a frame."""
-        return bytes(memoryview(self._data)[self._begin : self._begin + size])
+        self._join()
+        return self._data[self._begin : self._begin + size]
 
     def next(self) -> bytes | None:
         """The body of the next frame, or None where it is not there yet. Raises FrameTooLargeError."""
-        body_begin = self._begin + _LENGTH.size
-        if len(self._data) < body_begin:
+        if self._pieces:
+            if self._missing > 0:
+                return None
+            self._join()
+        data, body_begin = self._data, self._begin + 4
+        if len(data) < body_begin:
+            self._missing = body_begin - len(data)
             return None
-        (length,) = _LENGTH.unpack_from(self._data, self._begin)
+        (length,) = _read_length(data, self._begin)
         if length > self.max_bytes:
             raise FrameTooLargeError(f"a frame of {length} bytes; at most {self.max_bytes} are accepted here")
         end = body_begin + length
-        if len(self._data) < end:
+        if len(data) < end:
+            self._missing = end - len(data)
             return None
         self._begin = end
-        return bytes(memoryview(self._data)[body_begin:end])
+        return data[body_begin:end]
+
+    def _join(self) -> None:
+        if self._pieces:
+            self._data = b"".join((self._data[self._begin :], *self._pieces))
+            self._begin = 0
+            self._pieces.clear()
 
 
 class Seal:

@@ -20,11 +20,13 @@ from enum import IntEnum
 from struct import Struct
 from typing import Any, NamedTuple
 
+from zkcore.jute.codec import codec_of
 from zkcore.jute.records import Stat
 
 __all__ = [
     "CONTAINER_OWNER", "MAX_TTL", "NO_OWNER", "STAT_SIZE", "CreateMode", "Persisted", "ZnodeStat", "data_of", "int32",
-    "is_mark", "make_record", "make_stat", "owner_of", "persisted_of", "read_stat", "session_of", "ttl_of", "ttl_owner",
+    "is_mark", "make_record", "make_stat", "owner_of", "pack_stat", "persisted_of", "read_stat", "session_of", "ttl_of",
+    "ttl_owner",
 ]  # fmt: skip
 
 
@@ -162,6 +164,9 @@ class ZnodeStat(Stat):
 
     __slots__ = ("_children", "_record")
 
+    _record: bytes
+    _children: int
+
     def __init__(self, record: bytes, children: int) -> None:
         _set_record(self, record)
         _set_children(self, children)
@@ -188,3 +193,22 @@ _FIELDS = frozenset(Stat.__annotations__)
 # A frozen class is filled through its slots, which do not ask its __setattr__.
 _set_record = ZnodeStat.__dict__["_record"].__set__
 _set_children = ZnodeStat.__dict__["_children"].__set__
+
+
+_encode_stat = codec_of(Stat).encode
+# The runs of bytes that a Stat and a record have in common, which need not be taken apart: (czxid and mzxid, pzxid,
+# ctime and mtime, version, cversion, aversion, owner), and with the sizes before the pzxid the other way round.
+_read_runs = Struct(">16s8s16s4si4sq").unpack_from
+_make_runs = Struct(">16s16s4si4sqii8s").pack
+
+
+def pack_stat(stat: Stat) -> bytes:
+    """The bytes of a Stat in jute. That of a record need not be decoded for it: a third of the time."""
+    if type(stat) is not ZnodeStat:
+        return _encode_stat(stat)
+    record, children = stat._record, stat._children
+    size = len(record) - STAT_SIZE
+    zxids, pzxid, times, version, cversion, aversion, owner = _read_runs(record, size)
+    cversion = int32(cversion * 2 - children)
+    owner = session_of(owner)
+    return _make_runs(zxids, times, version, cversion, aversion, owner, size, children, pzxid)
