@@ -20,7 +20,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(floor.split())
     for floor in (
         "errors version zxid ring",
-        "jute zab",
+        "forks jute zab",
         "storage transport tree",
         "replica",
         "client",

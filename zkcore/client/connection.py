@@ -11,6 +11,7 @@ from typing import cast
 
 from zkcore.client.dialogue import MAX_ANSWER
 from zkcore.errors import ProtocolError
+from zkcore.forks import only_here
 from zkcore.transport.framing import FrameReader, frame
 
 __all__ = ["Connection"]
@@ -64,6 +65,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        only_here(transport)
         if self.over:
             self._transport.abort()
 

@@ -25,6 +25,7 @@ from zkcore.errors import (
     SessionClosedError,
     ZkcoreError,
 )
+from zkcore.forks import Process
 from zkcore.replica.host import Host, HostListener
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.pump import Pump
@@ -158,6 +159,7 @@ class Node:
     ) -> None:
         _warn_if_even(ensemble, stacklevel=2)
         self.me = me
+        self._process = Process()
         self._files: FileStorage | None = None
         if storage is None:
             if data_dir is None:
@@ -194,7 +196,10 @@ class Node:
 
     async def stop(self) -> None:
         """End, and where this node leads, hand over first: the others need not find out that there is no leader. That
-        takes a second at most, whatever comes of it. `host.stop()` ends at once, as a crash would."""
+        takes a second at most, whatever comes of it. `host.stop()` ends at once, as a crash would. In a process that
+        was forked since, it does nothing: the node is that of the other."""
+        if not self._process.is_here:
+            return
         try:
             if self._host.running and self.replica.leader == self.me:
                 async with asyncio.timeout(_HAND_OVER_SECONDS):

@@ -6,7 +6,6 @@ otherwise wires a `Node` by hand. This module must not know what the links carry
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -20,6 +19,7 @@ from attrs import Attribute, Factory, field, frozen
 from zkcore.client.node import EmbeddedClient, Node
 from zkcore.client.timeouts import DEFAULT_SESSION_TIMEOUT
 from zkcore.errors import ConfigurationError, SessionClosedError
+from zkcore.forks import Process
 from zkcore.replica.host import HostListener
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.rules import Rules
@@ -29,6 +29,7 @@ from zkcore.transport.address import parse_address
 from zkcore.transport.limits import LinkLimits
 from zkcore.transport.security import Security, mode_of
 from zkcore.transport.tcp import TcpTransport
+from zkcore.transport.threads import made
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
 from zkcore.zab.peer import PeerStatus
@@ -146,6 +147,7 @@ class TcpNode:
         self.config = config
         self._node: Node | None = None
         self._started = False
+        self._process = Process()
         self._parts = AsyncExitStack()
         self._clients: WeakSet[EmbeddedClient] = WeakSet()
         self._listeners: list[HostListener] = []
@@ -160,7 +162,10 @@ class TcpNode:
 
     @property
     def node(self) -> Node:
-        """What it consists of. Raises SessionClosedError where it does not run."""
+        """What it consists of. Raises SessionClosedError where it does not run, ForkedError in a process that was
+        forked from the one it runs in."""
+        if self._started:
+            self._process.check()
         if self._node is None:
             raise SessionClosedError(f"node {self.me} does not run: await start(), or use it as a context manager")
         return self._node
@@ -172,17 +177,18 @@ class TcpNode:
         until there is a leader.
 
         Raises ConfigurationError where the port or the certificate cannot be used, and StorageError where the directory
-        cannot. Then nothing is running, and nothing is left behind.
+        cannot. Then, and when it is cancelled, nothing is running, and nothing is left behind.
         """
         if self._started:
             raise SessionClosedError("this node was started before; make a new one")
         self._started = True
+        self._process = Process()
         config = self.config
         async with AsyncExitStack() as parts:
             transport = await parts.enter_async_context(_transport_of(config))
             storage = config.storage
             if storage is None:
-                storage = await asyncio.to_thread(_open_storage, config)
+                storage = await made(lambda: _open_storage(config), undo=FileStorage.close)
                 parts.callback(storage.close)
             node = Node(
                 config.me, config.ensemble, storage=storage, transport=transport.start, limits=config.limits,
@@ -198,7 +204,9 @@ class TcpNode:
 
     async def stop(self) -> None:
         """End: close the clients that are open, hand the leadership over, within a second, break the links and close
-        the storage."""
+        the storage. In a process that was forked since, it does nothing: the node is that of the other."""
+        if not self._process.is_here:
+            return
         for client in self._clients:
             client.abandon()
         self._node = None

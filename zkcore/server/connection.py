@@ -31,6 +31,7 @@ from zkcore.errors import (
     SessionMovedError,
     ZkcoreError,
 )
+from zkcore.forks import only_here
 from zkcore.jute.records import Id
 from zkcore.replica.admission import check_attaching
 from zkcore.replica.host import Host
@@ -162,6 +163,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        only_here(transport)
         self.since = self._loop.time()
         host, port = (transport.get_extra_info("peername") or ("?", 0))[:2]
         self.where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

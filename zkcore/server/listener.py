@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self, cast
 
 from zkcore.errors import ConfigurationError
+from zkcore.forks import only_here
 from zkcore.jute.records import Id
 from zkcore.replica.host import Host
 from zkcore.server.connection import ClientConnection
@@ -82,6 +83,7 @@ class ClientListener:
             raise ConfigurationError(
                 f"clients cannot be served on {self._bind}: {error}; stop who has the port, or give another"
             ) from error
+        only_here(self._server)
         _log.info("node %s serves clients on %s", self.host.replica.me, self.address)
         return self
 

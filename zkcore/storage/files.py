@@ -16,6 +16,7 @@ import os
 from typing import Protocol
 
 from zkcore.errors import StorageError, StorageFailedError
+from zkcore.forks import only_here
 
 __all__ = ["Directory", "File", "Files", "make_durable"]
 
@@ -85,6 +86,10 @@ class _RealFile:
     def __init__(self, name: str, descriptor: int) -> None:
         self.name = name
         self._descriptor = descriptor
+        only_here(self)
+
+    def fileno(self) -> int:
+        return self._descriptor
 
     def read(self, offset: int, size: int) -> bytes:
         pieces: list[bytes] = []
@@ -152,6 +157,7 @@ class Directory:
             raise StorageError(f"{self.where} is not a directory: give the path of one") from error
         except OSError as error:
             raise StorageError(f"{self.where} cannot be opened: {error}") from error
+        only_here(self)
         if not os.access(self.where, os.R_OK | os.W_OK | os.X_OK):
             self.close()
             raise StorageError(f"{self.where} may not be written by this process: change its owner or its permissions")
@@ -165,6 +171,9 @@ class Directory:
             os.fsync(parent)
         finally:
             os.close(parent)
+
+    def fileno(self) -> int:
+        return self._descriptor
 
     def names(self) -> list[str]:
         return sorted(os.listdir(self._descriptor))

@@ -17,9 +17,9 @@ from random import Random
 from typing import Any, TypeVar
 
 from zkcore.client.async_port import NOT_HERE, AsyncPort
-from zkcore.client.home import Process
 from zkcore.client.port import Background, Port, Session, Signal, StateListener, Watcher
 from zkcore.errors import SessionClosedError
+from zkcore.forks import Process
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.tree.requests import Request
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 from zkcore.errors import ProtocolError
+from zkcore.forks import only_here
 from zkcore.transport.framing import SEAL_BYTES, FrameReader, Seal, frame
 from zkcore.transport.handshake import MAX_HANDSHAKE_BYTES, NONCE_BYTES, Handshake, Terms, refusal
 from zkcore.transport.limits import LinkLimits
@@ -96,6 +97,7 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        only_here(transport)
         if self._over:
             self._transport.abort()
             return

@@ -24,12 +24,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from zkcore.errors import ConfigurationError
+from zkcore.forks import only_here
 from zkcore.transport.address import Address, parse_address
 from zkcore.transport.handshake import MAX_CLUSTER_BYTES, Terms
 from zkcore.transport.limits import LinkLimits
 from zkcore.transport.link import LOOKS, Link
 from zkcore.transport.rates import Buckets, Seldom
 from zkcore.transport.security import Security, SharedSecret, Tls, identity_of, mode_of
+from zkcore.transport.threads import made
 from zkcore.transport.tls import TlsFiles, names_in
 from zkcore.transport.transport import Inbox
 from zkcore.transport.wire import encode
@@ -104,7 +106,7 @@ class TcpTransport:
     async def listen(self) -> Self:
         """Take the port. Raises ConfigurationError where that cannot be done."""
         self._loop = asyncio.get_running_loop()
-        self._listeners = await self._loop.run_in_executor(None, _listen, self._bind, self._bind_key)
+        self._listeners = await made(lambda: _listen(self._bind, self._bind_key), undo=_close_all)
         return self
 
     def start(self, inbox: Inbox) -> Self:
@@ -135,8 +137,7 @@ class TcpTransport:
         try:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
-            for listener in self._listeners:
-                listener.close()
+            _close_all(self._listeners)
             self._listeners = []
             left = list(self._connections)
             for link in left:
@@ -392,6 +393,7 @@ def _listen(address: Address, key: str) -> list[socket.socket]:
         ):
             listener = socket.socket(family, kind, protocol)
             listeners.append(listener)
+            only_here(listener)
             if os.name == "posix":
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
@@ -400,10 +402,14 @@ def _listen(address: Address, key: str) -> list[socket.socket]:
             listener.bind(where)
             listener.listen(_BACKLOG)
     except (OSError, UnicodeError) as error:
-        for listener in listeners:
-            listener.close()
+        _close_all(listeners)
         raise ConfigurationError(f"{key} is {address}: {_why_not_bound(error)}") from error
     return listeners
+
+
+def _close_all(listeners: list[socket.socket]) -> None:
+    for listener in listeners:
+        listener.close()
 
 
 def _why_not_bound(error: OSError | UnicodeError) -> str:
