@@ -325,6 +325,19 @@ def counts_again_before_all_others_were_heard(h: History) -> None:
     h.save(2, SaveEpochs(1, 1), Repair())
 
 
+def brought_in_line(h: History, node: int) -> None:
+    """`node` was wiped, and counts again in epoch 1."""
+    wiped(h, node)
+    h.snapshot_of(node, z(1, 2))
+    h.save(node, SaveEpochs(1, 1), Repair())
+
+
+def promises_again_what_another_may_count_on(h: History) -> None:
+    h.promise(1, 2, 3)
+    brought_in_line(h, 3)
+    h.promise(2, 2, 3)
+
+
 def floods_a_learner(h: History) -> None:
     h.send(1, 2, Proposal(z(1, 3), (bytes(100),)), Proposal(z(1, 4), (b"one too many",)))
 
@@ -556,6 +569,7 @@ BROKEN: list[tuple[str, Callable[[History], None]]] = [
     ("X13", an_observer_promises),
     ("X13", a_damaged_disk_promises),
     ("X13", counts_again_before_all_others_were_heard),
+    ("X13", promises_again_what_another_may_count_on),
     ("X14", state_differs),
     ("X15", wins_behind_one_that_promised),
     ("L5", floods_a_learner),
@@ -600,6 +614,17 @@ def test_the_lawful_history_goes_on_lawfully() -> None:
     assert h.oracle.committed == [z(1, 1), z(1, 2), z(2, 1)]
     assert h.oracle.tag == 2
     assert h.oracle.committed_before(2) == z(1, 2)
+
+
+def test_who_was_wiped_may_ask_again_for_an_epoch_that_nobody_gave_it() -> None:
+    h = History()
+    for _ in range(2):
+        h.oracle.linked(2, 3)
+        h.oracle.told(3, RoleChanged(Role.LEADING, 3, h.oracle.durable[3].current, False, "elected"))
+        h.save(3, SaveEpochs(2, h.oracle.durable[3].current))
+        h.send(3, 2, LeaderInfo(2))
+        brought_in_line(h, 3)
+    assert h.oracle.durable[3].accepted == 1
 
 
 def test_an_interrupted_synchronisation_is_no_promise() -> None:

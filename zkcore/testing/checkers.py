@@ -183,6 +183,7 @@ class Oracle:
             away = [v for v in self.config.voters if self.config.can_lead(v) and self.durable[v].current < epoch]
             if away:
                 self.fail("X13", f"node {node} counts again in epoch {epoch}, which {away} have not accepted")
+            self.talk.forget_own_promise(node, epoch)
         durable.damage = None
         durable.before = None
 

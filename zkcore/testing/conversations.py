@@ -103,6 +103,14 @@ class Conversations:
         that it may give those promises again."""
         self._promised[node] = min(self._promised[node], (after, 0, 0))
 
+    def forget_own_promise(self, node: PeerId, after: int) -> None:
+        """`node` has forgotten its promises, and counts again in epoch `after`, which all who could lead have followed
+        since. So an epoch above that for which it had asked itself was accepted by nobody else (protocol.md 1.14)."""
+        epoch, leader, _ = self._promised[node]
+        if leader == node and epoch > after:
+            self._promised[node] = after, 0, 0
+            self._recency.pop((epoch, node), None)
+
     def sent(self, node: PeerId, to: PeerId, message: Message) -> None:
         """See Oracle.sent."""
         check = self._checks.get(type(message))
