@@ -5,12 +5,19 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 from kazoo.client import KazooClient
+from ports import Ports
+
+from zkcore.cli.main import main
 
 PATIENCE = 60
 
@@ -129,9 +136,75 @@ def test_a_port_that_is_taken_is_told(configuration: Path, tmp_path: Path) -> No
         )
         second = Running(other, "--new")
         assert second.status == 2
-        assert f"clients cannot be served on 127.0.0.1:{port}" in "".join(second.said)
+        assert f"other.cfg: clientPort is 127.0.0.1:{port}: the port is taken" in "".join(second.said)
+        assert not (tmp_path / "other").exists()
     finally:
         first.kill()
+
+
+@pytest.fixture
+def ports() -> Iterator[Ports]:
+    ports = Ports()
+    yield ports
+    ports.close()
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "said"),
+    [
+        ("server.1={free}:1\nserver.2={free}:1\nserver.1={free}:1\n", 2, "server.1 is set in line"),
+        ("server.2={free}:1\n", 2, "myid says '1', and the servers are [2]"),
+        ("server.1=no-such-host.invalid:2888:3888\n", 2, "server.1 is no-such-host.invalid:2888: the host cannot be"),
+        ("server.1={taken}:1\n", 2, "server.1 is {taken}: the port is taken"),
+        ("server.1={free}:1\nclientPort=1\nclientPortAddress=no-such-host.invalid\n", 2, "say with clientPortAddress"),
+        ("server.1={free}:1\nzkcore.certificate={tmp}/zk-1.test.pem\nzkcore.key={tmp}/zk-1.test.key\n"
+         "zkcore.authorities={tmp}/authority.pem\nzkcore.identity=zk-1.test\n", 2, "certificate has expired; renew it"),
+    ],
+    ids=["an id twice", "not in the list", "no such host", "port taken", "no host for clients", "expired"],
+)  # fmt: skip
+def test_a_member_that_cannot_be_what_it_is_told_makes_nothing(
+    tmp_path: Path, ports: Ports, lines: str, status: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In this process: what a process makes of it is told above."""
+    data, file, authority = tmp_path / "data", tmp_path / "zoo.cfg", Authority(tmp_path)
+    data.mkdir()
+    (data / "myid").write_text("1")
+    (data / "initialize").touch()
+    authority.issue("zk-1.test", expires=datetime.now(UTC) - timedelta(days=1))
+    taken = ports.take()
+    if "certificate" not in lines:
+        lines += "zkcore.plaintext=true\n"
+    for name, value in (("{free}", ports.take()), ("{taken}", taken), ("{tmp}", str(tmp_path))):
+        lines, said = lines.replace(name, value), said.replace(name, value)
+    file.write_text(f"dataDir={data}\n{lines}")
+    host, _, port = taken.rpartition(":")
+    with socket.create_server((host, int(port))):
+        assert main(["serve", str(file)]) == status
+    assert said in caplog.text
+    assert sorted(path.name for path in data.iterdir()) == ["initialize", "myid"]
+
+
+def test_a_leader_that_is_told_to_stop_hands_over(tmp_path: Path, ports: Ports) -> None:
+    servers = "".join(f"server.{me}={ports.take()}:1\n" for me in (1, 2, 3))
+    running = {}
+    for me in (1, 2, 3):
+        data, file = tmp_path / f"data-{me}", tmp_path / f"zoo-{me}.cfg"
+        data.mkdir()
+        (data / "myid").write_text(str(me))
+        file.write_text(f"dataDir={data}\n{servers}zkcore.plaintext=true\n")
+        running[me] = Running(file, "--new")
+    try:
+        begun = {me: server.wait_for("(leads|follows) ") for me, server in running.items()}
+        (leader,) = (me for me, what in begun.items() if what == "leads")
+        stopped = running[leader]
+        assert stopped.end() == 0
+        assert "stops without handing over" not in "".join(stopped.said)
+        left = [server for me, server in running.items() if me != leader]
+        assert sorted(server.wait_for("(leads|follows) ") for server in left) == ["follows", "leads"]
+        assert not any("has no quorum" in line for server in left for line in server.said)
+    finally:
+        for server in running.values():
+            server.kill()
 
 
 def test_a_configuration_can_be_checked_alone(configuration: Path) -> None:

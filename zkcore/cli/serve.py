@@ -1,7 +1,8 @@
 """`serve`: one member of an ensemble, or a server that stands alone, as ZooKeeper's configuration file says.
 
 It runs until it is told to stop (SIGTERM, Ctrl-C), and then hands over what it leads. Exit statuses: 0 it was stopped;
-2 the configuration cannot be used; 3 the data directory cannot; 1 anything else went wrong.
+2 the configuration cannot be used; 3 the data directory cannot; 1 anything else went wrong. What cannot be used is
+found before anything is made.
 
 The data is kept in `zkcore` below dataDir. As everywhere, an empty directory is taken for a loss: the first start of a
 server says so, with `--new` or by a file `initialize` in dataDir, as ZooKeeper has it, which is removed.
@@ -16,6 +17,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from zkcore.cli.zoo_cfg import ZooCfg, read_zoo_cfg
@@ -24,6 +26,9 @@ from zkcore.client.tcp_node import NodeConfig, start_node
 from zkcore.errors import ConfigurationError, StorageError
 from zkcore.replica.host import Host
 from zkcore.server.listener import ClientListener
+from zkcore.transport.address import parse_address
+from zkcore.transport.tcp import close_all, listen_at
+from zkcore.transport.threads import made
 from zkcore.transport.transport import LocalNetwork
 from zkcore.zab.messages import Role
 from zkcore.zab.quorum import EnsembleConfig
@@ -102,6 +107,7 @@ class Served:
 async def serve(cfg: ZooCfg, *, new: bool = False) -> AsyncIterator[Served]:
     """Run the server that `cfg` describes; at the end it has stopped. Raises ConfigurationError and StorageError, and
     then nothing is running."""
+    await _check_ports(cfg)
     initialize = cfg.data_dir / "initialize"
     new = new or initialize.exists()
     if new:
@@ -124,6 +130,19 @@ async def serve(cfg: ZooCfg, *, new: bool = False) -> AsyncIterator[Served]:
             )
             await parts.enter_async_context(listener)
         yield Served(node, listener)
+
+
+async def _check_ports(cfg: ZooCfg) -> None:
+    """Whether they can be had, before anything is made. They are given back: who listens there needs a node first."""
+    wanted = []
+    if cfg.members:
+        address = cfg.members[cfg.me].address if cfg.bind is None else parse_address(cfg.bind, key="bind")
+        wanted.append((address, f"server.{cfg.me}", "quorumListenOnAllIPs"))
+    if cfg.client is not None:
+        wanted.append((cfg.client, "clientPort", "clientPortAddress"))
+    for address, key, elsewhere in wanted:
+        taking = partial(listen_at, address, f"{cfg.path}: {key}", elsewhere=elsewhere)
+        close_all(await made(taking, undo=close_all))
 
 
 def _make(directory: Path) -> None:

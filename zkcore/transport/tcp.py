@@ -37,7 +37,7 @@ from zkcore.transport.transport import Inbox
 from zkcore.transport.wire import encode
 from zkcore.zab.messages import Message, PeerId
 
-__all__ = ["TcpTransport"]
+__all__ = ["TcpTransport", "close_all", "listen_at"]
 
 _log = logging.getLogger("zkcore.peer")
 
@@ -106,7 +106,7 @@ class TcpTransport:
     async def listen(self) -> Self:
         """Take the port. Raises ConfigurationError where that cannot be done."""
         self._loop = asyncio.get_running_loop()
-        self._listeners = await made(lambda: _listen(self._bind, self._bind_key), undo=_close_all)
+        self._listeners = await made(lambda: listen_at(self._bind, self._bind_key), undo=close_all)
         return self
 
     def start(self, inbox: Inbox) -> Self:
@@ -137,7 +137,7 @@ class TcpTransport:
         try:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
-            _close_all(self._listeners)
+            close_all(self._listeners)
             self._listeners = []
             left = list(self._connections)
             for link in left:
@@ -384,8 +384,9 @@ def _look_up(address: Address) -> list[str]:
     return list(dict.fromkeys(str(info[4][0]) for info in found))
 
 
-def _listen(address: Address, key: str) -> list[socket.socket]:
-    """A listening socket for each of the numbers of a host. Raises ConfigurationError."""
+def listen_at(address: Address, key: str, *, elsewhere: str = "bind") -> list[socket.socket]:
+    """A listening socket for each of the numbers of a host. Raises ConfigurationError, which names `key`, and what may
+    say to listen `elsewhere`."""
     listeners: list[socket.socket] = []
     try:
         for family, kind, protocol, _, where in socket.getaddrinfo(
@@ -402,23 +403,24 @@ def _listen(address: Address, key: str) -> list[socket.socket]:
             listener.bind(where)
             listener.listen(_BACKLOG)
     except (OSError, UnicodeError) as error:
-        _close_all(listeners)
-        raise ConfigurationError(f"{key} is {address}: {_why_not_bound(error)}") from error
+        close_all(listeners)
+        raise ConfigurationError(f"{key} is {address}: {_why_not_bound(error, elsewhere)}") from error
     return listeners
 
 
-def _close_all(listeners: list[socket.socket]) -> None:
+def close_all(listeners: list[socket.socket]) -> None:
+    """Give the ports back."""
     for listener in listeners:
         listener.close()
 
 
-def _why_not_bound(error: OSError | UnicodeError) -> str:
+def _why_not_bound(error: OSError | UnicodeError, elsewhere: str) -> str:
     if isinstance(error, socket.gaierror | UnicodeError):
-        return f"the host cannot be resolved ({error}); correct it, or say with bind where to listen"
+        return f"the host cannot be resolved ({error}); correct it, or say with {elsewhere} where to listen"
     if error.errno == errno.EADDRINUSE:
         return "the port is taken; stop the process that has it (perhaps this member runs already), or give another"
     if error.errno == errno.EADDRNOTAVAIL:
-        return "this machine has no such address; say with bind where to listen"
+        return f"this machine has no such address; say with {elsewhere} where to listen"
     if error.errno in (errno.EACCES, errno.EPERM):
         return "this user may not listen on that port; give one above 1023"
     return f"it is not possible to listen there: {error}"
