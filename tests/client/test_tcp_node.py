@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime, timedelta
@@ -137,6 +138,37 @@ def test_clients_that_are_open_are_closed_with_the_node(config: NodeConfig) -> N
             node.client()
         with pytest.raises(zkcore.SessionClosedError, match="make a new one"):
             await node.start()
+
+    run(test)
+
+
+@pytest.mark.parametrize("years", [-1, 30, -100, 10_000])
+def test_a_clock_that_jumps_ends_no_session(members: dict[int, str], years: int) -> None:
+    """Neither where that of one member does, nor that of all; to before 1970, or to where no clock has been."""
+    jump = years * 365 * 86_400
+
+    async def test() -> None:
+        async with AsyncExitStack() as stack:
+            nodes = [
+                await stack.enter_async_context(
+                    zkcore.start_node(NodeConfig(me=me, members=members, security=SECRET, storage=MemoryStorage()))
+                )
+                for me in members
+            ]
+            clients = [await stack.enter_async_context(node.client()) for node in nodes]
+            for number, zk in enumerate(clients):
+                await zk.create(f"/here-{number}", ephemeral=True)
+            sessions = [zk.session_id for zk in clients]
+            for jumping in (nodes[:1], nodes):
+                for node in jumping:
+                    node.node.host._wall = lambda: time.time() + jump
+                for zk in clients:
+                    await zk.create("/after-", sequence=True)
+                other = await stack.enter_async_context(nodes[0].client())
+                assert other.session_id not in sessions
+                sessions.append(other.session_id)
+            assert [zk.session_id for zk in clients] == sessions[:3]
+            assert [await clients[0].exists(f"/here-{number}") is not None for number in range(3)] == [True] * 3
 
     run(test)
 
