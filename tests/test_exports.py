@@ -119,6 +119,7 @@ EXPORTED_BLOCKING = [
     "QuotaExceededError",
     "RLock",
     "Read",
+    "ReadOnlyError",
     "ReadWriteLock",
     "Reads",
     "RecipeError",

@@ -146,6 +146,15 @@ class NoWatcherError(RequestError, LookupError):
     summary = "the session has no such watch"
 
 
+class ReadOnlyError(RequestError):
+    """The server has no leader at the moment, and only shows what it has. Nothing was applied; the client looks for a
+    server that takes writes by itself."""
+
+    code = -119
+    retryable = True
+    summary = "only reads are served here at the moment; try again when the state is CONNECTED"
+
+
 class ThrottledError(RequestError):
     """Too much is outstanding already. Nothing was applied; wait a little and try again."""
 

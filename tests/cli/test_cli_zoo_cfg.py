@@ -86,6 +86,9 @@ def test_the_other_keys(read: Read) -> None:
     assert isinstance(digest, DigestScheme)
     assert len(digest.authenticate(b"super:pw")) == 2
     assert cfg.settings["superDigest"] == "*"
+    assert cfg.listener.read_only_seconds is None
+    assert read("readonlymode.enabled=true\n").listener.read_only_seconds == 3.0
+    assert read("readonlymode.enabled=true\ntickTime=100\n").listener.read_only_seconds == 2.0
     assert read("maxClientCnxns=0\n").listener.connections_per_address > 1_000_000
 
 
@@ -109,6 +112,7 @@ def test_how_members_know_each_other(read: Read, tmp_path: Path) -> None:
         ("syncLimit=2\nsyncLimit=3\n", "line 3: syncLimit is set in line 2, too; leave one of them"),
         ("clientPort=65536\n", "line 2: clientPort is '65536'; give a port"),
         ("clientPortAddress=a b\nclientPort=1\n", "line 2: clientPortAddress is 'a b'"),
+        ("readonlymode.enabled=yes\n", "line 2: readonlymode.enabled is 'yes'; it is true or false"),
         ("forceSync=maybe\n", "line 2: forceSync is 'maybe'; it is yes or no"),
         ("minSessionTimeout=9\nmaxSessionTimeout=5\n", "minSessionTimeout and maxSessionTimeout"),
         ("tickTime=1\nsyncLimit=5\n", "a syncLimit of 0 ms leaves no time for a heartbeat"),

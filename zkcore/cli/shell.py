@@ -52,6 +52,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("--wait", type=float, default=10.0, metavar="S", help="how long to wait for a server")
     parser.add_argument("--auth", action="append", default=[], metavar="SCHEME:CREDENTIALS", help="as addauth")
     parser.add_argument("--tls", metavar="CA.pem", help="speak TLS with servers whose certificates come from here")
+    parser.add_argument("--read-only", action="store_true", help="a server that is cut off will do, for what it has")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="one command; without, they come from standard input")
     parser.set_defaults(run=_run)
 
@@ -68,7 +69,7 @@ def _run(chosen: argparse.Namespace) -> int:
         return NOT_UNDERSTOOD
 
     def make() -> ZookeeperClient:
-        return connect(url, timeout=chosen.timeout, auth=proofs, tls=tls)
+        return connect(url, timeout=chosen.timeout, auth=proofs, tls=tls, read_only=chosen.read_only)
 
     with Shell(make, wait=chosen.wait) as shell:
         if chosen.command:

@@ -148,7 +148,7 @@ class _Reader:
             bind=self._bind(members, me),
             limits=self._limits(tick),
             rules=self._rules(tick),
-            listener=ListenerLimits(connections_per_address=self._take("maxClientCnxns", _at_least(0), 60) or _MANY),
+            listener=self._listener(tick),
             words=self._take("4lw.commands.whitelist", _words, ALLOWED),
             snapshot_every=self._take("snapCount", _at_least(2), 100_000),
             fsync="always" if self._take("forceSync", _yes, True) else "never",
@@ -181,7 +181,7 @@ class _Reader:
 
     def _check_rest(self) -> None:
         for key, line in self._lines.items():
-            if key in ("reconfigEnabled", "readonlymode.enabled") and _is(line.value, "true"):
+            if key == "reconfigEnabled" and _is(line.value, "true"):
                 self._warn(line, f"{key} asks for what there is not yet")
             elif key == "extendedTypesEnabled" and _is(line.value, "false"):
                 self._warn(line, "containers and znodes with a time to live are always there")
@@ -190,7 +190,7 @@ class _Reader:
             elif key.startswith(("ssl.", "sslQuorum", "secureClientPort", "serverCnxnFactory", "portUnification")):
                 self._warn(line, f"{key} names what only a JVM can read, and is not used; see zkcore.certificate")
             elif key not in _KNOWN_AND_UNUSED and key not in (
-                "reconfigEnabled", "readonlymode.enabled", "extendedTypesEnabled",
+                "reconfigEnabled", "extendedTypesEnabled",
             ):  # fmt: skip
                 self._warn(line, f"{key} is unknown, and means nothing; check how it is spelled")
 
@@ -268,6 +268,14 @@ class _Reader:
         if mine is not None and mine.client is not None:
             return mine.client
         return None if port is None else Address(host, port)
+
+    def _listener(self, tick: int) -> ListenerLimits:
+        """As in ZooKeeper, a server waits for a leader for two seconds, or a tick, before it serves reads alone."""
+        reads = self._take("readonlymode.enabled", _true, False)
+        return ListenerLimits(
+            connections_per_address=self._take("maxClientCnxns", _at_least(0), 60) or _MANY,
+            read_only_seconds=max(2.0, tick / 1000) if reads else None,
+        )
 
     def _bind(self, members: dict[PeerId, Member], me: PeerId) -> str | None:
         everywhere = self._take("quorumListenOnAllIPs", _true, False)

@@ -103,9 +103,12 @@ _NO_NODE, _BEHIND_THE_ERROR = -101, -2
 # --- saying -----------------------------------------------------------------------------------------------------------
 
 
-def greeting(*, last_zxid: Zxid, timeout_ms: int, session: int, password: bytes) -> bytes:
-    """What a client says first: for a new session the id 0, and no password that means anything."""
-    return encode(ConnectRequest(0, last_zxid, timeout_ms, session, password)) + b"\0"
+def greeting(
+    *, last_zxid: Zxid, timeout_ms: int, session: int, password: bytes, read_only: bool = False
+) -> bytes:
+    """What a client says first: for a new session the id 0, and no password that means anything. With `read_only` a
+    server without a leader will do."""
+    return encode(ConnectRequest(0, last_zxid, timeout_ms, session, password)) + (b"\1" if read_only else b"\0")
 
 
 def ask(xid: int, request: Request[Any]) -> bytes:
@@ -132,11 +135,12 @@ def prove(scheme: str, credentials: bytes) -> bytes:
 
 class Greeted(NamedTuple):
     """How a server answers a greeting: the session with its password, and the timeout granted. Where the session is
-    over, or never was, all of it is 0."""
+    over, or never was, all of it is 0. `read_only` where the server has no leader, and the session may be none."""
 
     timeout_ms: int
     session: int
     password: bytes
+    read_only: bool = False
 
 
 def read_greeted(body: bytes) -> Greeted:
@@ -144,7 +148,7 @@ def read_greeted(body: bytes) -> Greeted:
     found, end = decode_from(ConnectResponse, body, at=0)
     if len(body) - end > 1:  # old servers do not say whether they only read
         raise MalformedFrameError(f"{len(body) - end} bytes are left over after the answer to the greeting")
-    return Greeted(found.timeout_ms, found.session, found.password)
+    return Greeted(found.timeout_ms, found.session, found.password, any(body[end:]))
 
 
 class Reply(NamedTuple):

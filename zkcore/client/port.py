@@ -36,9 +36,9 @@ should be read again; and last with None, when the session has ended. Must retur
 class SessionState(StrEnum):
     """How a session is, as far as its client can know. It begins SUSPENDED::
 
-        CONNECTED  <-->  SUSPENDED
-            |                |
-            +----> LOST <----+           and from each of the three to CLOSED
+        CONNECTED  <-->  SUSPENDED  <-->  CONNECTED_READ_ONLY
+            |                |                    |
+            +------------> LOST <-----------------+           and from each of the four to CLOSED
 
     `zkcore.client.states` has the table.
     """
@@ -47,6 +47,9 @@ class SessionState(StrEnum):
     """A replica with a leader serves it."""
     SUSPENDED = "SUSPENDED"
     """No replica does at the moment. The session, its ephemerals and leases may go on living; requests wait."""
+    CONNECTED_READ_ONLY = "CONNECTED_READ_ONLY"
+    """A server without a leader shows what it has, to a client that asked for that; writes are refused. Nobody renews
+    the session meanwhile. A client that was never served otherwise has none yet."""
     LOST = "LOST"
     """It has expired, or may have: its ephemerals cannot be counted on any more. This is for good."""
     CLOSED = "CLOSED"

@@ -16,7 +16,10 @@ __all__ = ["TRANSITIONS", "States"]
 
 TRANSITIONS: Mapping[SessionState, frozenset[SessionState]] = {
     SessionState.CONNECTED: frozenset({SessionState.SUSPENDED, SessionState.LOST, SessionState.CLOSED}),
-    SessionState.SUSPENDED: frozenset({SessionState.CONNECTED, SessionState.LOST, SessionState.CLOSED}),
+    SessionState.SUSPENDED: frozenset(
+        {SessionState.CONNECTED, SessionState.CONNECTED_READ_ONLY, SessionState.LOST, SessionState.CLOSED}
+    ),
+    SessionState.CONNECTED_READ_ONLY: frozenset({SessionState.SUSPENDED, SessionState.LOST, SessionState.CLOSED}),
     SessionState.LOST: frozenset({SessionState.CLOSED}),
     SessionState.CLOSED: frozenset(),
 }

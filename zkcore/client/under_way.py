@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from attrs import define
 
 from zkcore.client.port import Watcher
-from zkcore.errors import ZkcoreError
+from zkcore.errors import RequestError, ThrottledError, ZkcoreError
 from zkcore.tree.requests import Request
 
-__all__ = ["Asked", "forget", "refuse_all"]
+__all__ = ["Asked", "answers_to", "forget", "refuse_all"]
 
 
 @define(eq=False)
@@ -44,3 +45,27 @@ def refuse_all(requests: deque[Asked], error: ZkcoreError) -> None:
         asked = requests.popleft()
         if asked.future is not None and not asked.future.done():
             asked.future.set_exception(type(error)(str(error)))
+
+
+async def answers_to(
+    requests: Iterable[Request[Any]], submit: Callable[[Request[Any]], asyncio.Future[Any]]
+) -> list[Any]:
+    """The answers to reads that are all submitted together, and in the place of one that fails its RequestError. Raises
+    what else comes of them, and ThrottledError; then nobody waits for the others any more."""
+    futures: list[asyncio.Future[Any]] = []
+    answers: list[Any] = []
+    try:
+        for request in requests:
+            futures.append(submit(request))
+        for future in futures:
+            try:
+                answers.append(await future)
+            except ThrottledError:
+                raise
+            except RequestError as error:
+                answers.append(error)
+    except BaseException:
+        for future in futures:
+            forget(future)
+        raise
+    return answers

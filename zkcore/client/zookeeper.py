@@ -23,13 +23,15 @@ class ZookeeperClient(Client):
     `connect`, which says what the arguments are."""
 
     def __init__(
-        self, places: Places, *, timeout: float, auth: Sequence[tuple[str, bytes]], tls: ssl.SSLContext | None
-    ) -> None:
+        self, places: Places, *, timeout: float, auth: Sequence[tuple[str, bytes]], tls: ssl.SSLContext | None,
+        read_only: bool = False,
+    ) -> None:  # fmt: skip
         check_timeout(timeout)
         self._places = places
         self._timeout = timeout
         self._auth = auth
         self._tls = tls
+        self._read_only = read_only
         self._whole: ZookeeperPort | None = None
         self._port: Port | None = None
 
@@ -66,7 +68,7 @@ class ZookeeperClient(Client):
         if self._whole is not None:
             raise SessionClosedError("this client was started before; make a new one")
         self._whole = ZookeeperPort(
-            self._places.addresses, timeout=self._timeout, auth=self._auth, tls=self._tls
+            self._places.addresses, timeout=self._timeout, auth=self._auth, tls=self._tls, read_only=self._read_only
         )
         self._port = self._whole if self._places.chroot == "/" else ChrootPort(self._whole, self._places.chroot)
         await self._whole.start()
@@ -97,6 +99,7 @@ def connect(
     timeout: float = DEFAULT_SESSION_TIMEOUT,
     auth: Iterable[tuple[str, str | bytes]] = (),
     tls: ssl.SSLContext | None = None,
+    read_only: bool = False,
 ) -> ZookeeperClient:
     """A client of an ensemble in other processes, by ZooKeeper's client protocol, as an async context manager::
 
@@ -107,10 +110,15 @@ def connect(
     has pairs such as `("digest", "user:password")`; they are proved anew at every server. `tls` is an `ssl.SSLContext`
     for servers that want it.
 
+    With `read_only` a server that has no leader will do, where it offers that: it shows what it has, and refuses writes
+    with ReadOnlyError; the state is then CONNECTED_READ_ONLY. The client goes on looking for a server that takes
+    writes, and goes there. A session that it had before is renewed by nobody meanwhile, and is LOST when its time is
+    up; a client that begins so has no session, and no `session_id`, until it has found that other server.
+
     Raises ConfigurationError for an url that names no servers, BadArgumentsError for the timeout. Entering it raises
     AuthFailedError where the credentials are refused.
     """
     proofs = tuple(
         (scheme, credentials.encode() if isinstance(credentials, str) else credentials) for scheme, credentials in auth
     )
-    return ZookeeperClient(parse_places(url), timeout=timeout, auth=proofs, tls=tls)
+    return ZookeeperClient(parse_places(url), timeout=timeout, auth=proofs, tls=tls, read_only=read_only)

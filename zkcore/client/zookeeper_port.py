@@ -31,18 +31,18 @@ from zkcore.client.dialogue import (
     read_reply,
 )
 from zkcore.client.emulated import Emulation, as_zookeeper_has_it
+from zkcore.client.looking import find_a_writer
 from zkcore.client.port import SessionState, Watcher
 from zkcore.client.proofs import Proofs
 from zkcore.client.rewatching import again
 from zkcore.client.timeouts import check_wait
-from zkcore.client.under_way import Asked, forget, refuse_all
+from zkcore.client.under_way import Asked, answers_to, forget, refuse_all
 from zkcore.errors import (
     BadArgumentsError,
     ConnectionLostError,
     MalformedFrameError,
     OperationTimeoutError,
     ProtocolError,
-    RequestError,
     SessionExpiredError,
     SessionMovedError,
     ThrottledError,
@@ -75,7 +75,8 @@ class ZookeeperPort(AsyncPort):
     """A Port to the servers at `addresses`. Make it on the event loop it belongs to, then `await start()`.
 
     `timeout` is the one to ask for, in seconds. `auth` has pairs of a scheme and credentials. With `tls` connections
-    are made with it, and the name of a server is checked as it says.
+    are made with it, and the name of a server is checked as it says. With `read_only` a server without a leader will
+    do, until another one is found.
     """
 
     def __init__(
@@ -85,8 +86,13 @@ class ZookeeperPort(AsyncPort):
         timeout: float,
         auth: Iterable[tuple[str, bytes]] = (),
         tls: ssl.SSLContext | None = None,
+        read_only: bool = False,
     ) -> None:
         super().__init__(timeout=timeout)
+        self._may_read_only = read_only
+        self._only_reads = False  # the server that is connected does
+        self._better: Address | None = None  # a server that takes writes, found meanwhile
+        self._looking: asyncio.Task[None] | None = None
         self._addresses = tuple(addresses)
         self._tls = tls
         self._password = bytes(PASSWORD_SIZE)
@@ -187,23 +193,7 @@ class ZookeeperPort(AsyncPort):
 
     async def ask_all(self, requests: Sequence[Request[Any]]) -> list[Any]:
         """See `zkcore.client.emulated.Plain`."""
-        futures: list[asyncio.Future[Any]] = []
-        answers: list[Any] = []
-        try:
-            for request in requests:
-                futures.append(self._submit(request, None))
-            for future in futures:
-                try:
-                    answers.append(await future)
-                except ThrottledError:
-                    raise
-                except RequestError as error:
-                    answers.append(error)
-        except BaseException:
-            for future in futures:
-                forget(future)
-            raise
-        return answers
+        return await answers_to(requests, lambda request: self._submit(request, None))
 
     def _submit(self, request: Request[Any], watch: Watcher | None) -> asyncio.Future[Any]:
         """Send it, or have it wait for a server. Raises ThrottledError, and the errors of a session that is over."""
@@ -249,10 +239,13 @@ class ZookeeperPort(AsyncPort):
         failures = 0
         while not self._is_over:
             for address in self.rng.sample(self._addresses, len(self._addresses)):
-                if await self._be_served(address):
-                    failures = 0
-                if self._is_over:
-                    return
+                following: Address | None = address
+                while following is not None:
+                    if await self._be_served(following):
+                        failures = 0
+                    if self._is_over:
+                        return
+                    following, self._better = self._better, None
             longest = min(_PAUSE_SECONDS * 2**failures, _LONGEST_PAUSE_SECONDS, self.session.timeout / 4)
             failures = min(failures + 1, 16)
             await asyncio.sleep(longest * (0.5 + self.rng.random() / 2))
@@ -278,12 +271,22 @@ class ZookeeperPort(AsyncPort):
         self._link, self._greeted_at = link, self._loop.time()
         timeout_ms, session = round(self._asked_timeout * 1000), self.session.id
         link.send(
-            greeting(last_zxid=self._last_zxid, timeout_ms=timeout_ms, session=session, password=self._password)
+            greeting(
+                last_zxid=self._last_zxid, timeout_ms=timeout_ms, session=session, password=self._password,
+                read_only=self._may_read_only,
+            )
         )
         self._start_timer("greeting", patience, lambda: link.close("it did not answer the greeting in time"))
         if not link.over:
             await self._broken
         return self._was_served
+
+    async def _move_on(self, link: Connection) -> None:
+        """Only reads are served here: find a server that takes writes, and go there."""
+        patience = max(self.session.timeout / len(self._addresses), _LEAST_CONNECT_SECONDS)
+        better = await find_a_writer(self._addresses, rng=self.rng, tls=self._tls, patience=patience)
+        self._looking, self._better = None, better
+        link.close(f"the server at {better} takes writes")
 
     def _on_over(self, link: Connection, why: str) -> None:
         if link is self._link:
@@ -295,13 +298,16 @@ class ZookeeperPort(AsyncPort):
         self._link = self._serving = None
         self._suspended.set()
         self._pings.clear()
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
         for name in ("greeting", "beat", "silence"):
             self._stop_timer(name)
 
     def _on_broken(self, why: str) -> None:
         """What was under way may be applied or not; the reads behind the last write are asked again elsewhere."""
         _log.info("session %#x is suspended: %s", self.session.id, why)
-        if self.session.state is SessionState.CONNECTED:
+        if self.session.state in (SessionState.CONNECTED, SessionState.CONNECTED_READ_ONLY):
             self.session.become(SessionState.SUSPENDED)
             self.session.tell()
         again: deque[Asked] = deque()
@@ -344,7 +350,9 @@ class ZookeeperPort(AsyncPort):
                 link.close("the server opened no session")
             return
         self._stop_timer("greeting")
-        self.session.id, self._password = found.session, found.password
+        self._only_reads = found.read_only
+        if not found.read_only:  # else it is the session of before, or none
+            self.session.id, self._password = found.session, found.password
         self.session.timeout = found.timeout_ms / 1000
         self._serving = link
         self._proofs.show_all(link)
@@ -363,14 +371,17 @@ class ZookeeperPort(AsyncPort):
     def _serve(self, link: Connection) -> None:
         """The session is served here: first its watches, then what waits."""
         self._was_served = True
-        self.session.become(SessionState.CONNECTED)
+        self.session.become(SessionState.CONNECTED_READ_ONLY if self._only_reads else SessionState.CONNECTED)
         self._suspended.clear()
-        if not self._is_ours and self._opening is None:
+        if self._only_reads:
+            self._looking = self._loop.create_task(self._move_on(link), name="zkcore-looking")
+        elif not self._is_ours and self._opening is None:
             # A request that was on its way through another server may still be: what is read from now on shows it.
             self._send(link, Asked(None, Sync(), None))
         for request in again(self._watchers.catch_up(self._told_zxid), is_ours=self.is_zkcore):
             self._send(link, Asked(None, request, None))
-        self._confirm(self._greeted_at)
+        if not self._only_reads:
+            self._confirm(self._greeted_at)
         if self._is_over:
             return
         while self._waiting and self._serving is link:
@@ -456,7 +467,9 @@ class ZookeeperPort(AsyncPort):
     def _on_ping(self) -> None:
         if not self._pings:
             raise MalformedFrameError("an answer to a heartbeat that was not sent")
-        self._confirm(self._pings.popleft())
+        sent_at = self._pings.popleft()
+        if not self._only_reads:
+            self._confirm(sent_at)
 
     def _listen_for_life(self) -> None:
         """A server that says nothing for two thirds of the timeout, and was asked for signs of life, is given up: the

@@ -20,7 +20,7 @@ import ssl
 from collections import deque
 from collections.abc import Mapping
 from enum import Enum
-from typing import Protocol, TypeAlias, cast
+from typing import TypeAlias, cast
 
 from zkcore.errors import (
     AuthFailedError,
@@ -32,13 +32,11 @@ from zkcore.errors import (
     ZkcoreError,
 )
 from zkcore.forks import only_here
-from zkcore.jute.records import Id
 from zkcore.replica.admission import check_attaching
-from zkcore.replica.host import Host
 from zkcore.replica.levels import Read, Sync
 from zkcore.replica.rules import MAX_TIMEOUT_MS, add_ids
 from zkcore.server.four_letter import Traffic
-from zkcore.server.limits import ListenerLimits
+from zkcore.server.owner import Owner
 from zkcore.server.protocol import (
     MAX_FRAME,
     PING,
@@ -53,6 +51,7 @@ from zkcore.server.protocol import (
     parse,
     parse_greeting,
 )
+from zkcore.server.reading import Reading, owns
 from zkcore.transport.framing import FrameReader, frame
 from zkcore.tree.applied import WatchEvent
 from zkcore.tree.requests import CloseSession
@@ -60,7 +59,7 @@ from zkcore.tree.sessions import PASSWORD_SIZE
 from zkcore.tree.watch_requests import Missed, SetWatches, SetWatches2
 from zkcore.zxid import Zxid
 
-__all__ = ["ClientConnection", "Owner"]
+__all__ = ["ClientConnection"]
 
 _log = logging.getLogger("zkcore.server")
 
@@ -71,38 +70,16 @@ _LINGER_SECONDS = 1.0
 """How long a last word may take to go out."""
 
 
-class Owner(Protocol):
-    """What a connection needs of its listener."""
-
-    host: Host
-    traffic: Traffic
-    limits: ListenerLimits
-
-    def admit(self, connection: ClientConnection, address: str) -> str | None:
-        """Why one more connection from there is too many, or None. `on_gone` follows either way."""
-
-    def four_letters(self, word: bytes) -> str | None:
-        """The answer to one of ZooKeeper's four-letter words; None where that is none."""
-
-    def ids_of(self, connection: ClientConnection) -> tuple[Id, ...]:
-        """By what the listener knows the client."""
-
-    def on_session(self, connection: ClientConnection) -> None:
-        """The connection has this session now; another that had it has not."""
-
-    def on_gone(self, connection: ClientConnection) -> None:
-        """It is over."""
-
-
 class _Stage(Enum):
     GREETING = "nothing was said yet"
     OPENING = "its session is being opened or taken up"
     SERVED = "its session is served"
+    READING = "it is shown what is here"
     OVER = "over"
 
 
 # As plain globals they cost no attribute look-up on the hot path.
-_GREETING, _OPENING, _SERVED, _OVER = _Stage
+_GREETING, _OPENING, _SERVED, _READING, _OVER = _Stage
 
 _Waiting: TypeAlias = tuple[Asked, float]
 """A request that has no answer yet, since when. A plain tuple: one is made for each."""
@@ -135,6 +112,8 @@ class ClientConnection(asyncio.Protocol):
         self._told_leader_at = -1e9
         self._authenticating: asyncio.Task[None] | None = None
         self._closing = False
+        self.reading: Reading | None = None
+        """What it is shown, where there is no leader."""
         self._held = False  # the host has its session
         self._held_up = False  # what arrived waits
         self._extended = False  # the client is one of ours
@@ -237,8 +216,8 @@ class ClientConnection(asyncio.Protocol):
     def _on_frame(self, body: bytes) -> None:
         self.traffic.received += 1
         self.owner.traffic.received += 1
-        if self._stage is _GREETING:
-            self._on_greeting(parse_greeting(body))
+        if self._stage is not _SERVED:
+            self._on_other_frame(body)
             return
         asked = parse(body)
         if asked.opcode == PING:
@@ -257,6 +236,12 @@ class ClientConnection(asyncio.Protocol):
             self._closing = isinstance(asked.what, CloseSession)
             read = Read.LINEARIZABLE if isinstance(asked.what, Sync) else Read.SESSION
             self._host.submit(self.session, asked.what, read)
+
+    def _on_other_frame(self, body: bytes) -> None:
+        if self._stage is _GREETING:
+            self._on_greeting(parse_greeting(body))
+        elif self.reading is not None:
+            self._read(self.reading, parse(body))
 
     def _answer_now(self, waiting: _Waiting) -> bool:
         """With nothing before it, a refusal or a read of what is here needs no turn of the host's."""
@@ -282,10 +267,13 @@ class ClientConnection(asyncio.Protocol):
         replica = self._host.replica
         self._greeting = greeting
         self._stage = _OPENING
-        if not (self._host.running and replica.serving):
+        serving = self._host.running and replica.serving
+        if not (serving or (greeting.read_only and self.owner.serves_readers)):
             self.end("there is no quorum at the moment")
         elif replica.tree.last_zxid < greeting.last_zxid:
             self.end("it has seen more than this server has; another one may have that, too")
+        elif not serving:
+            self._begin_reading(greeting)
         elif greeting.session:
             self._attach(greeting)
         else:
@@ -333,6 +321,61 @@ class ClientConnection(asyncio.Protocol):
         )
         self._read_on()
 
+    # --- while there is no leader
+
+    def _begin_reading(self, greeting: Greeting) -> None:
+        """A new client gets the id of no session."""
+        replica = self._host.replica
+        self.session, self._password = greeting.session, greeting.password
+        if not self.session:
+            self.session, self._password = secrets.randbits(62) + 1, secrets.token_bytes(PASSWORD_SIZE)
+        elif not owns(replica, self.session, self._password):
+            self._refuse(f"the password is not that of session {self.session:#x}")
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self.reading = Reading(replica, self.session, self.owner.ids_of(self))
+        self._stage, self.last_zxid = _READING, self.reading.zxid
+        self.timeout_ms = replica.rules.timeouts.negotiate(min(max(greeting.timeout_ms, 1), MAX_TIMEOUT_MS))
+        self.owner.on_session(self)
+        told = greet(
+            greeting, timeout_ms=self.timeout_ms, session=self.session, password=self._password, read_only=True
+        )
+        self._send(frame(told))
+        self._expect_a_sign()
+
+    def _expect_a_sign(self) -> None:
+        self._timer = self._loop.call_later(self.timeout_ms / 1000, self._on_silence, self._heard_at)
+
+    def _on_silence(self, since: float) -> None:
+        if self._heard_at == since:
+            self.end("it has been silent for too long")
+        else:
+            self._expect_a_sign()
+
+    def _read(self, reading: Reading, asked: Asked) -> None:
+        waiting = asked, self._heard_at
+        if not reading.is_current:
+            self.end("there is more to be seen by now")
+        elif asked.opcode == PING:
+            self._send(frame(header(Xid.PING, self.last_zxid, 0)))
+        elif isinstance(asked.what, AuthPacket):
+            self._authenticating = self._loop.create_task(self._authenticate(asked.xid, asked.what))
+        elif asked.what is None:
+            self._extended |= asked.extends
+            self._refuse_request(waiting)
+        elif isinstance(asked.what, CloseSession):
+            self._answer(waiting, 0, b"")
+            self.end("it has read enough", linger=True)
+        else:
+            try:
+                result, error = reading.answer(asked.what), None
+            except ZkcoreError as failure:
+                result, error = None, failure
+            self._answer(waiting, *self._answer_to(asked, result, error))
+
+    # --- signs of life, and who it is
+
     def _ping(self) -> None:
         self._touch()
         self._pings.append(self._token)
@@ -357,7 +400,10 @@ class ClientConnection(asyncio.Protocol):
                 None, replica.rules.access.authenticate, packet.scheme, packet.credentials
             )
             add_ids((), ids)
-            replica.identify(self.session, ids)
+            if self.reading is not None:
+                self.reading.identify(ids)
+            else:
+                replica.identify(self.session, ids)
         except (AuthFailedError, BadArgumentsError) as error:
             self._send(frame(header(xid, 0, AuthFailedError.code)))
             self.end(f"who it is was not proved: {error}", linger=True)

@@ -88,6 +88,9 @@ class Facts(Protocol):
     @property
     def clients(self) -> Collection[OneClient]: ...
 
+    @property
+    def serves_readers(self) -> bool: ...
+
 
 def answer(word: bytes, facts: Facts, *, allowed: Collection[str]) -> str | None:
     """The answer to `word`, None where it is none. "*" among the `allowed` allows all of them."""
@@ -100,8 +103,14 @@ def answer(word: bytes, facts: Facts, *, allowed: Collection[str]) -> str | None
     return told(facts)
 
 
+def _is_serving(facts: Facts) -> bool:
+    return facts.host.running and facts.host.replica.serving
+
+
 def _mode(facts: Facts) -> str:
     replica = facts.host.replica
+    if not _is_serving(facts):
+        return "read-only"
     if replica.leader == replica.me:
         return "standalone" if len(replica.ensemble.members) == 1 else "leader"
     return "observer" if replica.status().role is Role.OBSERVING else "follower"
@@ -109,7 +118,7 @@ def _mode(facts: Facts) -> str:
 
 def _while_serving(tell: Callable[[Facts], str]) -> Callable[[Facts], str]:
     def told(facts: Facts) -> str:
-        if not (facts.host.running and facts.host.replica.serving):
+        if not (_is_serving(facts) or facts.serves_readers):
             return "This ZooKeeper instance is not currently serving requests\n"
         return tell(facts)
 
@@ -122,8 +131,10 @@ def _version() -> str:
 
 def _srvr(facts: Facts) -> str:
     replica, traffic = facts.host.replica, facts.traffic
+    reads = "" if _is_serving(facts) else "READ-ONLY mode; serving only read-only clients\n"
     return (
         f"Zookeeper version: {_version()}, built on {platform.python_implementation()} {platform.python_version()}\n"
+        f"{reads}"
         f"Latency min/avg/max: {traffic.latency_ms}\nReceived: {traffic.received}\nSent: {traffic.sent}\n"
         f"Connections: {len(facts.clients)}\nOutstanding: {_outstanding(facts)}\n"
         f"Zxid: {replica.tree.last_zxid:#x}\nMode: {_mode(facts)}\nNode count: {len(replica.tree)}\n"
@@ -263,7 +274,7 @@ def _hash(facts: Facts) -> str:
 
 _WORDS: dict[str, Callable[[Facts], str]] = {
     "ruok": lambda facts: "imok" if facts.host.running else "",
-    "isro": lambda facts: "ro" if facts.host.read_only or not facts.host.replica.serving else "rw",
+    "isro": lambda facts: "rw" if _is_serving(facts) else "ro" if facts.serves_readers else "null",
     "envi": _envi,
     "conf": _while_serving(_conf),
     "cons": _while_serving(_cons),

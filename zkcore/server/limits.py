@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import Attribute, field, frozen
+from attrs.validators import optional
 
 from zkcore.errors import ConfigurationError
 
@@ -27,3 +28,6 @@ class ListenerLimits:
     """A client that takes so little that more than this waits for it is let go: it will come again, and catch up."""
     greeting_seconds: float = field(default=10.0, validator=_positive)
     """How long a connection may take until it has a session."""
+    read_only_seconds: float | None = field(default=None, validator=optional(_positive))
+    """When the node has had no leader for so long, clients that would rather read than wait are shown what it has:
+    ZooKeeper's read-only mode. None for never."""

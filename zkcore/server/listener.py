@@ -24,6 +24,7 @@ from zkcore.server.limits import ListenerLimits
 from zkcore.transport.address import Address, parse_address
 from zkcore.transport.rates import Seldom
 from zkcore.tree.acl import CertificateScheme
+from zkcore.zab.ready import Event, RoleChanged
 
 __all__ = ["ClientListener"]
 
@@ -61,11 +62,14 @@ class ClientListener:
         self._bind = parse_address(bind, key="bind", any_port=True)
         self._tls = tls
         self._words = frozenset(words)
+        if self.limits.read_only_seconds is not None:
+            self._words |= {"isro"}  # by that clients find the way back, as in ZooKeeper
         self._server: asyncio.Server | None = None
         self._connections: dict[ClientConnection, str] = {}  # with the address each comes from
         self._by_session: dict[int, ClientConnection] = {}
         self._by_address: Counter[str] = Counter()
         self._seldom = Seldom(_WARN_SECONDS)
+        self._alone_since: float | None = None
 
     def __repr__(self) -> str:
         return f"<ClientListener {self._bind} with {len(self._connections)} connections>"
@@ -84,6 +88,8 @@ class ClientListener:
                 f"clients cannot be served on {self._bind}: {error}; stop who has the port, or give another"
             ) from error
         only_here(self._server)
+        self._alone_since = None if self.host.replica.serving else loop.time()
+        self.host.listeners.append(self._on_event)
         _log.info("node %s serves clients on %s", self.host.replica.me, self.address)
         return self
 
@@ -92,6 +98,7 @@ class ClientListener:
         if self._server is None:
             return
         self._server.close()
+        self.host.listeners.remove(self._on_event)
         self.drop_connections()
         await self._server.wait_closed()
         self._server = None
@@ -127,6 +134,31 @@ class ClientListener:
     def clients(self) -> Collection[ClientConnection]:
         """All connections."""
         return self._connections.keys()
+
+    @property
+    def serves_readers(self) -> bool:
+        """See `Owner`. A node that knows of nothing yet has nothing to show."""
+        after, host = self.limits.read_only_seconds, self.host
+        if after is None or host.replica.tree.last_zxid == 0:
+            return False
+        if host.read_only:
+            return True
+        if not host.running or host.replica.serving or self._alone_since is None:
+            return False
+        return asyncio.get_running_loop().time() - self._alone_since >= after
+
+    def _on_event(self, host: Host, event: Event) -> None:
+        """Who only reads is sent away when there is a leader: he comes again, and catches up."""
+        if not isinstance(event, RoleChanged):
+            return
+        if not event.established:
+            if self._alone_since is None:
+                self._alone_since = asyncio.get_running_loop().time()
+            return
+        self._alone_since = None
+        for connection in list(self._connections):
+            if connection.reading is not None:
+                connection.end("there is a leader again")
 
     def four_letters(self, word: bytes) -> str | None:
         """See `Owner`."""

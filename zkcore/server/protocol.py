@@ -137,10 +137,13 @@ def parse_greeting(body: bytes) -> Greeting:
     return Greeting(found.last_zxid, found.timeout_ms, found.session, found.password, bool(rest[0]) if rest else None)
 
 
-def greet(greeting: Greeting, *, timeout_ms: int, session: int, password: bytes) -> bytes:
-    """The answer to a greeting. One of a session that is over, or another's, has nothing but zeros in it."""
+def greet(
+    greeting: Greeting, *, timeout_ms: int, session: int, password: bytes, read_only: bool = False
+) -> bytes:
+    """The answer to a greeting. One of a session that is over, or another's, has nothing but zeros in it. `read_only`
+    says that only reads are served."""
     answer = encode(ConnectResponse(0, timeout_ms, session, password))
-    return answer if greeting.read_only is None else answer + b"\0"
+    return answer if greeting.read_only is None else answer + (b"\1" if read_only else b"\0")
 
 
 # --- requests --------------------------------------------------------------------------------------------------------

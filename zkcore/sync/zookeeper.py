@@ -94,6 +94,7 @@ def connect(
     timeout: float = DEFAULT_SESSION_TIMEOUT,
     auth: Iterable[tuple[str, str | bytes]] = (),
     tls: ssl.SSLContext | None = None,
+    read_only: bool = False,
 ) -> ZookeeperClient:
     """A client of an ensemble in other processes, by ZooKeeper's client protocol, as a context manager::
 
@@ -101,4 +102,4 @@ def connect(
 
     The arguments and what is raised are those of `zkcore.connect`.
     """
-    return ZookeeperClient(connect_async(url, timeout=timeout, auth=auth, tls=tls))
+    return ZookeeperClient(connect_async(url, timeout=timeout, auth=auth, tls=tls, read_only=read_only))

@@ -27,6 +27,7 @@ from typing import Self
 from zkcore.client.node import LocalCluster
 from zkcore.errors import BadArgumentsError
 from zkcore.replica.rules import Rules
+from zkcore.server.limits import ListenerLimits
 from zkcore.server.listener import ClientListener
 from zkcore.sync.port import LoopThread
 from zkcore.testing.lag import LateListener, Lateness, LateNetwork
@@ -39,8 +40,11 @@ __all__ = ["ZookeeperServer", "zookeeper_server"]
 class ZookeeperServer:
     """See the module; make it with `zookeeper_server`. All methods may be called from any thread."""
 
-    def __init__(self, nodes: int, *, rules: Rules | None, limits: Limits | None) -> None:
+    def __init__(
+        self, nodes: int, *, rules: Rules | None, limits: Limits | None, listener: ListenerLimits | None
+    ) -> None:
         self._cluster_of = nodes, rules, limits
+        self._limits = listener
         self._thread: LoopThread | None = None
         self._cluster: LocalCluster | None = None
         self._listeners: dict[PeerId, ClientListener] = {}
@@ -187,7 +191,9 @@ class ZookeeperServer:
 
     async def _listen(self, cluster: LocalCluster, me: PeerId) -> None:
         address = self._addresses.get(me, "127.0.0.1:0")
-        listener = LateListener(cluster.nodes[me].host, address, words=["*"], lateness=self._telling[me])
+        listener = LateListener(
+            cluster.nodes[me].host, address, limits=self._limits, words=["*"], lateness=self._telling[me]
+        )
         await listener.start()
         self._listeners[me] = listener
         self._addresses[me] = listener.address
@@ -210,7 +216,14 @@ class ZookeeperServer:
                 listener.drop_connections()
 
 
-def zookeeper_server(nodes: int = 1, *, rules: Rules | None = None, limits: Limits | None = None) -> ZookeeperServer:
+def zookeeper_server(
+    nodes: int = 1,
+    *,
+    rules: Rules | None = None,
+    limits: Limits | None = None,
+    listener: ListenerLimits | None = None,
+) -> ZookeeperServer:
     """An ensemble of so many nodes that speaks ZooKeeper's client protocol, as a context manager. `rules` say what
-    clients may do. Raises ConfigurationError for no nodes at all."""
-    return ZookeeperServer(nodes, rules=rules, limits=limits)
+    clients may do, and `listener` what a node puts up with, and whether it serves reads where it has no leader. Raises
+    ConfigurationError for no nodes at all."""
+    return ZookeeperServer(nodes, rules=rules, limits=limits, listener=listener)
