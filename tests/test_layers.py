@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,7 @@ class Module:
         return ".".join([*base, *([node.module] if node.module else [])])
 
 
+@cache
 def read(package: Path) -> list[Module]:
     return [Module(path, package) for path in sorted(package.rglob("*.py"))]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,11 @@ class Source:
             f"{node.name} has {lines} lines"
             for node in ast.walk(self.tree)
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            and (lines := len(self.code & set(range(node.lineno, (node.end_lineno or 0) + 1)))) > MAX_FUNCTION_LINES
+            and (lines := self._lines_of(node)) > MAX_FUNCTION_LINES
         ]
+
+    def _lines_of(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+        return sum(line in self.code for line in range(node.lineno, (node.end_lineno or 0) + 1))
 
 
 def long_lines(text: str) -> list[int]:
@@ -110,32 +114,64 @@ def test_what_may_be_there_is_not(line: str) -> None:
 # --- the source -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=shown)
-def test_a_source_file_is_one_room(path: Path) -> None:
-    source = Source(path.read_text(encoding="utf-8"))
-    limit = MAX_TEST_LINES if path.is_relative_to(ROOT / "tests") else MAX_FILE_LINES
-    assert len(source.code) <= limit, "find the two modules in it"
-    assert source.long_functions() == []
+# One test looks at all files: there are many, and a test for each of them costs more than to look at it.
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=shown)
-def test_a_module_opens_with_what_it_is(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+def complaints(paths: list[Path], judge: Callable[[Path, str], Iterator[str]]) -> list[str]:
+    return [f"{shown(path)}: {why}" for path in paths for why in judge(path, path.read_text(encoding="utf-8"))]
 
 
-@pytest.mark.parametrize("path", [*PYTHON, *COMMANDS], ids=shown)
-def test_a_source_fits_the_screen(path: Path) -> None:
-    assert long_lines(path.read_text(encoding="utf-8")) == []
+def not_one_room(path: Path, text: str) -> Iterator[str]:
+    source = Source(text)
+    if ast.get_docstring(source.tree) is None:
+        yield "does not open with what it is"
+    if len(source.code) > (MAX_TEST_LINES if path.is_relative_to(ROOT / "tests") else MAX_FILE_LINES):
+        yield f"has {len(source.code)} lines of code; find the two modules in it"
+    yield from source.long_functions()
 
 
-@pytest.mark.parametrize("path", [*PYTHON, *PROSE, *COMMANDS], ids=shown)
-def test_a_file_is_finished(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert unwanted(text) == []
-    assert text.endswith("\n")
-    assert not text.endswith("\n\n")
-    assert "\t" not in text or path.name == "Makefile"
-    assert not re.search(r"[ \t]+$", text, re.MULTILINE)
+def too_wide(path: Path, text: str) -> Iterator[str]:
+    yield from (f"line {number} is longer than {MAX_LINE}" for number in long_lines(text))
+
+
+def unfinished(path: Path, text: str) -> Iterator[str]:
+    yield from unwanted(text)
+    if not text.endswith("\n") or text.endswith("\n\n"):
+        yield "does not end with one line break"
+    if "\t" in text and path.name != "Makefile":
+        yield "has a tab in it"
+    if re.search(r"[ \t]+$", text, re.MULTILINE):
+        yield "has blanks at the end of a line"
+
+
+def test_a_source_file_is_one_room_and_opens_with_what_it_is() -> None:
+    assert complaints(PYTHON, not_one_room) == []
+
+
+def test_a_source_fits_the_screen() -> None:
+    assert complaints([*PYTHON, *COMMANDS], too_wide) == []
+
+
+def test_a_file_is_finished() -> None:
+    assert complaints([*PYTHON, *PROSE, *COMMANDS], unfinished) == []
+
+
+@pytest.mark.parametrize(
+    ("judge", "text"),
+    [
+        (not_one_room, "x = 1\n"),
+        (not_one_room, '"""A room."""\n' + "x = 1\n" * (MAX_TEST_LINES + 1)),
+        (not_one_room, '"""A room."""\ndef f():\n' + "    x = 1\n" * (MAX_FUNCTION_LINES + 1)),
+        (too_wide, "x" * (MAX_LINE + 1)),
+        (unfinished, "x = 1"),
+        (unfinished, "x = 1\n\n"),
+        (unfinished, "\tx = 1\n"),
+        (unfinished, "x = 1 \n"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_found(judge: Callable[[Path, str], Iterator[str]], text: str) -> None:
+    (found,) = judge(ROOT / "zkcore" / "a.py", text)
+    assert found
 
 
 @pytest.mark.parametrize("path", PROSE, ids=shown)

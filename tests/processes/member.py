@@ -4,14 +4,16 @@
 
 CONFIG is JSON; to LOG are appended lines of JSON, each before or after what it tells, so that they outlive the process:
 
-    {"leads": bool}                                  this member leads, or does no longer
+    {"leads": bool, "looks": bool, "at": t}          this member leads or not, and knows a leader or not
+    {"full": bool}                                   its disk is full, or no longer
     {"call": n, "at": t, "key": k, "do": [...]}      a client makes a call ...
     {"returned": n, "at": t, "result": r}            ... and has its answer; without one nobody knows
     {"acked": path}                                  the znode was created
+    {"quiet": true}                                  the clients have ended, and with them all that they asked for
     {"found": [path ...]}                            that is what there is below /acked at the end
 
 Times are of the system's monotonic clock, the same in all processes of a machine. A line on the standard input ends the
-load, and asks for what is found. SIGTERM ends it all gracefully.
+load, and another asks for what is found: once all members are quiet. SIGTERM ends it all gracefully.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ from typing import Any
 
 import zkcore
 from zkcore.replica.host import Host
+from zkcore.zab.messages import Role
 from zkcore.zab.ready import Event, RoleChanged
+
+CLUSTER = "processes"
 
 SLOT_SECONDS = 2
 """For so long all clients of all members use the same znode, and then the next."""
@@ -45,13 +50,22 @@ class Member:
 
     def __init__(self, settings: dict[str, Any], log: str) -> None:
         members = {int(me): address for me, address in settings["members"].items()}
+        data_dir, new = settings["data_dir"], settings["new"]
+        self.storage: zkcore.FileStorage | None = None
+        if settings["small"]:  # so that it needs room again soon
+            self.storage = zkcore.FileStorage(
+                data_dir, node=settings["me"], cluster=CLUSTER, ensemble=zkcore.EnsembleConfig(members), new=new,
+                segment_bytes=1 << 14,
+            )  # fmt: skip
         self.node = zkcore.start_node(
             zkcore.NodeConfig(
                 me=settings["me"], members=members, security=zkcore.SharedSecret(settings["secret"].encode()),
-                data_dir=settings["data_dir"], new=settings["new"], cluster="processes",
+                cluster=CLUSTER, storage=self.storage, data_dir=None if self.storage else data_dir,
+                new=new and not self.storage, snapshot_every=1000 if self.storage else 100_000,
             )
         )  # fmt: skip
         self.node.add_listener(self.on_event)
+        self.pause: float = settings["pause"]
         self.log = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
         self.name = f"{settings['me']}.{settings['life']}"
         self.numbers = itertools.count()
@@ -62,7 +76,10 @@ class Member:
 
     def on_event(self, host: Host, event: Event) -> None:
         if isinstance(event, RoleChanged):
-            self.tell(leads=event.established and event.leader == host.replica.me)
+            self.tell(
+                leads=event.established and event.leader == host.replica.me, looks=event.role is Role.LOOKING,
+                at=time.monotonic_ns(),
+            )  # fmt: skip
 
     # --- load
 
@@ -76,6 +93,7 @@ class Member:
                             await work(zk)
                         except zkcore.OutcomeUnknownError:
                             pass
+                        await asyncio.sleep(self.pause)
             except zkcore.SessionError:
                 pass
 
@@ -121,22 +139,34 @@ class Member:
 
     async def live(self) -> None:
         loop = asyncio.get_running_loop()
-        asked, ended = asyncio.Event(), asyncio.Event()
+        ended, asked = asyncio.Event(), asyncio.Queue[bytes]()
         loop.add_signal_handler(signal.SIGTERM, ended.set)
-        loop.add_reader(0, lambda: os.read(0, 100) and asked.set())
+        loop.add_reader(0, lambda: asked.put_nowait(os.read(0, 1)))
         async with self.node:
             load = [asyncio.create_task(self.load(work)) for work in (self.use_register, self.create, self.create)]
-            checks = asyncio.create_task(self.check(asked, load))
+            more = [asyncio.create_task(self.check(asked, load)), asyncio.create_task(self.watch_disk())]
             await ended.wait()
-            for task in (*load, checks):
+            for task in (*load, *more):
                 task.cancel()
-            await asyncio.gather(*load, checks, return_exceptions=True)
+            await asyncio.gather(*load, *more, return_exceptions=True)
+        if self.storage is not None:
+            self.storage.close()
 
-    async def check(self, asked: asyncio.Event, load: list[asyncio.Task[None]]) -> None:
-        await asked.wait()
+    async def watch_disk(self) -> None:
+        full = False
+        while True:
+            await asyncio.sleep(0.05)
+            if self.node.node.host.read_only != full:
+                full = not full
+                self.tell(full=full)
+
+    async def check(self, asked: asyncio.Queue[bytes], load: list[asyncio.Task[None]]) -> None:
+        await asked.get()
         for task in load:
             task.cancel()
         await asyncio.gather(*load, return_exceptions=True)
+        self.tell(quiet=True)
+        await asked.get()
         async with self.node.client() as zk:
             await zk.sync()
             found = await zk.get_children("/acked")

@@ -1,7 +1,8 @@
-"""Three real processes on this machine, with their data on disk, killed, frozen and restarted while clients write.
+"""Three real processes on this machine, with their data on disk, that are killed, frozen, cut off from each other, left
+without room and restarted while clients write.
 
 Every write that was acknowledged is there afterwards, on all of them, and what the clients saw is linearizable. More
-rounds are played by hand: `python tests/processes/real_processes.py --rounds 30`.
+rounds, and of five members, are played by hand: `python tests/processes/real_processes.py --members 5 --rounds 30`.
 """
 
 from __future__ import annotations
@@ -11,25 +12,63 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from ports import Ports
-from real_processes import Log, Processes, freeze_leader, kill_all, kill_leader, play, restart_one_by_one
+from disks import SmallDisks
+from members import Log, Processes
+from real_processes import (
+    fill_a_disk,
+    freeze_leader,
+    kill_all,
+    kill_leader,
+    mute_leader,
+    play,
+    restart_one_by_one,
+)
+from wires import Proxies
+
+PAUSE = 0.02
+"""Between two calls: processes that do nothing else take all there is of the machine."""
 
 
 @pytest.fixture
-def ensemble(tmp_path: Path) -> Iterator[Processes]:
-    ports = Ports()
-    processes = Processes(tmp_path, {me: ports.take() for me in (1, 2, 3)})
+def wires() -> Iterator[Proxies]:
+    proxies = Proxies(3)
+    yield proxies
+    proxies.close()
+
+
+@pytest.fixture
+def ensemble(tmp_path: Path, wires: Proxies) -> Iterator[Processes]:
+    processes = Processes(tmp_path, wires, 3, pause=PAUSE)
     yield processes
     processes.close()
-    ports.close()
+
+
+@pytest.fixture
+def disks(tmp_path: Path) -> Iterator[SmallDisks]:
+    try:
+        small = SmallDisks(tmp_path, range(1, 2))
+    except OSError as error:
+        pytest.skip(f"a small disk in memory cannot be mounted here: {error}")
+    yield small
+    small.close()
 
 
 def test_what_was_acknowledged_outlives_whatever_befalls_the_processes(ensemble: Processes) -> None:
-    play(ensemble, [kill_leader, freeze_leader, kill_all, restart_one_by_one], Random(0))
+    play(ensemble, [kill_leader, freeze_leader, mute_leader, kill_all, restart_one_by_one], Random(0))
     report = ensemble.check()
     assert report["writes"] > 100
     assert report["operations"] > 100
-    assert report["leads"] >= 4
+    assert report["leads"] >= 5
+    assert len(ensemble.notices) == 2
+
+
+def test_a_member_without_room_goes_on_when_there_is_some(tmp_path: Path, wires: Proxies, disks: SmallDisks) -> None:
+    ensemble = Processes(tmp_path, wires, 3, disks=disks, pause=PAUSE)
+    try:
+        play(ensemble, [fill_a_disk], Random(0))
+        ensemble.check()
+    finally:
+        ensemble.close()
 
 
 # --- the judge --------------------------------------------------------------------------------------------------------

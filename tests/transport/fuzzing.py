@@ -3,9 +3,9 @@
     python fuzzing.py --seconds 600 --seed 0
 
 Three voters know two more members that do not exist: number 1, which they dial, and number 9, which calls them. Both
-are played here, as badly as can be: by strangers, who do not know the secret, and by a member that does and says
-nonsense. No attack may do more than cost its connection; every error that is logged, and every time without a write, is
-a failure.
+are played here, as badly as can be: by strangers, who do not know the secret or have no certificate, and by a member
+that does and says nonsense. No attack may do more than cost its connection; every error that is logged, and every time
+without a write, is a failure.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import asyncio
 import logging
 import resource
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,8 @@ from random import Random
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 
+from certificates import Authority
+from papers import Papers, turned
 from ports import Ports
 from stranger import Stranger
 
@@ -32,16 +35,18 @@ import zkcore
 from zkcore.errors import ProtocolError
 from zkcore.transport.framing import frame
 from zkcore.transport.handshake import Handshake, Mode, Terms
+from zkcore.transport.security import Security, mode_of
 from zkcore.transport.wire import encode
 from zkcore.zab import messages as zab
 
-__all__ = ["Attack", "under_attack"]
+__all__ = ["KINDS", "Attack", "under_attack"]
 
 SECRET = b"known to all members"
 VOTERS = (2, 3, 4)
 DIALLED, CALLING = 1, 9
 LIMITS = zkcore.LinkLimits(
-    handshake_seconds=1, redial_seconds=0.01, redial_most_seconds=0.02, dials_per_second=1e6, dials_at_once=10**6
+    handshake_seconds=1, redial_seconds=0.01, redial_most_seconds=0.02, dials_per_second=1e6, dials_at_once=10**6,
+    log_every_seconds=0.01,
 )
 
 _FEATURES = (
@@ -53,27 +58,44 @@ _FEATURES = (
 )
 
 
-class Attack:
-    """One hostile party, whose deeds a seed decides. `secret` is what it believes the secret to be."""
+KINDS = ("secret", "plaintext", "tls")
+"""How the members know each other."""
 
-    def __init__(self, rng: Random, security: zkcore.SharedSecret | zkcore.Plaintext) -> None:
+
+class Attack:
+    """One hostile party, whose deeds a seed decides, and the ensemble it is after, of a kind of KINDS. Certificates are
+    kept in `folder`."""
+
+    def __init__(self, rng: Random, kind: str, folder: Path) -> None:
         self.rng = rng
         self.done: Counter[str] = Counter()
-        self.knows = security.secret if isinstance(security, zkcore.SharedSecret) else b""
+        self.papers: Papers | None = None
+        self._authority: Authority | None = None
+        self._plain = zkcore.SharedSecret(SECRET) if kind == "secret" else zkcore.Plaintext()
+        if kind == "tls":
+            self._authority = Authority(folder)
+            self.papers = Papers(rng, self._authority, folder, dialled=DIALLED, calling=CALLING)
         self._recorded: list[bytes] = []
 
-    def terms(self, me: int, secret: bytes | None = None) -> Terms:
-        secret = self.knows if secret is None else secret
-        return Terms(me=me, cluster="fuzz", mode=Mode.SECRET if self.knows else Mode.PLAINTEXT, secret=secret)
+    def security(self, me: int) -> Security:
+        """That of member `me`."""
+        return self._authority.member(me) if self._authority is not None else self._plain
+
+    def terms(self, me: int) -> Terms:
+        mode = Mode.TLS if self.papers is not None else mode_of(self._plain)
+        return Terms(me=me, cluster="fuzz", mode=mode, secret=SECRET if mode is Mode.SECRET else b"")
 
     # --- calling
 
     async def call(self, address: str, member: int) -> None:
         """One connection to a member, and something bad on it."""
-        attack = self.rng.choice([self.garbage, self.truncate, self.replay, self.mutate, self.betray, self.betray])
+        attacks = [self.garbage, self.truncate, self.replay, self.mutate, self.betray, self.betray]
+        papers = self.papers
+        attack = self.rng.choice(attacks if papers is None else [*attacks, self.tear, self.tear])
         self.done[attack.__name__] += 1
+        raw = papers is None or attack == self.tear or (attack == self.garbage and self.rng.random() < 0.5)
         try:
-            async with Stranger.calling(address) as stranger:
+            async with Stranger.calling(address, tls=None if raw or papers is None else papers.dialling()) as stranger:
                 await attack(stranger, member)
                 if self.rng.random() < 0.5:
                     await asyncio.wait_for(stranger.hung_up(), 0.01)
@@ -86,6 +108,11 @@ class Attack:
             stranger.write(self.rng.choice(_FEATURES))
         else:
             stranger.write(self.rng.randbytes(self.rng.randrange(3000)))
+
+    async def tear(self, stranger: Stranger, member: int) -> None:
+        """See `Papers.tear`."""
+        assert self.papers is not None
+        await self.papers.tear(stranger)
 
     def _hello(self, member: int) -> Handshake:
         nonce = self.rng.randbytes(32)
@@ -109,7 +136,7 @@ class Attack:
         body = handshake.begin()
         while body is not None and not handshake.done:
             if self.rng.random() < 0.7:
-                body = self._turned(body)
+                body = turned(self.rng, body)
             stranger.write(frame(body))
             body = handshake.receive(await stranger.next_frame())
 
@@ -131,7 +158,7 @@ class Attack:
         frames = []
         for _ in range(rng.randrange(1, 12)):
             body = self._message() if rng.random() < 0.7 else rng.randbytes(rng.randrange(60))
-            body = self._turned(body) if body and rng.random() < 0.4 else body
+            body = turned(self.rng, body) if body and rng.random() < 0.4 else body
             frames.append(stranger.seals[0].seal(body) if stranger.seals is not None else body)
         meddle = rng.randrange(6)
         if meddle == 0:
@@ -139,19 +166,13 @@ class Attack:
         elif meddle == 1:
             frames *= 2
         elif meddle == 2:
-            frames = [self._turned(each) if each else each for each in frames]
+            frames = [turned(self.rng, each) if each else each for each in frames]
         data = b"".join(map(frame, frames))
         if meddle == 3:
             data = data[: rng.randrange(len(data))]
         elif meddle == 4:
             data += rng.randbytes(4) + data
         stranger.write(data)
-
-    def _turned(self, body: bytes) -> bytes:
-        changed = bytearray(body)
-        for _ in range(self.rng.choice((1, 1, 8))):
-            changed[self.rng.randrange(len(changed))] ^= 1 << self.rng.randrange(8)
-        return bytes(changed)
 
     def _message(self) -> bytes:
         """Something that members say, at the wrong time and with other numbers."""
@@ -181,7 +202,7 @@ class Attack:
             while not handshake.done:
                 body = handshake.receive(await stranger.next_frame())
                 if body is not None:
-                    stranger.write(frame(self._turned(body) if bad and self.rng.random() < 0.5 else body))
+                    stranger.write(frame(turned(self.rng, body) if bad and self.rng.random() < 0.5 else body))
                 if bad and self.rng.random() < 0.2:
                     stranger.write(self.rng.randbytes(self.rng.randrange(100)))
             stranger.seals = handshake.seals()
@@ -204,9 +225,7 @@ class Errors(logging.Handler):
         self.lines.append(self.format(record))
 
 
-async def under_attack(
-    attack: Attack, security: zkcore.SharedSecret | zkcore.Plaintext, more: Callable[[], bool]
-) -> tuple[int, list[str]]:
+async def under_attack(attack: Attack, more: Callable[[], bool]) -> tuple[int, list[str]]:
     """Attack as long as `more` says; how many writes the clients were told of, and the errors that were logged."""
     ports, errors = Ports(), Errors()
     members = {me: ports.take() for me in (DIALLED, *VOTERS, CALLING)}
@@ -214,14 +233,16 @@ async def under_attack(
     try:
         async with AsyncExitStack() as stack:
             host, _, port = members[DIALLED].rpartition(":")
-            server = await asyncio.start_server(attack.answer, host, int(port), reuse_address=True)
+            accepting = attack.papers.accepting if attack.papers is not None else None
+            server = await asyncio.start_server(attack.answer, host, int(port), reuse_address=True, ssl=accepting)
             stack.callback(server.close)
             nodes = [
                 await stack.enter_async_context(
                     zkcore.start_node(
                         zkcore.NodeConfig(
-                            me=me, members=members, observers=[DIALLED, CALLING], security=security, links=LIMITS,
-                            storage=zkcore.MemoryStorage(), cluster="fuzz",
+                            me=me, members=members, observers=[DIALLED, CALLING],
+                            security=attack.security(me), links=LIMITS, storage=zkcore.MemoryStorage(),
+                            cluster="fuzz",
                         )
                     )
                 )
@@ -260,16 +281,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", action="append", choices=KINDS, help="all, where none is named")
     options = parser.parse_args()
     logging.getLogger("zkcore").setLevel(logging.ERROR)
-    kinds = (zkcore.SharedSecret(SECRET), zkcore.Plaintext())
-    for security in kinds:
-        until = time.monotonic() + options.seconds / len(kinds)
-        attack = Attack(Random(options.seed), security)
+    for kind in options.kind or KINDS:
+        until = time.monotonic() + options.seconds / len(options.kind or KINDS)
         began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        written, errors = asyncio.run(under_attack(attack, security, lambda: time.monotonic() < until))  # noqa: B023
+        with tempfile.TemporaryDirectory() as folder:
+            attack = Attack(Random(options.seed), kind, Path(folder))
+            written, errors = asyncio.run(under_attack(attack, lambda: time.monotonic() < until))  # noqa: B023
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(type(security).__name__, dict(attack.done), f"{written} writes, {began >> 10} to {most >> 10} MiB")
+        print(kind, dict(attack.done), f"{written} writes, {began >> 10} to {most >> 10} MiB", flush=True)
         for line in errors[:20]:
             print("ERROR", line)
         if errors or not written:

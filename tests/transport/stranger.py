@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -70,10 +71,10 @@ class Stranger:
 
     @classmethod
     @asynccontextmanager
-    async def calling(cls, address: str) -> AsyncIterator[Stranger]:
-        """A connection to whoever listens at `address`."""
+    async def calling(cls, address: str, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Stranger]:
+        """A connection to whoever listens at `address`; with `tls`, and its certificate."""
         host, _, port = address.rpartition(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=tls)
         try:
             yield cls(reader, writer)
         finally:
