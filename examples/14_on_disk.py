@@ -12,7 +12,6 @@ prints::
 from __future__ import annotations
 
 import asyncio
-import logging
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -63,7 +62,6 @@ async def second_life(folder: Path) -> None:
             print("member 1 is whole again, and has", len(await zk.get_children("/")) - 1, "znodes")
 
 
-logging.getLogger("zkcore.storage").setLevel(logging.CRITICAL)  # it reports damage, too; here that is printed
 with tempfile.TemporaryDirectory() as name:
     asyncio.run(first_life(Path(name)))
     damage(Path(name) / "1")

@@ -35,8 +35,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import zkcore
-from zkcore.replica.host import Host
-from zkcore.zab.ready import Event, RoleChanged
+from zkcore.events import LeaderChanged, NodeEvent
 from zkcore.zxid import format_zxid
 
 LOCK, RESULTS = "/locks/lines", "/results"
@@ -109,19 +108,18 @@ class Demo:
         self.kill_at, self.restart_at, self.pause_at = (
             round(len(lines) * part) for part in (KILL_AT, RESTART_AT, PAUSE_AT)
         )
-        self.cluster.add_listener(self.on_event)
+        self.cluster.events.subscribe(self.on_event)
 
-    def on_event(self, host: Host, event: Event) -> None:
-        if not isinstance(event, RoleChanged) or not event.established:
+    def on_event(self, event: NodeEvent) -> None:
+        if not isinstance(event, LeaderChanged):
             return
-        me = host.replica.me
-        if event.role is not zkcore.Role.LEADING:
-            self.screen.say(f"node {me} follows node {event.leader} in epoch {event.epoch}")
+        if event.leader != event.node:
+            self.screen.say(str(event))
             return
         self.facts.epochs.append(event.epoch)
         if self.facts.killed_at and not self.facts.led_again_at:
             self.facts.led_again_at = time.monotonic()
-        self.screen.say(f"node {me} leads epoch {event.epoch}", "green")
+        self.screen.say(str(event), "green")
 
     def kill(self, leader: int) -> None:
         self.facts.killed, self.facts.killed_at = leader, time.monotonic()

@@ -275,9 +275,9 @@ attribute."""
 ABSENT = {
     "EmbeddedClient": {"port"},
     "Lease": {"end", "hand_to", "loss"},
-    "LocalCluster": {"add_listener", "nodes"},
+    "LocalCluster": {"nodes"},
     "ShardMap": {"cancel", "tell"},
-    "TcpNode": {"add_listener", "node"},
+    "TcpNode": {"node"},
     "ZookeeperClient": {"chroot_path", "port", "whole"},
 }
 """What blocking code has no use for, or may not touch from its own thread."""

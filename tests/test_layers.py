@@ -22,6 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     for floor in (
         "errors version zxid ring",
         "forks jute zab",
+        "events",
         "storage transport tree",
         "replica",
         "client",
@@ -64,8 +65,12 @@ PURE = (
     "zkcore.client.trees",
 )
 SHELLS = (
+    "zkcore.events",
     "zkcore.replica.host",
     "zkcore.replica.pump",
+    "zkcore.replica.attending",
+    "zkcore.replica.telling",
+    "zkcore.replica.transfers",
     "zkcore.client.async_port",
     "zkcore.client.background",
     "zkcore.client.chores",
@@ -77,7 +82,8 @@ SHELLS = (
     "zkcore.client.signals",
     "zkcore.client.zookeeper_port",
 )
-"""What runs pure modules on an event loop. They are no pure modules, and these do not use them."""
+"""What runs pure modules on an event loop, or is told of what happens there. They are no pure modules, and these do not
+use them."""
 IMPURE = frozenset({"asyncio", "threading", "socket", "time", "random", "secrets", "uuid", "os", "logging"})
 CLOCKS = {("datetime", "now"), ("datetime", "today"), ("datetime", "utcnow"), ("date", "today")}
 
@@ -263,6 +269,9 @@ def plant(folder: Path, **sources: str) -> Path:
         ("replica__anything", "import os", "a pure module neither waits"),
         ("client__client", "import os.path", "a pure module neither waits"),
         ("replica__replica", "from zkcore.replica.host import Host", "event loop's half"),
+        ("replica__serving", "from zkcore.events.kinds import SessionOpened", "event loop's half"),
+        ("zab__peer", "from zkcore.events.kinds import RoleChanged", "event loop's half"),
+        ("zab__messages", "import zkcore.events", "event loop's half"),
         ("transport__wire", "import pickle", "could run code"),
         ("cli__main", "from importlib import import_module", "not written down"),
         ("attic__box", "", "stands on no floor"),

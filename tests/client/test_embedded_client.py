@@ -620,7 +620,7 @@ def test_nodes_are_killed_and_started_by_number() -> None:
             assert set(cluster.nodes) == {2, 3}
             cluster.start_node(1)
             roles: list[str] = []
-            cluster.add_listener(lambda host, event: roles.append(str(event)))
+            cluster.events.subscribe(lambda event: roles.append(str(event)))
             cluster.kill(await cluster.wait_for_leader())
             await cluster.wait_for_leader()
             assert any("established" in role for role in roles)

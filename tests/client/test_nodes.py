@@ -17,14 +17,13 @@ from zkcore.errors import (
     SessionClosedError,
     TransferFailedError,
 )
-from zkcore.replica.host import Host
+from zkcore.events import NodeEvent, RoleChanged
 from zkcore.replica.levels import Read
 from zkcore.storage.storage import MemoryStorage
 from zkcore.transport.transport import LocalNetwork
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Role
 from zkcore.zab.quorum import EnsembleConfig
-from zkcore.zab.ready import Event, RoleChanged
 
 T = TypeVar("T")
 
@@ -209,14 +208,14 @@ def test_a_leader_that_is_stopped_hands_over_first_and_one_that_crashes_cannot()
     async def main(stop: Callable[[LocalCluster, int], Coroutine[Any, Any, None]]) -> set[str]:
         why: set[str] = set()
 
-        def listen(host: Host, event: Event) -> None:
+        def listen(event: NodeEvent) -> None:
             if isinstance(event, RoleChanged) and not event.established and event.leader is None:
                 why.add(event.why)
 
         async with local_cluster(3) as cluster, cluster.client() as zk:
             await zk.create("/before")
             leader = leader_of(cluster).me
-            cluster.add_listener(listen)
+            cluster.events.subscribe(listen)
             await stop(cluster, leader)
             await zk.create("/after")
             assert leader not in cluster.nodes
@@ -264,12 +263,12 @@ def test_a_node_by_itself_is_stopped_and_started_as_a_context() -> None:
 
 
 def test_a_cluster_that_is_closed_does_not_hand_over_node_by_node() -> None:
-    async def main() -> list[Event]:
-        events: list[Event] = []
+    async def main() -> list[NodeEvent]:
+        events: list[NodeEvent] = []
         async with local_cluster(5) as cluster, cluster.client() as zk:
             await zk.create("/a")
-            cluster.add_listener(lambda host, event: events.append(event))
-        return events
+            cluster.events.subscribe(events.append)
+        return [event for event in events if isinstance(event, RoleChanged)]
 
     assert run(main) == []
 

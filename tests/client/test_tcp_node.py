@@ -83,7 +83,7 @@ def test_a_leader_that_is_stopped_hands_over(members: dict[int, str]) -> None:
             changes: list[str] = []
             for me in members:
                 node = zkcore.start_node(NodeConfig(me=me, members=members, security=SECRET, storage=MemoryStorage()))
-                node.add_listener(lambda host, event: changes.append(f"{host.replica.me} {event}"))
+                node.events.subscribe(lambda event: changes.append(str(event)))
                 nodes[me] = await stack.enter_async_context(node)
             async with nodes[1].client():
                 leader = nodes[1].status().leader
@@ -288,8 +288,9 @@ def test_patience_is_the_sync_limit_unless_said_otherwise(config: NodeConfig) ->
     from zkcore.client.tcp_node import _transport_of
 
     limits = zkcore.Limits(tick_ms=20, sync_limit_ticks=250)
-    assert _transport_of(evolve(config, limits=limits))._limits.patience_seconds == 5.0
-    assert _transport_of(evolve(config, links=LinkLimits(patience_seconds=7)))._limits.patience_seconds == 7
+    links, events = LinkLimits(patience_seconds=7), zkcore.events.Dispatcher()
+    assert _transport_of(evolve(config, limits=limits), events)._limits.patience_seconds == 5.0
+    assert _transport_of(evolve(config, links=links), events)._limits.patience_seconds == 7
 
 
 def test_a_configuration_shows_no_secret(config: NodeConfig) -> None:

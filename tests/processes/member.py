@@ -30,9 +30,8 @@ import time
 from typing import Any
 
 import zkcore
-from zkcore.replica.host import Host
+from zkcore.events import NodeEvent, RoleChanged
 from zkcore.zab.messages import Role
-from zkcore.zab.ready import Event, RoleChanged
 
 CLUSTER = "processes"
 
@@ -64,7 +63,7 @@ class Member:
                 new=new and not self.storage, snapshot_every=1000 if self.storage else 100_000,
             )
         )  # fmt: skip
-        self.node.add_listener(self.on_event)
+        self.node.events.subscribe(self.on_event)
         self.pause: float = settings["pause"]
         self.log = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
         self.name = f"{settings['me']}.{settings['life']}"
@@ -74,10 +73,10 @@ class Member:
     def tell(self, **what: object) -> None:
         os.write(self.log, json.dumps(what).encode() + b"\n")
 
-    def on_event(self, host: Host, event: Event) -> None:
+    def on_event(self, event: NodeEvent) -> None:
         if isinstance(event, RoleChanged):
             self.tell(
-                leads=event.established and event.leader == host.replica.me, looks=event.role is Role.LOOKING,
+                leads=event.established and event.leader == event.node, looks=event.role is Role.LOOKING,
                 at=time.monotonic_ns(),
             )  # fmt: skip
 

@@ -27,5 +27,5 @@ def test_a_node_that_is_attacked_goes_on_serving(kind: str, tmp_path: Path, capl
     assert "a connection from 127.0.0.1" in caplog.text
     for why in ("no TLS: ", "and the certificate shown is for zk-"):
         assert (why in caplog.text) == (kind == "tls")
-    assert "no link with member 1 at" in caplog.text
-    assert "the link with member 9 is lost: " in caplog.text
+    assert "no link with node 1 at" in caplog.text
+    assert "the link with node 9 is lost: " in caplog.text

@@ -30,9 +30,7 @@ from zkcore.transport.address import parse_address
 from zkcore.transport.tcp import close_all, listen_at
 from zkcore.transport.threads import made
 from zkcore.transport.transport import LocalNetwork
-from zkcore.zab.messages import Role
 from zkcore.zab.quorum import EnsembleConfig
-from zkcore.zab.ready import Event, RoleChanged
 
 __all__ = ["add_to", "serve"]
 
@@ -112,15 +110,11 @@ async def serve(cfg: ZooCfg, *, new: bool = False) -> AsyncIterator[Served]:
     new = new or initialize.exists()
     if new:
         _make(cfg.data_dir)
-    telling = _Telling(cfg.me)
     async with AsyncExitStack() as parts:
         if cfg.members:
-            tcp = start_node(_node_config(cfg, new=new))
-            tcp.add_listener(telling)
-            node = (await parts.enter_async_context(tcp)).node
+            node = (await parts.enter_async_context(start_node(_node_config(cfg, new=new)))).node
         else:
             node = await asyncio.to_thread(_alone, cfg, new=new)
-            node.add_listener(telling)
             await parts.enter_async_context(node)
         initialize.unlink(missing_ok=True)
         listener = None
@@ -178,25 +172,3 @@ def _node_config(cfg: ZooCfg, *, new: bool) -> NodeConfig:
         rules=cfg.rules,
         snapshot_every=cfg.snapshot_every,
     )
-
-
-class _Telling:
-    """Logs one line when this server begins to lead, to follow, or has nobody to follow any more."""
-
-    def __init__(self, me: int) -> None:
-        self._me = me
-        self._serving = False
-
-    def __call__(self, host: Host, event: Event) -> None:
-        if not isinstance(event, RoleChanged):
-            return
-        if event.established:
-            self._serving = True
-            if event.role is Role.LEADING:
-                _log.info("server %s leads in epoch %s", self._me, event.epoch)
-            else:
-                what = "observes" if event.role is Role.OBSERVING else "follows"
-                _log.info("server %s %s server %s in epoch %s", self._me, what, event.leader, event.epoch)
-        elif self._serving and event.role is Role.LOOKING:
-            self._serving = False
-            _log.warning("server %s has no quorum, and serves nobody: %s", self._me, event.why)

@@ -25,12 +25,14 @@ from zkcore.errors import (
     SessionClosedError,
     ZkcoreError,
 )
+from zkcore.events.dispatcher import Dispatcher
 from zkcore.forks import Process
-from zkcore.replica.host import Host, HostListener
+from zkcore.replica.host import Host
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.pump import Pump
 from zkcore.replica.replica import Replica
 from zkcore.replica.rules import Rules
+from zkcore.replica.telling import SLOW_SECONDS
 from zkcore.storage.directories import Directories
 from zkcore.storage.file import FileStorage, Fsync
 from zkcore.storage.members import name_of
@@ -44,6 +46,9 @@ from zkcore.zab.quorum import EnsembleConfig
 __all__ = ["EmbeddedClient", "LocalCluster", "Node", "local_cluster"]
 
 _log = logging.getLogger("zkcore.node")
+
+STUCK_SECONDS = 10.0
+"""After so much delay an event loop is taken for stuck."""
 
 _HAND_OVER_SECONDS = 1.0
 """How long a leader that is stopped may take to hand over."""
@@ -136,6 +141,9 @@ class Node:
     is otherwise taken for one that has lost everything. The ensemble is kept in it, and other voters are refused. It is
     that of `cluster`, a name which by default comes of the voters.
 
+    What happens to the node is told to `events`, see there. To those belongs what takes longer than
+    `slow_request_seconds` from a request to its answer, or `slow_save_seconds` to become durable.
+
     Raises ConfigurationError; StorageError where the directory cannot be used, and StorageCorruptError where the
     storage is damaged beyond telling. An even number of voters is warned about.
     """
@@ -156,6 +164,9 @@ class Node:
         pump: Pump | None = None,
         save_on_thread: bool | None = None,
         snapshot_every: int = 100_000,
+        events: Dispatcher | None = None,
+        slow_request_seconds: float = SLOW_SECONDS,
+        slow_save_seconds: float = SLOW_SECONDS,
     ) -> None:
         _warn_if_even(ensemble, stacklevel=2)
         self.me = me
@@ -172,10 +183,13 @@ class Node:
         on_thread = not isinstance(storage, MemoryStorage) if save_on_thread is None else save_on_thread
         try:
             replica = Replica(me, ensemble, storage, limits=limits, rules=rules)
+            self._host = Host(
+                replica, transport, pump=pump, save_on_thread=on_thread, snapshot_every=snapshot_every, events=events,
+                slow_request_seconds=slow_request_seconds, slow_save_seconds=slow_save_seconds,
+            )  # fmt: skip
         except BaseException:
             self._close_files()
             raise
-        self._host = Host(replica, transport, pump=pump, save_on_thread=on_thread, snapshot_every=snapshot_every)
 
     def __repr__(self) -> str:
         return f"<Node {self.status()}>"
@@ -189,6 +203,11 @@ class Node:
     def replica(self) -> Replica:
         """The replica. Look, but do not touch: the host feeds it."""
         return self._host.replica
+
+    @property
+    def events(self) -> Dispatcher:
+        """What happens to this node: subscribe, or iterate over a `stream`. See `zkcore.events`."""
+        return self._host.telling.events
 
     def start(self) -> None:
         """Begin. Needs a running event loop."""
@@ -237,14 +256,23 @@ class Node:
         """What the node knows of itself."""
         return self.replica.status()
 
+    def is_alive(self, *, stuck_seconds: float = STUCK_SECONDS) -> bool:
+        """Whether the node runs, or comes back by itself: a new start would help it no further. Not so before `start`
+        and after `stop`, where it has halted, where its storage has failed for good, and where its event loop has not
+        turned for `stuck_seconds`. That no quorum can be reached, or that the disk is full, is no reason. May be asked
+        from any thread."""
+        host = self._host
+        return host.alive and host.overdue_seconds < stuck_seconds
+
+    def is_ready(self, *, stuck_seconds: float = STUCK_SECONDS) -> bool:
+        """Whether the node serves clients: it is alive and not read-only, and leads or follows a leader that has a
+        quorum, as far as it knows. May be asked from any thread."""
+        return self.is_alive(stuck_seconds=stuck_seconds) and self._host.running and self.replica.serving
+
     def explain(self) -> tuple[str, ...]:
         """In words, a line for each reason: why the node does not lead, why there is no quorum, who lags behind and by
         how much, what its clients' requests wait for, and what is the matter with its storage."""
         return self._host.explain()
-
-    def add_listener(self, listener: HostListener) -> None:
-        """Have `listener(host, event)` called on role changes and the like."""
-        self._host.listeners.append(listener)
 
     def client(self, *, timeout: float = DEFAULT_SESSION_TIMEOUT) -> EmbeddedClient:
         """A client of this node alone: it is suspended while the node cannot serve."""
@@ -297,7 +325,8 @@ class LocalCluster:
         self._pump = Pump()
         self._nodes: dict[PeerId, Node] = {}
         self._clients: WeakSet[EmbeddedClient] = WeakSet()
-        self._listeners: list[HostListener] = []
+        self.events = Dispatcher()
+        """What happens to any of the nodes, now and after a restart; `node.events` has what happens to one."""
         self._closed = False
 
     def __repr__(self) -> str:
@@ -336,8 +365,7 @@ class LocalCluster:
                 pump=self._pump,
                 save_on_thread=False,  # so that nothing is saved any more when a node was killed
             )
-        for listener in self._listeners:
-            node.add_listener(listener)
+        node.events.subscribe(self.events.tell)
         self._nodes[me] = node
         node.start()
 
@@ -406,12 +434,6 @@ class LocalCluster:
             await asyncio.sleep(0.005)
         return leader
 
-    def add_listener(self, listener: HostListener) -> None:
-        """Have `listener(host, event)` called on what happens to the nodes, now and after a restart."""
-        self._listeners.append(listener)
-        for node in self._nodes.values():
-            node.add_listener(listener)
-
     # --- clients
 
     def client(self, *, timeout: float = DEFAULT_SESSION_TIMEOUT) -> EmbeddedClient:
@@ -455,6 +477,7 @@ class LocalCluster:
             self.kill(me)
         for me in list(self._storages):
             self._close_storage(me)
+        self.events.close()
         self._closed = True
 
     async def __aenter__(self) -> Self:

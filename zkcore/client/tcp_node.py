@@ -16,13 +16,14 @@ from weakref import WeakSet
 
 from attrs import Attribute, Factory, field, frozen
 
-from zkcore.client.node import EmbeddedClient, Node
+from zkcore.client.node import STUCK_SECONDS, EmbeddedClient, Node
 from zkcore.client.timeouts import DEFAULT_SESSION_TIMEOUT
 from zkcore.errors import ConfigurationError, SessionClosedError
+from zkcore.events.dispatcher import Dispatcher
 from zkcore.forks import Process
-from zkcore.replica.host import HostListener
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.rules import Rules
+from zkcore.replica.telling import SLOW_SECONDS
 from zkcore.storage.file import FileStorage, Fsync
 from zkcore.storage.storage import Storage
 from zkcore.transport.address import parse_address
@@ -95,6 +96,10 @@ class NodeConfig:
     """By default those of `LinkLimits`, with the sync limit of `limits` for patience."""
     rules: Rules = Factory(Rules)
     """What clients may do."""
+    slow_request_seconds: float = SLOW_SECONDS
+    """A request that waits longer for its answer is told as a SlowRequest, see `zkcore.events`; infinity is never."""
+    slow_save_seconds: float = SLOW_SECONDS
+    """What takes longer to become durable is told as a SlowSave."""
     ensemble: EnsembleConfig = field(init=False)
     """Who votes and who listens: what comes of `members`, `observers`, `groups` and `weights`."""
 
@@ -150,7 +155,8 @@ class TcpNode:
         self._process = Process()
         self._parts = AsyncExitStack()
         self._clients: WeakSet[EmbeddedClient] = WeakSet()
-        self._listeners: list[HostListener] = []
+        self.events = Dispatcher()
+        """What happens to this node, its links among it. See `Node.events`; one may subscribe before the start."""
 
     def __repr__(self) -> str:
         return f"<TcpNode {self.config.me} {'not running' if self._node is None else self._node.status()}>"
@@ -185,17 +191,16 @@ class TcpNode:
         self._process = Process()
         config = self.config
         async with AsyncExitStack() as parts:
-            transport = await parts.enter_async_context(_transport_of(config))
+            transport = await parts.enter_async_context(_transport_of(config, self.events))
             storage = config.storage
             if storage is None:
                 storage = await made(lambda: _open_storage(config), undo=FileStorage.close)
                 parts.callback(storage.close)
             node = Node(
                 config.me, config.ensemble, storage=storage, transport=transport.start, limits=config.limits,
-                rules=config.rules, snapshot_every=config.snapshot_every,
+                rules=config.rules, snapshot_every=config.snapshot_every, events=self.events,
+                slow_request_seconds=config.slow_request_seconds, slow_save_seconds=config.slow_save_seconds,
             )  # fmt: skip
-            for listener in self._listeners:
-                node.add_listener(listener)
             node.start()
             parts.push_async_callback(node.stop)
             self._node = node
@@ -249,14 +254,16 @@ class TcpNode:
         """See `Node.kill_session`."""
         return await self.node.kill_session(session)
 
-    def add_listener(self, listener: HostListener) -> None:
-        """See `Node.add_listener`. May be called before the start."""
-        self._listeners.append(listener)
-        if self._node is not None:
-            self._node.add_listener(listener)
+    def is_alive(self, *, stuck_seconds: float = STUCK_SECONDS) -> bool:
+        """See `Node.is_alive`."""
+        return self._node is not None and self._node.is_alive(stuck_seconds=stuck_seconds)
+
+    def is_ready(self, *, stuck_seconds: float = STUCK_SECONDS) -> bool:
+        """See `Node.is_ready`."""
+        return self._node is not None and self._node.is_ready(stuck_seconds=stuck_seconds)
 
 
-def _transport_of(config: NodeConfig) -> TcpTransport:
+def _transport_of(config: NodeConfig, events: Dispatcher) -> TcpTransport:
     limits = config.limits
     patience = limits.sync_limit_ticks * limits.tick_ms / 1000
     links = config.links if config.links is not None else LinkLimits(patience_seconds=patience)
@@ -267,6 +274,7 @@ def _transport_of(config: NodeConfig) -> TcpTransport:
         security=config.security,
         bind=config.bind,
         limits=links,
+        events=events,
     )
 
 

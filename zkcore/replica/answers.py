@@ -1,7 +1,8 @@
 """What a Replica tells its host beside the Peer's own events: answers, watch events, and the fate of sessions.
 
 They stand among the events of a Ready, in the order in which a client must learn of them: a watch event comes before
-any answer that shows the change.
+any answer that shows the change. SessionCreated and SessionRemoved are no client's: they are for who watches over the
+ensemble.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from zkcore.errors import ZkcoreError
 from zkcore.tree.watch_requests import Missed
 from zkcore.zxid import Zxid
 
-__all__ = ["Answer", "Attached", "Detached", "Replied", "SessionEnded", "Touched", "WatchFired"]
+__all__ = [
+    "Answer", "Attached", "Detached", "Replied", "SessionCreated", "SessionEnded", "SessionRemoved", "Touched",
+    "WatchFired",
+]  # fmt: skip
 
 
 class Replied(NamedTuple):
@@ -80,4 +84,30 @@ class SessionEnded(NamedTuple):
         return f"ended {self.session:#x}"
 
 
-Answer: TypeAlias = Replied | WatchFired | Touched | Attached | Detached | SessionEnded
+class SessionCreated(NamedTuple):
+    """The ensemble has a new session, served `here` or elsewhere. Told while this replica has a leader: not of what it
+    catches up with."""
+
+    session: int
+    timeout_ms: int
+    here: bool
+
+    def __str__(self) -> str:
+        return f"created {self.session:#x} for {self.timeout_ms} ms"
+
+
+class SessionRemoved(NamedTuple):
+    """The ensemble has ended a session, because it `expired` or its client has asked for that. Told as
+    SessionCreated."""
+
+    session: int
+    expired: bool
+    here: bool
+
+    def __str__(self) -> str:
+        return f"removed {self.session:#x}{', which has expired' if self.expired else ''}"
+
+
+Answer: TypeAlias = (
+    Replied | WatchFired | Touched | Attached | Detached | SessionEnded | SessionCreated | SessionRemoved
+)

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,14 +28,17 @@ from zkcore.errors import (
     StorageError,
     StorageFullError,
     ThrottledError,
-    TransferFailedError,
 )
+from zkcore.events.dispatcher import Dispatcher
 from zkcore.jute.records import Id
-from zkcore.replica.answers import Answer, Attached, Detached, Replied, SessionEnded, Touched, WatchFired
+from zkcore.replica.answers import Answer
+from zkcore.replica.attending import Attendance
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.replica.pump import HostInbox, Input, Pump
 from zkcore.replica.replica import Replica
-from zkcore.replica.served import NOBODY, Served
+from zkcore.replica.served import Served
+from zkcore.replica.telling import SLOW_SECONDS, Telling
+from zkcore.replica.transfers import Transfers
 from zkcore.transport.transport import Inbox, Transport
 from zkcore.tree.requests import Request
 from zkcore.zab.messages import Message, PeerId
@@ -43,12 +46,9 @@ from zkcore.zab.ready import (
     NOTHING,
     Delivered,
     Event,
-    PeerRejected,
     ReadDropped,
     ReadReady,
     Ready,
-    RoleChanged,
-    TransferFailed,
 )
 from zkcore.zxid import Zxid
 
@@ -59,12 +59,16 @@ _log = logging.getLogger("zkcore.node")
 _SOON_SECONDS = 0.1
 """While requests flow, ticks are at most this late."""
 
+_WATCH_SECONDS = 0.25
+"""How often a save that lasts is looked after."""
+
 _REOPEN_SECONDS = 1.0
 """How often a node with a full storage looks whether there is room again."""
 
 
 HostListener = Callable[["Host", Event], None]
-"""Gets the core's RoleChanged, PeerRejected, Restored and TransferFailed events."""
+"""Gets the core's RoleChanged, PeerRejected, Restored and TransferFailed events: for clients in this process, who look
+for a host that serves. Everybody else subscribes to `Telling.events`."""
 
 
 # As plain globals they cost no attribute look-up on the hot path.
@@ -75,7 +79,8 @@ class Host:
     """Runs one replica on an asyncio event loop.
 
     `connect` makes the transport, given the inbox it is to fill. With `save_on_thread` a save does not stop the loop.
-    `wall` gives the seconds since 1970.
+    `wall` gives the seconds since 1970. What happens is told to `events`, and so is what takes longer than
+    `slow_request_seconds` from a request to its answer, or `slow_save_seconds` to be made durable.
     All methods but the inbox's belong to the loop that `start` was called on.
     """
 
@@ -88,22 +93,29 @@ class Host:
         save_on_thread: bool = False,
         snapshot_every: int = 100_000,
         wall: Callable[[], float] = time.time,
+        events: Dispatcher | None = None,
+        slow_request_seconds: float = SLOW_SECONDS,
+        slow_save_seconds: float = SLOW_SECONDS,
     ) -> None:
         self.replica = replica
         self._wall = wall
         self.listeners: list[HostListener] = []
+        self.telling = Telling(
+            replica, events, slow_request_seconds=slow_request_seconds, slow_save_seconds=slow_save_seconds
+        )
         self._pump = pump if pump is not None else Pump()
         self._inbox = HostInbox(self._pump)
         self._connect = connect
         self._transport: Transport | None = None
         self._snapshot_every = snapshot_every
         self._since_snapshot = 0
-        self._clients: dict[int, Served] = {}
-        self._transfers: list[asyncio.Future[PeerId]] = []
+        self._attendance = Attendance(self.telling)
+        self._transfers = Transfers()
         self.lock = threading.RLock()
         """Held while anything changes that a read looks at, or sets: a reader on another thread holds it, too, and sees
         a transaction whole or not at all."""
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._clock: Callable[[], float] = time.monotonic  # the loop's, once there is one
         self._saver = ThreadPoolExecutor(1, f"zkcore-{replica.me}") if save_on_thread else None
         self._saving: asyncio.Future[None] | None = None
         self._saving_since = 0.0
@@ -115,6 +127,7 @@ class Host:
         """Of everything up to this transaction clients were told what their watches have to tell."""
         self._ticked_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self._timer_is_soon = False
         self._is_timer_turn = False
         self._tick_seconds = replica.limits.tick_ms / 1000
@@ -129,9 +142,11 @@ class Host:
         if self._loop is not None:
             raise RuntimeError("this host was started before; make a new one")
         self._loop = asyncio.get_running_loop()
-        self._ticked_at = self._loop.time()
+        self._clock = self._loop.time
+        self._ticked_at = self._timer_due = self._clock()
         self._pump.add(self)
         self._transport = self._connect(self._inbox)
+        self.telling.on_started(self._clock)
         self.turn()
 
     def stop(self) -> None:
@@ -148,10 +163,10 @@ class Host:
         if self._saver is not None:
             self._saver.shutdown(wait=False)
         self._turn_away()
-        self._fail_transfers("the node was stopped")
+        self._transfers.fail("the node was stopped")
         with self.lock:
-            for session in list(self._clients):
-                self._take(session).on_detached("the node was stopped")
+            self._attendance.turn_away("the node was stopped")
+        self.telling.on_stopped()
 
     async def wait_saved(self) -> None:
         """Until a save that was under way at `stop` has ended: only then may the storage be opened by another."""
@@ -163,9 +178,20 @@ class Host:
         return self._transport is not None and not self._down
 
     @property
+    def alive(self) -> bool:
+        """Whether it runs, or will again without anybody's help."""
+        return self._transport is not None and not self.failed
+
+    @property
     def failed(self) -> bool:
         """Whether the node is down and will not come back by itself; `failure` says why."""
         return self._down and self._transport is not None and self._reopening is None
+
+    @property
+    def overdue_seconds(self) -> float:
+        """For how long the timer of this host should have gone off: a moment, unless the event loop is stuck. May be
+        asked for from any thread."""
+        return max(self._clock() - self._timer_due, 0.0) if self.running else 0.0
 
     @property
     def read_only(self) -> bool:
@@ -180,7 +206,7 @@ class Host:
         lines = self.replica.explain()
         if self._saving is None or self._loop is None:
             return lines
-        return (*lines, f"a save has been under way for {self._loop.time() - self._saving_since:.1f} s")
+        return (*lines, f"a save has been under way for {self._clock() - self._saving_since:.1f} s")
 
     # --- what clients ask for; on the loop
 
@@ -197,13 +223,13 @@ class Host:
 
     def detach(self, session: int) -> None:
         """The client goes away, and hears nothing more; its session lives on."""
-        self._clients.pop(session, None)
+        self._attendance.take(session)
         self._queue((_DETACH, session))
 
     def submit(self, session: int, request: Request[Any], read: ReadLevel = Read.SESSION) -> None:
         """A request. Dropped where the session is no longer served here: its client was told. A client whose request
         `Replica.submit` does not take is detached."""
-        self._queue((_SUBMIT, session, request, read))
+        self._queue((_SUBMIT, session, request, read, self._clock()))
 
     def touch(self, session: int, token: int) -> None:
         """A heartbeat. Dropped as `submit`."""
@@ -273,14 +299,17 @@ class Host:
             elif kind is _SUBMIT:
                 try:
                     replica.submit(item[1], item[2], now, read=item[3])
+                    self._attendance.on_asked(item)
                 except SessionClosedError:
                     pass  # detached since: its client was told, and has given up this request
                 except (ThrottledError, BadArgumentsError) as error:
                     replica.detach(item[1])
-                    self._take(item[1]).on_detached(str(error))
+                    self._attendance.take(item[1]).on_detached(str(error))
             else:
                 self._feed(kind, item, now)
-        passed = int((loop.time() - self._ticked_at) / self._tick_seconds)
+        at = loop.time()
+        self.telling.look_at_waiting(self._attendance.waiting, at)
+        passed = int((at - self._ticked_at) / self._tick_seconds)
         if passed > 0:
             self._ticked_at += passed * self._tick_seconds
             # After a stall time in which nobody could be heard must not count against them.
@@ -291,18 +320,20 @@ class Host:
         try:
             if kind is _LINKED:
                 replica.report_linked(item[1])
+                self.telling.on_linked(item[1], item[2])
             elif kind is _LOST:
                 self._feed_lost(item[1])
+                self.telling.on_lost(item[1], item[2])
             elif kind is _TOUCH:
                 replica.touch(item[1], item[2], now)
             elif kind is _DETACH:
                 replica.detach(item[1])
             elif kind is _OPEN:
                 session = replica.open(item[2], now, password=item[3], ids=item[4])
-                self._clients[session] = item[1]
+                self._attendance.begin(session, item[1])
                 item[1].on_opened(session)
             elif kind is _TRANSFER:
-                self._feed_transfer(item[1], item[2])
+                self._transfers.begin(replica, item[1], item[2])
             elif kind is _KILL:
                 self._feed_kill(item[1], item[2], now)
             else:
@@ -310,19 +341,11 @@ class Host:
                 replica.attach(
                     session, password=password, last_zxid=last_zxid, next_xid=next_xid, ids=ids, now=now
                 )
-                self._clients[session] = client
+                self._attendance.begin(session, client)
         except SessionClosedError:
             pass  # a heartbeat of a session that was detached since
         except (ConnectionLostError, AuthFailedError, BadArgumentsError, ThrottledError) as error:
             item[1].on_detached(str(error))
-
-    def _feed_transfer(self, target: PeerId | None, moved: asyncio.Future[PeerId]) -> None:
-        try:
-            self.replica.transfer(target)
-            self._transfers.append(moved)
-        except (NotLeadingError, BadArgumentsError) as error:
-            if not moved.done():
-                moved.set_exception(error)
 
     def _feed_kill(self, session: int, killed: asyncio.Future[bool], now: int) -> None:
         if killed.done():
@@ -345,12 +368,15 @@ class Host:
                 del self._inbox.losing[peer]
 
     def _drain(self) -> None:
+        if self._transport is None:
+            return  # somebody who was told something stopped this host
         replica = self.replica
         while (ready := replica.drain()) is not NOTHING:
             for to, message in ready.early:
                 self._send(to, message)
             if ready.events:
-                self._tell(ready.events)
+                if self._attendance.tell(ready.events, self._clock(), self._tell):
+                    self._pump.answered = True
                 if self._transport is None:
                     return  # somebody who was told something stopped this host
                 self.told_zxid = replica.tree.last_zxid
@@ -358,9 +384,12 @@ class Host:
                 if self._saver is not None:
                     self._save_elsewhere(ready, self._saver)
                     return
+                began = self._clock()
                 replica.storage.save(ready.writes)
-                self._saved = True
+                self._on_durable(began)
             self._finish(ready)
+        if self.telling.watches_damage:
+            self.telling.look_after_damage()
         if self._since_snapshot >= self._snapshot_every:
             self._snapshot()
             self._drain()
@@ -387,7 +416,7 @@ class Host:
         """On a thread of this host's own: the application may fill the loop's with calls that wait for this very
         save."""
         assert self._loop is not None
-        self._saving_since = self._loop.time()
+        self._saving_since = self._clock()
         self._saving = self._loop.run_in_executor(saver, self.replica.storage.save, ready.writes)
         self._saving.add_done_callback(lambda saving: self._on_saved(ready, saving))
 
@@ -397,7 +426,7 @@ class Host:
             return
         try:
             saving.result()
-            self._saved = True
+            self._on_durable(self._saving_since)
             self._finish(ready)
             with self.lock:
                 self._drain()
@@ -406,6 +435,10 @@ class Host:
         except Exception as error:
             self._halt(error)
         self._pump.wake()
+
+    def _on_durable(self, began: float) -> None:
+        self._saved = True
+        self.telling.on_saved(self._clock() - began)
 
     def _arm(self) -> None:
         """See to it that a turn comes when the next tick is due. A timer that fires early does no harm.
@@ -425,88 +458,55 @@ class Host:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._loop.call_at(due, self._on_timer)
+            self._timer_due = due
 
     def _on_timer(self) -> None:
         self._timer = None
         self._timer_is_soon = False
+        if self._saving is not None:
+            self._watch_saving()
+            return
         self._is_timer_turn = not self.has_work  # quiet: the next turn comes when it is due, and not before
         self.turn()
         self._is_timer_turn = False
         self._pump.wake()
 
+    def _watch_saving(self) -> None:
+        """No turn comes before the save has ended; but that it lasts is to be seen, and that the loop turns."""
+        assert self._loop is not None
+        now = self._clock()
+        self.telling.on_saving(now - self._saving_since)
+        self.telling.look_at_waiting(self._attendance.waiting, now)
+        self._timer_due = now + _WATCH_SECONDS
+        self._timer = self._loop.call_at(self._timer_due, self._on_timer)
+
     # --- telling
 
-    def _tell(self, events: Sequence[Event | Answer]) -> None:
-        for event in events:
-            kind = type(event)
-            if kind is Replied:
-                self._pump.answered = True
-                client = self._clients.get(event.session, NOBODY)  # type: ignore[union-attr]
-                client.on_replied(event.result, event.error, event.zxid)  # type: ignore[union-attr]
-            elif kind is Delivered:
-                self._since_snapshot += len(event.payloads)  # type: ignore[union-attr]
-            else:
-                self._tell_rest(event)
-
-    def _tell_rest(self, event: Event | Answer) -> None:
-        if isinstance(event, Detached):
-            self._take(event.session).on_detached(event.why)
-        elif isinstance(event, SessionEnded):
-            self._take(event.session).on_ended()
-        elif isinstance(event, WatchFired | Touched | Attached):
-            client = self._clients.get(event.session, NOBODY)
-            if isinstance(event, WatchFired):
-                client.on_watch(event.event)
-            elif isinstance(event, Touched):
-                client.on_touched(event.token, event.alive)
-            else:
-                client.on_attached()
-        elif not isinstance(event, Replied | Delivered | ReadReady | ReadDropped):
-            self._tell_listeners(event)
-
-    def _tell_listeners(self, event: Event) -> None:
-        level = logging.WARNING if isinstance(event, PeerRejected) else logging.INFO
-        _log.log(level, "node %s: %s", self.replica.me, event, extra={"zk_node": self.replica.me})
-        if self._transfers:
-            self._tell_transfers(event)
-        for listener in self.listeners:
-            try:
-                listener(self, event)
-            except Exception:
-                _log.exception("a listener of node %s failed on %s", self.replica.me, event)
-
-    def _tell_transfers(self, event: Event) -> None:
-        """The leadership has moved when this node follows a leader that is established, whoever it is."""
-        if isinstance(event, TransferFailed):
-            self._fail_transfers(str(event))
-        elif isinstance(event, RoleChanged):
-            if event.leader is None or event.leader == self.replica.me:
-                self._fail_transfers(f"the leadership ended, and nobody has taken over: {event.why}")
-            elif event.established:
-                for moved in self._transfers:
-                    if not moved.done():
-                        moved.set_result(event.leader)
-                self._transfers.clear()
-
-    def _fail_transfers(self, why: str) -> None:
-        for moved in self._transfers:
-            if not moved.done():
-                moved.set_exception(TransferFailedError(why))
-        self._transfers.clear()
-
-    def _take(self, session: int) -> Served:
-        return self._clients.pop(session, NOBODY)
+    def _tell(self, event: Event) -> None:
+        if type(event) is Delivered:
+            self._since_snapshot += len(event.payloads)
+            self.telling.measures.transactions += len(event.payloads)
+        elif not isinstance(event, ReadReady | ReadDropped):
+            self.telling.on_event(event)
+            self._transfers.on_event(self.replica.me, event)
+            for listener in self.listeners:
+                try:
+                    listener(self, event)
+                except Exception:
+                    _log.exception("a listener of node %s failed on %s", self.replica.me, event)
 
     # --- storage
 
     def _snapshot(self) -> None:
         self._since_snapshot = 0
         ref, pieces = self.replica.snapshot()
+        saving = self.telling.counted(ref, pieces)
         try:
-            self.replica.storage.save_snapshot(ref, pieces)
+            self.replica.storage.save_snapshot(ref, saving)
         except StorageError as error:
-            _log.warning("node %s could not save %s: %s", self.replica.me, ref, error)
+            saving.on_failed(error)
         else:
+            saving.on_saved()
             self.replica.compact(ref)
 
     def _on_storage_error(self, error: StorageError) -> None:
@@ -517,26 +517,25 @@ class Host:
         self._break_links()
         assert self._loop is not None
         if isinstance(error, StorageFullError):
-            _log.error("node %s is read-only until there is room: %s", self.replica.me, error)
+            self.telling.on_read_only(error)
             self._reopening = self._loop.call_later(_REOPEN_SECONDS, self._reopen)
         elif self._saved:
-            _log.error("node %s opens its storage anew: %s", self.replica.me, error)
+            self.telling.on_storage_failed(error, opens_anew=True)
             self._reopening = self._loop.call_later(0, self._reopen)
         else:
-            _log.critical("node %s stays down: %s", self.replica.me, error)
+            self.telling.on_storage_failed(error, opens_anew=False)
 
     def _halt(self, error: Exception) -> None:
         """A broken invariant, or a bug: what is in memory cannot be trusted, so nothing more is done with it."""
-        _log.critical("node %s halts: %s", self.replica.me, error, exc_info=error)
         self._go_down(error)
         self._break_links()
+        self.telling.on_halted(error)
 
     def _go_down(self, error: Exception) -> None:
         self._down = True
         self.failure = error
-        self._fail_transfers(f"the node failed: {error}")
-        for session in list(self._clients):
-            self._take(session).on_detached(f"the node failed: {error}")
+        self._transfers.fail(f"the node failed: {error}")
+        self._attendance.turn_away(f"the node failed: {error}")
 
     def _reopen(self) -> None:
         self._reopening = None
@@ -551,12 +550,11 @@ class Host:
         except Exception as error:
             self._halt(error)
             return
-        if self.read_only:
-            _log.warning("node %s has room again", self.replica.me)
         self._down, self.failure = False, None
         self._saved = False
         self._since_snapshot = 0
         self._break_links()
+        self.telling.on_reopened()
         self.turn()
 
     def _break_links(self) -> None:

@@ -133,12 +133,12 @@ class HostInbox:
         self.queue.append((Input.RECEIVE, sender, message))
         self._pump.wake()
 
-    def report_linked(self, peer: PeerId) -> None:
-        self.queue.append((Input.LINKED, peer))
+    def report_linked(self, peer: PeerId, where: str = "") -> None:
+        self.queue.append((Input.LINKED, peer, where))
         self._pump.wake()
 
-    def report_lost(self, peer: PeerId) -> None:
+    def report_lost(self, peer: PeerId, why: str = "") -> None:
         with self.lock:
             self.losing[peer] = self.losing.get(peer, 0) + 1
-            self.queue.append((Input.LOST, peer))
+            self.queue.append((Input.LOST, peer, why))
         self._pump.wake()

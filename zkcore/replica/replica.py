@@ -61,8 +61,9 @@ from zkcore.replica.reading import Questions
 from zkcore.replica.rules import Rules, add_ids, are_bounded
 from zkcore.replica.serving import Connection, Serving
 from zkcore.replica.sizes import encode_bounded
-from zkcore.storage.storage import Storage
+from zkcore.storage.storage import Storage, pieces_of
 from zkcore.tree.acl import Caller
+from zkcore.tree.applied import Applied
 from zkcore.tree.requests import CloseSession, CreateSession, Request, T, decode_request
 from zkcore.tree.sessions import SessionIds, key_of
 from zkcore.tree.snapshot import dump, restore
@@ -86,7 +87,6 @@ from zkcore.zxid import Zxid
 
 __all__ = ["Replica"]
 
-_SNAPSHOT_PIECE = 1 << 20
 _CREATE_SESSION = CreateSession.opcode
 _CLOSE_SESSION = CloseSession.opcode
 _SESSION = Read.SESSION
@@ -580,33 +580,35 @@ class Replica:
     # --- what is committed
 
     def _apply(self, first: Zxid, payloads: tuple[bytes, ...]) -> None:
-        tree, serving, leading = self.tree, self._serving, self._leading
+        tree, serving = self.tree, self._serving
         known = tree.last_zxid  # a new Peer delivers again what the one before had delivered
         zxid = first
         for payload in payloads:
             if zxid > known:
                 applied = tree.apply(zxid, payload)
                 serving.on_applied(applied)
-                if applied.type == _CREATE_SESSION and leading is not None and applied.session in tree.sessions:
-                    leading.on_session_created(applied.session, tree.sessions[applied.session])
-                elif applied.type == _CLOSE_SESSION:
-                    serving.on_session_closed(applied.session)
-                    if leading is not None:
-                        leading.on_session_closed(applied.session)
+                if applied.type == _CREATE_SESSION or applied.type == _CLOSE_SESSION:
+                    self._on_session_change(applied)
             zxid += 1
         if serving.behind:
             serving.catch_up()
 
+    def _on_session_change(self, applied: Applied) -> None:
+        session, leading = applied.session, self._leading
+        if applied.type == _CLOSE_SESSION:
+            # Clients number their requests from 1; 0 is the leader's own, who has waited for the session in vain.
+            self._serving.on_session_closed(session, expired=applied.cxid == 0, tell=self.serving)
+            if leading is not None:
+                leading.on_session_closed(session)
+        elif (timeout_ms := self.tree.sessions.get(session)) is not None:
+            self._serving.on_session_created(session, timeout_ms, tell=self.serving)
+            if leading is not None:
+                leading.on_session_created(session, timeout_ms)
+
     def _restore(self, snapshot: SnapshotRef) -> None:
         if snapshot.zxid <= self.tree.last_zxid:
             return
-        self._serving.replace_tree(restore(self._pieces(snapshot), access=self.rules.access))
-
-    def _pieces(self, snapshot: SnapshotRef) -> Iterator[bytes]:
-        offset = 0
-        while piece := self.storage.read_snapshot(snapshot, offset, _SNAPSHOT_PIECE):
-            yield piece
-            offset += len(piece)
+        self._serving.replace_tree(restore(pieces_of(self.storage, snapshot), access=self.rules.access))
 
     # --- roles
 

@@ -20,7 +20,16 @@ from attrs import Factory, define, field, frozen
 
 from zkcore.errors import SessionClosedError, ZkcoreError
 from zkcore.jute.records import Id
-from zkcore.replica.answers import Answer, Attached, Detached, Replied, SessionEnded, WatchFired
+from zkcore.replica.answers import (
+    Answer,
+    Attached,
+    Detached,
+    Replied,
+    SessionCreated,
+    SessionEnded,
+    SessionRemoved,
+    WatchFired,
+)
 from zkcore.replica.levels import ReadLevel, Sync
 from zkcore.replica.reading import Gated
 from zkcore.tree.acl import Caller
@@ -278,11 +287,18 @@ class Serving:
         for missed in self.watches.resume(self.tree, connection.session):
             self.answers.append(WatchFired(connection.session, missed))
 
-    def on_session_closed(self, session: int) -> None:
+    def on_session_created(self, session: int, timeout_ms: int, *, tell: bool) -> None:
+        """The transaction just applied began the session."""
+        if tell:
+            self.answers.append(SessionCreated(session, timeout_ms, session in self._connections))
+
+    def on_session_closed(self, session: int, *, expired: bool, tell: bool) -> None:
         """The transaction just applied ended the session."""
         connection = self._connections.get(session)
         if connection is not None:
             self._end(connection)
+        if tell:
+            self.answers.append(SessionRemoved(session, expired, connection is not None))
 
     def _answer_reads(self, connection: Connection) -> None:
         """The reads that waited for the writes before them, and what was refused."""

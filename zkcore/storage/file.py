@@ -65,7 +65,6 @@ _log = logging.getLogger("zkcore.storage")
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_SLOW_SECONDS = 1.0
 _CLOSED = "it was closed"
 
 
@@ -232,10 +231,7 @@ class FileStorage:
                 self._refused_bytes = 0
             finally:
                 self._log.forget_staged()
-        took = time.perf_counter() - began
-        self.slowest_save_seconds = max(self.slowest_save_seconds, took)
-        if took > _SLOW_SECONDS:
-            _log.warning("%s is slow: to save took %.1f s", self._files.where, took)
+        self.slowest_save_seconds = max(self.slowest_save_seconds, time.perf_counter() - began)
 
     def entries(self, after: Zxid, max_bytes: int) -> Sequence[Entry]:
         """See `LogReader`."""

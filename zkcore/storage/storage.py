@@ -13,7 +13,7 @@ This module must not know what the payloads mean, nor who leads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, assert_never
 
 from attrs import define, field
@@ -26,6 +26,7 @@ from zkcore.zab.ready import (
     Compact,
     Entry,
     InstallSnapshot,
+    LogReader,
     Repair,
     Saved,
     SaveEpochs,
@@ -36,7 +37,9 @@ from zkcore.zab.ready import (
 )
 from zkcore.zxid import Zxid, format_zxid
 
-__all__ = ["MemoryStorage", "Storage", "prefix_of", "size_of"]
+__all__ = ["MemoryStorage", "Storage", "pieces_of", "prefix_of", "size_of"]
+
+_PIECE_BYTES = 1 << 20
 
 
 class Storage(Protocol):
@@ -97,6 +100,14 @@ def prefix_of(writes: Sequence[Write], writes_kept: int, *, records_kept: int = 
     if isinstance(cut, Append) and records_kept > 0:
         kept.append(Append(cut.first, cut.payloads[:records_kept]))
     return kept
+
+
+def pieces_of(reader: LogReader, ref: SnapshotRef) -> Iterator[bytes]:
+    """A snapshot that is kept, from its beginning to its end."""
+    offset = 0
+    while piece := reader.read_snapshot(ref, offset, _PIECE_BYTES):
+        yield piece
+        offset += len(piece)
 
 
 def size_of(write: Write) -> int:

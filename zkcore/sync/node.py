@@ -18,6 +18,7 @@ from zkcore.replica.rules import Rules
 from zkcore.storage.file import Fsync
 from zkcore.sync.callbacks import Callbacks
 from zkcore.sync.client import Client
+from zkcore.sync.events import Dispatcher
 from zkcore.sync.port import BlockingPort, LoopThread, mirrors
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
@@ -104,6 +105,8 @@ class LocalCluster:
         self.ensemble = self._inner.ensemble
         self.network = self._inner.network
         """Cut and heal links here."""
+        self.events = Dispatcher(self._inner.events)
+        """What happens to any of the nodes: subscribe, or iterate over a `stream`. See `zkcore.events`."""
         self._thread: LoopThread | None = None
 
     def __repr__(self) -> str:
@@ -153,6 +156,7 @@ class LocalCluster:
             self._thread.call(self._inner.start())
         except BaseException:
             self._thread.stop()
+            self.events.end()
             raise
         return self
 
@@ -163,6 +167,7 @@ class LocalCluster:
             except SessionClosedError:
                 pass  # closed before
             self._thread.stop()
+            self.events.end()
 
     def __enter__(self) -> Self:
         return self.start()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from zkcore.client.node import STUCK_SECONDS
 from zkcore.client.tcp_node import NodeConfig
 from zkcore.client.tcp_node import TcpNode as AsyncTcpNode
 from zkcore.client.timeouts import DEFAULT_SESSION_TIMEOUT
 from zkcore.errors import SessionClosedError
 from zkcore.replica.leading import LiveSession
+from zkcore.sync.events import Dispatcher
 from zkcore.sync.node import EmbeddedClient
 from zkcore.sync.port import LoopThread, mirrors
 from zkcore.zab.messages import PeerId
@@ -25,6 +27,9 @@ class TcpNode:
     def __init__(self, config: NodeConfig) -> None:
         self.config = config
         self._inner = AsyncTcpNode(config)
+        self.events = Dispatcher(self._inner.events)
+        """What happens to this node: subscribe, also before the start, or iterate over a `stream`. See
+        `zkcore.events`."""
         self._thread: LoopThread | None = None
 
     def __repr__(self) -> str:
@@ -49,6 +54,12 @@ class TcpNode:
     def explain(self) -> tuple[str, ...]:
         return self._running().do(self._inner.explain)
 
+    def is_alive(self, *, stuck_seconds: float = STUCK_SECONDS) -> bool:
+        return self._inner.is_alive(stuck_seconds=stuck_seconds)
+
+    def is_ready(self, *, stuck_seconds: float = STUCK_SECONDS) -> bool:
+        return self._inner.is_ready(stuck_seconds=stuck_seconds)
+
     def transfer(self, target: PeerId | None = None) -> PeerId:
         return self._running().call(self._inner.transfer(target))
 
@@ -66,6 +77,7 @@ class TcpNode:
             self._thread.call(self._inner.start())
         except BaseException:
             self._thread.stop()
+            self.events.end()
             raise
         return self
 
@@ -76,6 +88,7 @@ class TcpNode:
             except SessionClosedError:
                 pass  # stopped before
             self._thread.stop()
+            self.events.end()
 
     def __enter__(self) -> Self:
         return self.start()

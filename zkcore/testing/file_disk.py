@@ -16,7 +16,6 @@ This module must not know how the storage lays out its files, beyond the names o
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from random import Random
 
@@ -43,9 +42,6 @@ from zkcore.zxid import Zxid
 __all__ = ["FileDisk"]
 
 SEGMENT_BYTES = 4096
-
-# Damage is what is simulated here: it need not be reported to whoever has not asked for reports.
-logging.getLogger("zkcore.storage").addHandler(logging.NullHandler())
 
 
 class _PowerFailure(BaseException):

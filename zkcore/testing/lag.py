@@ -170,9 +170,9 @@ class _LateInbox:
     def receive(self, sender: PeerId, message: Message) -> None:
         self._lines[sender].put(lambda: self._inbox.receive(sender, message))
 
-    def report_linked(self, peer: PeerId) -> None:
-        self._inbox.report_linked(peer)
+    def report_linked(self, peer: PeerId, where: str = "") -> None:
+        self._inbox.report_linked(peer, where)
 
-    def report_lost(self, peer: PeerId) -> None:
+    def report_lost(self, peer: PeerId, why: str = "") -> None:
         self._lines[peer].clear()
-        self._inbox.report_lost(peer)
+        self._inbox.report_lost(peer, why)

@@ -268,11 +268,11 @@ class Node:
         except StorageError as error:
             self._on_storage_error(error)
 
-    def report_linked(self, peer: PeerId) -> None:
+    def report_linked(self, peer: PeerId, where: str = "") -> None:
         self._inbox.append((_LINKED, peer, None))
         self._run()
 
-    def report_lost(self, peer: PeerId) -> None:
+    def report_lost(self, peer: PeerId, why: str = "") -> None:
         self._inbox.append((_LOST, peer, None))
         self._lost[peer] = self._lost.get(peer, 0) + 1
         self._run()

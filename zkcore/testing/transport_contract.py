@@ -23,15 +23,19 @@ class RecordingInbox:
 
     def __init__(self) -> None:
         self.record: list[tuple[str, PeerId] | tuple[str, PeerId, Message]] = []
+        self.reasons: list[str] = []
+        """Why links were lost, where the transport has said so."""
 
     def receive(self, sender: PeerId, message: Message) -> None:
         self.record.append(("message", sender, message))
 
-    def report_linked(self, peer: PeerId) -> None:
+    def report_linked(self, peer: PeerId, where: str = "") -> None:
         self.record.append(("linked", peer))
 
-    def report_lost(self, peer: PeerId) -> None:
+    def report_lost(self, peer: PeerId, why: str = "") -> None:
         self.record.append(("lost", peer))
+        if why:
+            self.reasons.append(why)
 
     def is_linked(self, peer: PeerId) -> bool:
         """Whether the last that was heard of the link to `peer` is that it is up."""

@@ -5,7 +5,7 @@ and again when it is lost. Names are resolved at every dial, so a member may mov
 told in handshake.py, how a connection is run in link.py; here it is decided who is let in, and which link counts.
 
 Nobody is believed before the handshake, and strangers are bounded in everything: connections, those that have not
-greeted yet, the time for it, and how often one address may come. Trouble is logged once in a while, not every time.
+greeted yet, the time for it, and how often one address may come. Trouble is told once in a while, not every time.
 
 This module must not know what the messages mean.
 """
@@ -24,6 +24,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from zkcore.errors import ConfigurationError
+from zkcore.events.dispatcher import Dispatcher
+from zkcore.events.kinds import LinkRefused
+from zkcore.events.logs import log
 from zkcore.forks import only_here
 from zkcore.transport.address import Address, parse_address
 from zkcore.transport.handshake import MAX_CLUSTER_BYTES, Terms
@@ -58,8 +61,8 @@ class TcpTransport:
                 ...
 
     `bind` is where to listen if that is elsewhere, as behind a forwarded port; its host may be "0.0.0.0" or "::" for
-    all of this machine. Everything belongs to the event loop of `listen`. Raises ConfigurationError, naming what to
-    change.
+    all of this machine. `events`, those of the node, are told of links that did not come about; by default they are
+    only logged. Everything belongs to the event loop of `listen`. Raises ConfigurationError, naming what to change.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class TcpTransport:
         security: Security,
         bind: str | None = None,
         limits: LinkLimits | None = None,
+        events: Dispatcher | None = None,
     ) -> None:
         if me not in members:
             raise ConfigurationError(f"member {me} is not among the members {sorted(members)}; add its address")
@@ -97,6 +101,7 @@ class TcpTransport:
         self._resolver: ThreadPoolExecutor | None = None
         self._dials = Buckets(per_second=self._limits.dials_per_second, burst=self._limits.dials_at_once)
         self._seldom = Seldom(self._limits.log_every_seconds)
+        self._events = events if events is not None else Dispatcher(log)
 
     def __repr__(self) -> str:
         return f"<TcpTransport of member {self.me}, linked with {sorted(self._links)}>"
@@ -207,8 +212,7 @@ class TcpTransport:
         if older is not None:
             older.end("there is a newer one; where that happens often, two processes run as one member")
         self._links[peer] = link
-        _log.info("member %s: linked with member %s at %s", self.me, peer, link.where, extra={"zk_node": self.me})
-        inbox.report_linked(peer)
+        inbox.report_linked(peer, link.where)
 
     def on_message(self, link: Link, message: Message) -> None:
         """See `LinkOwner`."""
@@ -221,26 +225,26 @@ class TcpTransport:
         peer = link.peer
         if peer is not None and self._links.get(peer) is link:
             del self._links[peer]
-            _log.info("member %s: the link with member %s is lost: %s", self.me, peer, why, extra={"zk_node": self.me})
             assert self._inbox is not None
-            self._inbox.report_lost(peer)
+            self._inbox.report_lost(peer, why)
         elif link in self._callers:
             claimed = peer if peer in self._addresses else None
             host = link.where.rpartition(":")[0]
-            self._warn(("called", host, claimed), "a connection from %s was closed: %s", link.where, why)
+            self._refused(("called", host, claimed), claimed, where=link.where, why=why, called=True)
         else:
-            self._warn(("dialled", peer), "no link with member %s at %s: %s", peer, link.where, why)
+            self._refused(("dialled", peer), peer, where=link.where, why=why, called=False)
 
     def _look_again(self) -> None:
         self._look = self._loop.call_later(self._limits.patience_seconds / LOOKS, self._look_again)
         for link in list(self._links.values()):
             link.look()
 
-    def _warn(self, key: Hashable, message: str, *what: object) -> None:
+    def _refused(self, key: Hashable, peer: PeerId | None, *, where: str, why: str, called: bool) -> None:
         unsaid = self._seldom.may_say(key, self._loop.time())
         if unsaid is not None and not self._stopped:
-            more = f" (and {unsaid} times before)" if unsaid else ""
-            _log.warning("member %s: " + message + "%s", self.me, *what, more, extra={"zk_node": self.me})
+            self._events.tell(
+                LinkRefused(node=self.me, peer=peer, where=where, why=why, called=called, suppressed=unsaid)
+            )
 
     def _track(self, link: Link) -> None:
         self._connections.add(link)
@@ -257,7 +261,7 @@ class TcpTransport:
             try:
                 connection, (host, port, *_) = await self._loop.sock_accept(listener)
             except OSError as error:
-                self._warn("accept", "connections cannot be accepted: %s", error)
+                self._refused("accept", None, where="anybody", why=f"none can be accepted: {error}", called=True)
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
             why = self._why_no_room(host)
@@ -265,7 +269,7 @@ class TcpTransport:
                 self._greet(connection, str(Address(host, port)))
             else:
                 connection.close()
-                self._warn(("no room", why), "connections, as from %s, are closed at once: %s", host, why)
+                self._refused(("no room", why), None, where=host, why=why, called=True)
 
     def _why_no_room(self, host: str) -> str | None:
         limits = self._limits
@@ -314,7 +318,7 @@ class TcpTransport:
                 hosts = await self._resolve(address)
         except (OSError, TimeoutError) as error:
             why = f"{address.host} cannot be resolved: {error or 'no answer'}"
-            self._warn(("dialled", peer), "no link with member %s at %s: %s", peer, address, why)
+            self._refused(("dialled", peer), peer, where=str(address), why=why, called=False)
             return False
         for host in hosts:
             link = Link(self, self._terms, limits=self._limits, dials=peer, where=str(Address(host, address.port)))

@@ -45,11 +45,11 @@ class Inbox(Protocol):
     def receive(self, sender: PeerId, message: Message) -> None:
         """`message` arrived from `sender`."""
 
-    def report_linked(self, peer: PeerId) -> None:
-        """A fresh link to `peer` is up."""
+    def report_linked(self, peer: PeerId, where: str = "") -> None:
+        """A fresh link to `peer` is up. `where` is its address, for people."""
 
-    def report_lost(self, peer: PeerId) -> None:
-        """The link to `peer` broke."""
+    def report_lost(self, peer: PeerId, why: str = "") -> None:
+        """The link to `peer` broke. `why` is for people."""
 
 
 # --- the network in one process --------------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ from zkcore.zab.messages import (
 )
 from zkcore.zab.ready import Append, InstallSnapshot, Repair, SnapshotChunk, SnapshotRef, Truncate
 from zkcore.zab.state import MAX_EPOCH_JUMP, Complaint, Left, Outcome, State
+from zkcore.zab.status import SyncMode, SyncStatus
 from zkcore.zxid import MAX_COUNTER, Zxid, counter_of, epoch_of, follows, format_zxid, make_zxid
 
 __all__ = ["Learner"]
@@ -85,6 +86,8 @@ class Learner:
         self._must_ack = False
         self._snapshot: SnapshotRef | None = None
         self._snapshot_size = 0
+        self._sync_mode: SyncMode | None = None
+        self._sync_bytes = 0
         self.handlers: dict[type, Callable[[PeerId, Any], Complaint]] = {
             Proposal: self._on_proposal,
             Commit: self._on_commit,
@@ -110,6 +113,11 @@ class Learner:
         return self._phase.name
 
     agreed: tuple[PeerId, ...] = ()
+
+    @property
+    def sync(self) -> SyncStatus | None:
+        """How it is, or was, brought in line."""
+        return None if self._sync_mode is None else SyncStatus(self._sync_mode, self._sync_bytes)
 
     @property
     def _end(self) -> Zxid:
@@ -216,7 +224,7 @@ class Learner:
             return "DIFF out of turn"
         if message.zxid != self._state.history.last:
             return f"DIFF from {format_zxid(message.zxid)}, the log ends at {format_zxid(self._state.history.last)}"
-        self._phase = Phase.SYNCING
+        self._begin_syncing(SyncMode.DIFF)
         return None
 
     def _on_trunc(self, sender: PeerId, message: Trunc) -> Complaint:
@@ -229,8 +237,12 @@ class Learner:
         if message.zxid != state.history.last:
             state.history.truncate(message.zxid)
             state.out.write(Truncate(message.zxid))
-        self._phase = Phase.SYNCING
+        self._begin_syncing(SyncMode.TRUNC)
         return None
+
+    def _begin_syncing(self, mode: SyncMode) -> None:
+        self._sync_mode = mode
+        self._phase = Phase.SYNCING
 
     def _on_snap(self, sender: PeerId, message: Snap) -> Complaint:
         state = self._state
@@ -244,6 +256,7 @@ class Learner:
             return f"SNAP from {message.offset}, and what is here is {state.partial}"
         self._snapshot = SnapshotRef(message.zxid)
         self._snapshot_size = message.offset
+        self._sync_mode = SyncMode.SNAP
         self._phase = Phase.SNAPPING
         return None
 
@@ -255,6 +268,7 @@ class Learner:
         state, ref = self._state, self._snapshot
         state.out.write(SnapshotChunk(ref, message.offset, message.data))
         self._snapshot_size += len(message.data)
+        self._sync_bytes += len(message.data)
         state.partial = (sender, ref.zxid, self._snapshot_size)
         state.out.send(sender, SnapAck(self._snapshot_size))
         if message.last:
@@ -330,6 +344,8 @@ class Learner:
             return f"PROPOSAL {format_zxid(message.first)} leaves a gap after {format_zxid(last)} (ZOOKEEPER-4925)"
         state.history.append(message.first, message.payloads)
         state.out.write(Append(message.first, message.payloads))
+        if self._phase is Phase.SYNCING:
+            self._sync_bytes += sum(map(len, message.payloads))
         self._must_ack = True
         return None
 

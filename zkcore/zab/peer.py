@@ -186,6 +186,7 @@ class Peer:
             linked=tuple(peer for peer in state.others if peer in state.out.linked),
             agreed=role.agreed,
             learners=role.learner_statuses() if isinstance(role, Leader) else (),
+            sync=role.sync if isinstance(role, Learner) else None,
             handing_over_to=role.handing_over_to if isinstance(role, Leader) else None,
             is_full=self.is_full,
         )

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
+
 from attrs import frozen
 
 from zkcore.zab.messages import NOBODY, Damage, PeerId, Role, Vote
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zxid import Zxid, format_zxid
 
-__all__ = ["LearnerStatus", "PeerStatus", "explain"]
+__all__ = ["LearnerStatus", "PeerStatus", "SyncMode", "SyncStatus", "explain"]
 
 
 @frozen
@@ -29,13 +31,32 @@ class LearnerStatus:
     silence_ticks: int
 
 
+class SyncMode(Enum):
+    """How a leader brings a learner in line: with what it lacks, after cutting the end of its log, or with a
+    snapshot."""
+
+    DIFF = auto()
+    TRUNC = auto()
+    SNAP = auto()
+
+
+@frozen
+class SyncStatus:
+    """How a learner is, or was, brought in line by its present leader, and how many bytes of snapshots and records have
+    come for that."""
+
+    mode: SyncMode
+    bytes: int
+
+
 @frozen(kw_only=True)
 class PeerStatus:
     """What a Peer knows of itself. Zxids are integers; see `zkcore.zxid`.
 
     `phase` says how far its role has come: LOOKING; as a follower or observer REGISTERING, WAIT_SYNC, SNAPPING,
     SYNCING, ACKED or BROADCAST; as a leader DISCOVERY, EPOCH_PROPOSED, SYNCHRONIZATION or BROADCAST. `agreed` are
-    those who have done their part in that phase of an election or leadership. `learners` are known to a leader only.
+    those who have done their part in that phase of an election or leadership. `learners` are known to a leader only,
+    `sync` to a learner, once its leader has begun.
     """
 
     me: PeerId
@@ -56,6 +77,7 @@ class PeerStatus:
     linked: tuple[PeerId, ...]
     agreed: tuple[PeerId, ...]
     learners: tuple[LearnerStatus, ...] = ()
+    sync: SyncStatus | None = None
     handing_over_to: PeerId | None = None
     is_full: bool = False
 
