@@ -265,6 +265,7 @@ OWN = {
     "Semaphore": {"path", "value"},
     "ShardMap": {"path"},
     "Sharding": {"failures", "map", "path"},
+    "TcpNode": {"unblocked"},
     "TimeIdGenerator": {"path"},
     "Topic": {"history", "path"},
     "ZookeeperClient": {"unblocked"},

@@ -29,7 +29,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "recipes server",
         "sync",
         "zkcore",  # the face of the package, zkcore/__init__.py
-        "testing",
+        "extras testing",
         "cli",
         "__main__",
     )

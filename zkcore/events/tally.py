@@ -32,6 +32,8 @@ class Tally:
         self.events[type(event)] += 1
         if isinstance(event, kinds.RoleChanged):
             self.elections += event.role is Role.LOOKING
+        elif isinstance(event, kinds.NodeStarted | kinds.StorageWritable):
+            self.elections += 1  # the core begins with one
         elif isinstance(event, kinds.Synced):
             self.syncs[event.mode] += 1
             self.sync_bytes[event.mode] += event.bytes

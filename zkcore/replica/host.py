@@ -194,6 +194,11 @@ class Host:
         return max(self._clock() - self._timer_due, 0.0) if self.running else 0.0
 
     @property
+    def outstanding(self) -> int:
+        """How many requests of the sessions served here have no answer. To be asked under `lock`."""
+        return sum(map(len, self._attendance.waiting))
+
+    @property
     def read_only(self) -> bool:
         """Whether the storage is full: the node takes no part in anything until there is room, then it comes back by
         itself. What was delivered stays as it is, in `replica.tree`."""

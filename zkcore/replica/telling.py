@@ -100,6 +100,7 @@ class Telling:
         self._down_since: float | None = None
         self._told_under_way = False  # of the save under way that it is slow
         self._looked_at = 0.0
+        self._started_at: float | None = None
         self.events.subscribe(log)
         self.events.subscribe(self.tally)
 
@@ -108,9 +109,14 @@ class Telling:
     def on_started(self, clock: Callable[[], float]) -> None:
         """The node begins; `clock` gives the seconds of its event loop."""
         self._clock = clock
-        self._role_since = self._looked_at = self._clock()
+        self._started_at = self._role_since = self._looked_at = clock()
         self.events.tell(kinds.NodeStarted(node=self._me))
         self._look_for_damage()
+
+    @property
+    def uptime_seconds(self) -> float:
+        """Since the node began."""
+        return self._clock() - self._started_at if self._started_at is not None else 0.0
 
     def on_stopped(self) -> None:
         self.events.tell(kinds.NodeStopped(node=self._me))

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from attrs import define
 
+from zkcore.events.kinds import SessionExpired, SnapshotSaved
 from zkcore.replica.host import Host
 from zkcore.version import VERSION
 from zkcore.zab.messages import Role
@@ -216,9 +217,34 @@ def _mntr(facts: Facts) -> str:
         "approximate_data_size": tree.size_bytes,
         "global_sessions": len(tree.sessions),
     }
-    if status.learners:
+    told |= _measured(facts.host)
+    if status.role is Role.LEADING:
+        synced = [learner.peer for learner in status.learners if learner.stage == "ACTIVE"]
         told["learners"] = len(status.learners)
+        told["quorum_size"] = len(status.config.voters)
+        told["synced_followers"] = sum(peer in status.config.voters for peer in synced)
+        told["synced_observers"] = sum(peer in status.config.observers for peer in synced)
     return "".join(f"zk_{name}\t{value}\n" for name, value in told.items())
+
+
+def _measured(host: Host) -> dict[str, object]:
+    """What the node has counted since it began. Times are milliseconds, as ZooKeeper's."""
+    measures, tally = host.telling.measures, host.telling.tally
+    snapshots = tally.events[SnapshotSaved]
+    told: dict[str, object] = {
+        "uptime": round(host.telling.uptime_seconds * 1000),
+        "looking_count": tally.elections,
+        "stale_sessions_expired": tally.events[SessionExpired],
+    }
+    for name, count, seconds in (
+        ("fsynctime", measures.saves, measures.save_seconds),
+        ("snapshottime", snapshots, tally.snapshot_seconds),
+    ):
+        told[f"avg_{name}"] = f"{seconds * 1000 / count if count else 0.0:.4f}"
+        told[f"cnt_{name}"] = count
+        told[f"sum_{name}"] = round(seconds * 1000)
+    told["max_fsynctime"] = round(measures.save_seconds_most * 1000)
+    return told
 
 
 def _watched(facts: Facts) -> Iterator[tuple[str, int]]:

@@ -41,6 +41,11 @@ class TcpNode:
         return self._thread
 
     @property
+    def unblocked(self) -> AsyncTcpNode:
+        """What this is a face of: it belongs to the event loop of its own thread."""
+        return self._inner
+
+    @property
     def me(self) -> PeerId:
         return self._inner.me
 
