@@ -8,10 +8,9 @@ numbers of these descriptors then stand for nothing, so that whoever closes one 
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterable
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from weakref import WeakSet
 
 from zkcore.errors import ForkedError
@@ -26,7 +25,22 @@ class _File(Protocol):
         """Its descriptor; negative once it is closed."""
 
 
-_Held: TypeAlias = _File | asyncio.BaseTransport | asyncio.Server
+class _Transport(Protocol):
+    """A transport, of whatever event loop."""
+
+    def get_extra_info(self, name: str) -> Any:
+        """Of its "socket", which one on virtual time has not."""
+
+
+class _Server(Protocol):
+    """What listens, of whatever event loop."""
+
+    @property
+    def sockets(self) -> Iterable[_File]:
+        """Where."""
+
+
+_Held: TypeAlias = _File | _Transport | _Server
 
 _forks = 0
 _only_here: WeakSet[_Held] = WeakSet()
@@ -37,10 +51,12 @@ def only_here(what: _Held) -> None:
     _only_here.add(what)
 
 
-def _files_of(what: _Held) -> Iterable[_File]:
-    if isinstance(what, asyncio.BaseTransport):
-        return [what.get_extra_info("socket")]
-    return what.sockets if isinstance(what, asyncio.Server) else [what]
+def _files_of(what: Any) -> Iterable[_File]:
+    if hasattr(what, "get_extra_info"):
+        shown = what.get_extra_info("socket")
+        return [shown] if shown is not None else []
+    files: Iterable[_File] = what.sockets if hasattr(what, "sockets") else [what]
+    return files
 
 
 def _begin_child() -> None:

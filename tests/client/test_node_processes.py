@@ -20,7 +20,7 @@ from ports import Ports
 
 import zkcore
 import zkcore.sync
-from zkcore import MemoryStorage, NodeConfig, SharedSecret
+from zkcore import MemoryStorage, NodeConfig, SharedSecret, forks
 from zkcore.client import tcp_node
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -125,6 +125,26 @@ def test_a_forked_process_writes_nothing_to_the_files_and_links_of_its_parent(co
             assert "strange" not in files.names()
 
     asyncio.run(test())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes can fork")
+def test_what_has_no_descriptor_does_not_keep_the_rest_from_being_let_go() -> None:
+    """As a connection on virtual time, and a socket that was closed."""
+    closed, kept = socket.socket(), socket.socket()
+    closed.close()
+
+    class Virtual(asyncio.Transport):
+        pass
+
+    parts = [Virtual(), closed, kept]
+    for part in parts:
+        forks.only_here(part)
+    with kept:
+        told = in_child(
+            lambda: os.path.samestat(os.fstat(kept.fileno()), os.stat(os.devnull)), lambda: len(forks._only_here)
+        )
+        assert told == ["True", "0"]
+        assert not os.path.samestat(os.fstat(kept.fileno()), os.stat(os.devnull))
 
 
 def is_open(config: NodeConfig) -> int:
