@@ -160,6 +160,7 @@ def test_missing_parents_come_with_a_znode(alone: Alone) -> None:
     ("path", "error"),
     [
         ("/a", NodeExistsError), ("/", NodeExistsError), ("a", BadArgumentsError), ("/x//y", BadArgumentsError),
+        ("a/b/c", NoNodeError), ("", BadArgumentsError), ("/a/new/", BadArgumentsError),
         ("/x/../y", BadArgumentsError), ("/secret/x/y", NoAuthError),
     ],
 )  # fmt: skip

@@ -86,7 +86,7 @@ def _several(out: Outstanding, txns: list[Txn]) -> Prepared:
 def _create_with_parents(out: Outstanding, session: int, request: CreateWithParents) -> Prepared:
     out.check_session(session)
     missing: list[str] = []
-    path = parent_of(request.path) if "/" in request.path else "/"
+    path = parent_of(request.path) if request.path.startswith("/") else "/"  # what is no path has nothing above it
     while out.look(path).record is None:
         missing.append(path)
         path = parent_of(path)
