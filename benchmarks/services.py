@@ -7,7 +7,8 @@ on the clock, and the microseconds of CPU for one. Clients are tasks of this pro
 calibration loop tells how fast the machine was at the time.
 
 A message of a mailbox is counted when it was sent, received and acknowledged, by one sender and one receiver; one of a
-topic when all of its ten subscribers have it.
+topic when all of its ten subscribers have it. To run everywhere is one execution by fifty members, each with a session
+of its own, from its beginning until the results of all of them are there.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import zkcore
 
 DATA = b"x" * 100
 SUBSCRIBERS = 10
+MEMBERS = 50
 AHEAD = 100
 """So many messages a sender is ahead of who receives them, at most."""
 
@@ -109,9 +111,33 @@ async def topic(cluster: zkcore.LocalCluster, stack: AsyncExitStack, seconds: fl
     return rate
 
 
+async def everywhere(cluster: zkcore.LocalCluster, stack: AsyncExitStack, seconds: float) -> Rate:
+    async def echo(call: zkcore.Call[bytes]) -> bytes:
+        return call.argument
+
+    serving = []
+    for _ in range(MEMBERS):
+        client = await stack.enter_async_context(cluster.client())
+        serving.append(asyncio.create_task(zkcore.Everywhere[bytes](client, "/fleet", actions={"echo": echo}).serve()))
+    asker = zkcore.Everywhere[bytes](await stack.enter_async_context(cluster.client()), "/fleet")
+    while len(await asker.members()) < MEMBERS:
+        await asyncio.sleep(0)
+    watch = Stopwatch(seconds)
+    while watch.goes_on:
+        report = await asker.run("echo", DATA)
+        assert report.is_done
+        watch.count += 1
+    rate = watch.read()
+    for task in serving:
+        task.cancel()
+    await asyncio.wait(serving)
+    return rate
+
+
 ROWS: dict[str, Measure] = {
     "mailbox: send, receive, acknowledge": mailbox,
     f"topic: publish to {SUBSCRIBERS} subscribers": topic,
+    f"everywhere: run by {MEMBERS} members": everywhere,
 }
 
 

@@ -57,6 +57,7 @@ from zkcore.errors import (
     NoAuthError,
     NoChildrenForEphemeralsError,
     NodeExistsError,
+    NoMembersError,
     NoNodeError,
     NoOwnerError,
     NotClaimedError,
@@ -91,6 +92,7 @@ from zkcore.errors import (
     TransactionConflictError,
     TransferFailedError,
     UnimplementedError,
+    UnknownActionError,
     UnplaceableError,
     UnsupportedError,
     VersionMismatchError,
@@ -161,6 +163,7 @@ from zkcore.zab.quorum import EnsembleConfig
 __version__ = VERSION
 __version__ = "0.1.0"
 from zkcore.recipes.cache import Cache, CacheChange, CacheView
+from zkcore.recipes.everywhere import Call, Everywhere, Execution, Outcome, OutcomeState, Report
 from zkcore.recipes.mailbox import Letter, Mailbox, Message
 from zkcore.recipes.persistent_ephemeral import PersistentEphemeral
 from zkcore.recipes.topic import Published, Topic
@@ -179,6 +182,7 @@ __all__ = [
     "Cache",
     "CacheChange",
     "CacheView",
+    "Call",
     "Child",
     "ChildKind",
     "ChildPage",
@@ -208,6 +212,8 @@ __all__ = [
     "EnsembleConfig",
     "Event",
     "EventType",
+    "Everywhere",
+    "Execution",
     "FenceGuard",
     "FileStorage",
     "ForeignLoopError",
@@ -246,6 +252,7 @@ __all__ = [
     "MultiLock",
     "NoAuthError",
     "NoChildrenForEphemeralsError",
+    "NoMembersError",
     "NoNodeError",
     "NoOwnerError",
     "NoWatcherError",
@@ -263,7 +270,9 @@ __all__ = [
     "NothingToCacheError",
     "OnLost",
     "OperationTimeoutError",
+    "Outcome",
     "OutcomeForgottenError",
+    "OutcomeState",
     "OutcomeUnknownError",
     "PeerStatus",
     "Permission",
@@ -286,6 +295,7 @@ __all__ = [
     "RecipeError",
     "Relation",
     "Replica",
+    "Report",
     "RequestError",
     "Resync",
     "Retry",
@@ -327,6 +337,7 @@ __all__ = [
     "TransferFailedError",
     "Transport",
     "UnimplementedError",
+    "UnknownActionError",
     "UnplaceableError",
     "UnsupportedError",
     "VersionMismatchError",

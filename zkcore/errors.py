@@ -349,6 +349,14 @@ class UnplaceableError(RecipeError, ValueError):
     """There are not so many racks as a partition is to have members in."""
 
 
+class NoMembersError(RecipeError, LookupError):
+    """Nobody is there who could do it. Nothing was begun."""
+
+
+class UnknownActionError(RecipeError, LookupError):
+    """No action of that name is registered."""
+
+
 class StaleTokenError(RecipeError, PermissionError):
     """The fencing token is lower than one that the resource has seen: its hold is of the past."""
 

@@ -38,6 +38,7 @@ from zkcore.errors import (
     NoAuthError,
     NoChildrenForEphemeralsError,
     NodeExistsError,
+    NoMembersError,
     NoNodeError,
     NoOwnerError,
     NotClaimedError,
@@ -72,6 +73,7 @@ from zkcore.errors import (
     TransactionConflictError,
     TransferFailedError,
     UnimplementedError,
+    UnknownActionError,
     UnplaceableError,
     UnsupportedError,
     VersionMismatchError,
@@ -83,6 +85,7 @@ from zkcore.recipes.codec import Codec, json_codec, text_codec
 from zkcore.recipes.config import Versioned
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.dead_letters import DeadLetter
+from zkcore.recipes.everywhere import Call, Outcome, OutcomeState, Report
 from zkcore.recipes.fence import SqliteTokens
 from zkcore.recipes.holding import OnLost
 from zkcore.recipes.mailbox import Letter
@@ -103,6 +106,7 @@ from zkcore.sync.config import Config
 from zkcore.sync.counter import Counter
 from zkcore.sync.election import Election
 from zkcore.sync.event import Event
+from zkcore.sync.everywhere import Everywhere, Execution
 from zkcore.sync.fence import FenceGuard
 from zkcore.sync.ids import IdGenerator
 from zkcore.sync.latch import CountDownLatch
@@ -161,6 +165,7 @@ __all__ = [
     "Cache",
     "CacheChange",
     "CacheView",
+    "Call",
     "Child",
     "ChildKind",
     "ChildPage",
@@ -188,6 +193,8 @@ __all__ = [
     "EmbeddedClient",
     "Event",
     "EventType",
+    "Everywhere",
+    "Execution",
     "FenceGuard",
     "ForeignLoopError",
     "ForkedError",
@@ -221,6 +228,7 @@ __all__ = [
     "MultiLock",
     "NoAuthError",
     "NoChildrenForEphemeralsError",
+    "NoMembersError",
     "NoNodeError",
     "NoOwnerError",
     "NoWatcherError",
@@ -237,7 +245,9 @@ __all__ = [
     "NothingToCacheError",
     "OnLost",
     "OperationTimeoutError",
+    "Outcome",
     "OutcomeForgottenError",
+    "OutcomeState",
     "OutcomeUnknownError",
     "PeerStatus",
     "Permission",
@@ -258,6 +268,7 @@ __all__ = [
     "Reads",
     "RecipeError",
     "Relation",
+    "Report",
     "RequestError",
     "Resync",
     "Retry",
@@ -295,6 +306,7 @@ __all__ = [
     "TransactionConflictError",
     "TransferFailedError",
     "UnimplementedError",
+    "UnknownActionError",
     "UnplaceableError",
     "UnsupportedError",
     "VersionMismatchError",
