@@ -44,6 +44,7 @@ from zkcore.errors import (
     FrameTooLargeError,
     IdsExhaustedError,
     InvalidACLError,
+    InvalidScheduleError,
     InvalidValueError,
     InvariantViolation,
     ItemTooLargeError,
@@ -165,7 +166,10 @@ __version__ = "0.1.0"
 from zkcore.recipes.cache import Cache, CacheChange, CacheView
 from zkcore.recipes.everywhere import Call, Everywhere, Execution, Outcome, OutcomeState, Report
 from zkcore.recipes.mailbox import Letter, Mailbox, Message
+from zkcore.recipes.migrations import Migrations, MigrationStep
 from zkcore.recipes.persistent_ephemeral import PersistentEphemeral
+from zkcore.recipes.schedule import Cron, Every, Schedule
+from zkcore.recipes.singleton_job import JobRecord, JobState, SingletonJob, Tick
 from zkcore.recipes.topic import Published, Topic
 
 __all__ = [
@@ -204,6 +208,7 @@ __all__ = [
     "Counter",
     "CounterOverflowError",
     "Created",
+    "Cron",
     "DeadLetter",
     "DeadlockError",
     "DigestScheme",
@@ -212,6 +217,7 @@ __all__ = [
     "EnsembleConfig",
     "Event",
     "EventType",
+    "Every",
     "Everywhere",
     "Execution",
     "FenceGuard",
@@ -225,9 +231,12 @@ __all__ = [
     "IdsExhaustedError",
     "Inbox",
     "InvalidACLError",
+    "InvalidScheduleError",
     "InvalidValueError",
     "InvariantViolation",
     "ItemTooLargeError",
+    "JobRecord",
+    "JobState",
     "LatchCountError",
     "Lease",
     "LeaseLostError",
@@ -248,6 +257,8 @@ __all__ = [
     "MemoryStorage",
     "Message",
     "MessagesMissedError",
+    "MigrationStep",
+    "Migrations",
     "MultiError",
     "MultiLock",
     "NoAuthError",
@@ -302,6 +313,7 @@ __all__ = [
     "Role",
     "Route",
     "Rules",
+    "Schedule",
     "Semaphore",
     "SessionClosedError",
     "SessionError",
@@ -315,6 +327,7 @@ __all__ = [
     "Sharding",
     "SharedSecret",
     "Signal",
+    "SingletonJob",
     "SqliteTokens",
     "StaleTokenError",
     "Stat",
@@ -327,6 +340,7 @@ __all__ = [
     "TcpNode",
     "TcpTransport",
     "ThrottledError",
+    "Tick",
     "TimeId",
     "TimeIdGenerator",
     "Timeouts",

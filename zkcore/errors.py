@@ -349,6 +349,10 @@ class UnplaceableError(RecipeError, ValueError):
     """There are not so many racks as a partition is to have members in."""
 
 
+class InvalidScheduleError(RecipeError, ValueError):
+    """A schedule that cannot be read, or is never due."""
+
+
 class NoMembersError(RecipeError, LookupError):
     """Nobody is there who could do it. Nothing was begun."""
 

@@ -25,6 +25,7 @@ from zkcore.errors import (
     FrameTooLargeError,
     IdsExhaustedError,
     InvalidACLError,
+    InvalidScheduleError,
     InvalidValueError,
     InvariantViolation,
     ItemTooLargeError,
@@ -90,8 +91,11 @@ from zkcore.recipes.fence import SqliteTokens
 from zkcore.recipes.holding import OnLost
 from zkcore.recipes.mailbox import Letter
 from zkcore.recipes.membership import Member
+from zkcore.recipes.migrations import MigrationStep
+from zkcore.recipes.schedule import Cron, Every, Schedule
 from zkcore.recipes.shard_map import Route, ShardState
 from zkcore.recipes.shard_table import ShardMember, ShardTable
+from zkcore.recipes.singleton_job import JobRecord, JobState, Tick
 from zkcore.recipes.time_ids import TimeId
 from zkcore.recipes.topic import Published
 from zkcore.replica.leading import LiveSession
@@ -114,6 +118,7 @@ from zkcore.sync.lease import Lease
 from zkcore.sync.lock import Lock
 from zkcore.sync.mailbox import Mailbox, Message
 from zkcore.sync.membership import Membership
+from zkcore.sync.migrations import Migrations
 from zkcore.sync.multilock import MultiLock
 from zkcore.sync.node import EmbeddedClient, LocalCluster, local_cluster
 from zkcore.sync.persistent_ephemeral import PersistentEphemeral
@@ -124,6 +129,7 @@ from zkcore.sync.rwlock import ReadWriteLock
 from zkcore.sync.semaphore import BoundedSemaphore, Semaphore
 from zkcore.sync.shard_map import ShardMap
 from zkcore.sync.sharding import Sharding
+from zkcore.sync.singleton_job import SingletonJob
 from zkcore.sync.tcp_node import TcpNode, start_node
 from zkcore.sync.time_ids import TimeIdGenerator
 from zkcore.sync.topic import Topic
@@ -186,6 +192,7 @@ __all__ = [
     "Counter",
     "CounterOverflowError",
     "Created",
+    "Cron",
     "DeadLetter",
     "DeadlockError",
     "DigestScheme",
@@ -193,6 +200,7 @@ __all__ = [
     "EmbeddedClient",
     "Event",
     "EventType",
+    "Every",
     "Everywhere",
     "Execution",
     "FenceGuard",
@@ -204,9 +212,12 @@ __all__ = [
     "IdGenerator",
     "IdsExhaustedError",
     "InvalidACLError",
+    "InvalidScheduleError",
     "InvalidValueError",
     "InvariantViolation",
     "ItemTooLargeError",
+    "JobRecord",
+    "JobState",
     "LatchCountError",
     "Lease",
     "LeaseLostError",
@@ -224,6 +235,8 @@ __all__ = [
     "Membership",
     "Message",
     "MessagesMissedError",
+    "MigrationStep",
+    "Migrations",
     "MultiError",
     "MultiLock",
     "NoAuthError",
@@ -274,6 +287,7 @@ __all__ = [
     "Retry",
     "Route",
     "Rules",
+    "Schedule",
     "Semaphore",
     "SessionClosedError",
     "SessionError",
@@ -287,6 +301,7 @@ __all__ = [
     "Sharding",
     "SharedSecret",
     "Signal",
+    "SingletonJob",
     "SqliteTokens",
     "StaleTokenError",
     "Stat",
@@ -297,6 +312,7 @@ __all__ = [
     "StorageFullError",
     "TcpNode",
     "ThrottledError",
+    "Tick",
     "TimeId",
     "TimeIdGenerator",
     "Timeouts",
