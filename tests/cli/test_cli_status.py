@@ -152,7 +152,6 @@ def test_a_command_line_that_makes_no_sense_is_refused(option: list[str], capsys
         (b"", "it says nothing"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "what answers there is no ZooKeeper"),
         (b"Mode: leader\x1b[31m\nZxid: 0xzz\nLatency min/avg/max: 1/..../2\n", "?"),
-        (b"\xff" * 3_000_000, "what answers there is no ZooKeeper"),
     ],
 )
 def test_whatever_answers_harms_nobody(said: bytes, shown: str) -> None:
@@ -167,6 +166,24 @@ def test_whatever_answers_harms_nobody(said: bytes, shown: str) -> None:
             (found,) = await ask_all([parse_address(f"{host}:{port}", key="x")], timeout=10)
         assert shown in str(found)
         assert "\x1b" not in str(found)
+
+    run(test)
+
+
+def test_an_answer_without_an_end_is_cut() -> None:
+    async def chatter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                writer.write(b"\xff" * 100_000)
+                await writer.drain()
+        except ConnectionError:
+            writer.close()
+
+    async def test() -> None:
+        async with await asyncio.start_server(chatter, "127.0.0.1", 0) as stranger:
+            host, port = stranger.sockets[0].getsockname()
+            (found,) = await ask_all([parse_address(f"{host}:{port}", key="x")], timeout=10)
+        assert found.trouble == "reached, but what answers there is no ZooKeeper"
 
     run(test)
 
