@@ -51,7 +51,9 @@ class Scene:
             content
             for _, messages in sorted(self.world.flying.items())
             for message in messages
-            if isinstance(message, Forward) and isinstance(content := unpack(message.data), kinds)
+            if isinstance(message, Forward)
+            for content in unpack(message.data)
+            if isinstance(content, kinds)
         ]
 
 

@@ -1,23 +1,28 @@
 """What replicas say to each other beside ZAB: requests on their way to the leader, signs of life of sessions, and how
 much a read must show.
 
-They travel as the bytes of a `Forward`, on the same links. Nothing here needs to be durable, and nothing is repeated: a
-link that breaks ends the conversation, and the sessions concerned are told.
+They travel as the bytes of a `Forward`, on the same links; what goes to one replica at the same time, one behind the
+other in the same Forward. Nothing here needs to be durable, and nothing is repeated: a link that breaks ends the
+conversation, and the sessions concerned are told.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import TypeAlias
 
 from attrs import frozen
 
 from zkcore.errors import MalformedFrameError
-from zkcore.jute.codec import Boolean, Buffer, Int, Long, decode, encode, record
+from zkcore.jute.codec import Boolean, Buffer, Int, Long, decode_from, encode, record
 from zkcore.jute.records import Id
+from zkcore.zab.messages import Forward, PeerId
 
 __all__ = [
     "AskIndex", "Claim", "Claimed", "Forwarded", "FromLeader", "Index", "Refused", "Submit", "Touch", "TouchReply",
-    "pack", "unpack",
+    "bundle", "pack", "unpack",
 ]  # fmt: skip
 
 
@@ -113,15 +118,39 @@ _KINDS: tuple[type[Forwarded], ...] = (Submit, Refused, Touch, TouchReply, Claim
 _NUMBER = {kind: bytes([number]) for number, kind in enumerate(_KINDS, 1)}
 _BY_NUMBER = dict(enumerate(_KINDS, 1))
 
+_BUNDLE_BYTES = 1 << 18
+"""A Forward that has come to this size is sent as it is: what one side takes apart at once."""
+
 
 def pack(message: Forwarded) -> bytes:
     """The bytes of `message`."""
     return _NUMBER[type(message)] + encode(message)
 
 
-def unpack(data: bytes) -> Forwarded:
-    """The message of `data`. Raises ProtocolError for bytes that are none."""
-    kind = _BY_NUMBER.get(data[0]) if data else None
-    if kind is None:
-        raise MalformedFrameError("a forwarded message of no known kind")
-    return decode(kind, data[1:])
+def bundle(packed: Iterable[tuple[PeerId, bytes]]) -> Iterator[tuple[PeerId, Forward]]:
+    """The bytes of messages as they travel, in order for each peer; those that follow each other to the same one go
+    together, up to a size. For a request a Forward of its own would cost both sides as much as the request does."""
+    for peer, group in groupby(packed, itemgetter(0)):
+        together: list[bytes] = []
+        size = 0
+        for _, data in group:
+            together.append(data)
+            size += len(data)
+            if size >= _BUNDLE_BYTES:
+                yield peer, Forward(b"".join(together))
+                together, size = [], 0
+        if together:
+            yield peer, Forward(b"".join(together))
+
+
+def unpack(data: bytes) -> Iterator[Forwarded]:
+    """The messages in `data`, of which there is one at least. Raises ProtocolError where bytes are none."""
+    at = 0
+    while True:
+        kind = _BY_NUMBER.get(data[at]) if at < len(data) else None
+        if kind is None:
+            raise MalformedFrameError("a forwarded message of no known kind")
+        message, at = decode_from(kind, data, at=at + 1)
+        yield message
+        if at == len(data):
+            return

@@ -52,6 +52,7 @@ from zkcore.replica.forward import (
     Submit,
     Touch,
     TouchReply,
+    bundle,
     pack,
     unpack,
 )
@@ -127,7 +128,7 @@ class Replica:
         self._links: dict[PeerId, int] = {}  # how often the link to each was lost
         self._arrivals = Arrivals(self._most_requests)
         self._leader: PeerId | None = None
-        self._sends: list[tuple[PeerId, Forward]] = []
+        self._sends: list[tuple[PeerId, bytes]] = []  # what is to be forwarded, packed
         self._busy = self._peer_busy = False
         self.peer = Peer(me, ensemble, storage.load(), storage, self.limits)
 
@@ -236,8 +237,7 @@ class Replica:
         known = add_ids((), ids)
         self._check_serving()
         session = self._ids.next(now)
-        timeout_ms = self.rules.timeouts.negotiate(timeout_ms)
-        creation = CreateSession(timeout_ms, key=key_of(session, password))
+        creation = CreateSession(self.rules.timeouts.negotiate(timeout_ms), key=key_of(session, password))
         self._submit(self._serving.open(Caller(session, known)), creation)
         return session
 
@@ -398,7 +398,7 @@ class Replica:
         if self._sends or answers:
             if ready is NOTHING:
                 ready = Ready()
-            ready.early.extend(self._sends)
+            ready.early.extend(bundle(self._sends))
             self._sends.clear()
             ready.events.extend(answers)
             answers.clear()
@@ -439,7 +439,7 @@ class Replica:
     def _to_leader(self, message: Forwarded) -> None:
         """Established followers always have a leader to send to; when they lose it their sessions are detached."""
         assert self._leader is not None
-        self._sends.append((self._leader, Forward(pack(message))))
+        self._sends.append((self._leader, pack(message)))
 
     def _feed_peer(self) -> bool:
         """Give the Peer what waits for it; whether there was anything."""
@@ -504,7 +504,7 @@ class Replica:
         if origin == self.me:
             self._on_leader_says(answer)
         else:
-            self._sends.append((origin, Forward(pack(answer))))
+            self._sends.append((origin, pack(answer)))
 
     # --- forwarded
 
@@ -512,22 +512,24 @@ class Replica:
         if not self.peer.hears(sender):
             return
         try:
-            message = unpack(data)
-            if isinstance(message, Submit):
-                self._on_submit(sender, message)
-            elif isinstance(message, Claim):
-                self._on_arrival(sender, message.session, 0, message, ())
-            elif isinstance(message, Touch):
-                if self._leading is not None:
-                    self._on_touch(sender, self._leading, message.session, message.token)
-            elif isinstance(message, AskIndex):
-                if self._leads:
-                    self._asks[sender] = message.nonce
-                    self._asking = True
-            elif sender == self._leader:
-                self._on_leader_says(message)
+            for message in unpack(data):
+                self._on_forwarded(sender, message)
         except ProtocolError as error:
             self.peer.reject(sender, str(error))
+
+    def _on_forwarded(self, sender: PeerId, message: Forwarded) -> None:
+        if isinstance(message, Submit):
+            self._on_submit(sender, message)
+        elif isinstance(message, Claim):
+            self._on_arrival(sender, message.session, 0, message, ())
+        elif isinstance(message, Touch):
+            if self._leading is not None:
+                self._on_touch(sender, self._leading, message.session, message.token)
+        elif isinstance(message, AskIndex):
+            if self._leads:
+                self._asks[sender], self._asking = message.nonce, True
+        elif sender == self._leader:
+            self._on_leader_says(message)
 
     def _on_submit(self, sender: PeerId, message: Submit) -> None:
         if not are_bounded(message.ids):
@@ -547,8 +549,7 @@ class Replica:
         return self._leading is not None or self.peer.role is Role.LEADING
 
     def _on_touch(self, origin: PeerId, leading: Leading, session: int, token: int) -> None:
-        alive = leading.touch(session)
-        if alive is not None:
+        if (alive := leading.touch(session)) is not None:
             self._confirm(origin, TouchReply(session, token, alive))
 
     def _on_arrival(
