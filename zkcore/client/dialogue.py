@@ -100,6 +100,10 @@ MAX_ANSWER = 1 << 26
 _NO_NODE, _BEHIND_THE_ERROR = -101, -2
 
 
+_pack_header = codec_of(RequestHeader).pack
+_unpack_header = codec_of(ReplyHeader).unpack
+
+
 # --- saying -----------------------------------------------------------------------------------------------------------
 
 
@@ -117,7 +121,7 @@ def ask(xid: int, request: Request[Any]) -> bytes:
         opcode, body = Sync.opcode, encode(OnePath("/"))
     else:
         opcode, body = encode_request(request)
-    return encode(RequestHeader(xid, opcode)) + body
+    return _pack_header(xid, opcode) + body
 
 
 def ping() -> bytes:
@@ -163,8 +167,8 @@ class Reply(NamedTuple):
 
 def read_reply(body: bytes) -> Reply:
     """Raises ProtocolError."""
-    found, end = decode_from(ReplyHeader, body, at=0)
-    return Reply(found.xid, found.zxid, found.error, body[end:])
+    xid, zxid, code, end = _unpack_header(body, 0)
+    return Reply(xid, zxid, code, body[end:])
 
 
 def read_event(reply: Reply, *, seen: Zxid) -> Missed | None:

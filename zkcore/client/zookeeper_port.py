@@ -160,6 +160,8 @@ class ZookeeperPort(AsyncPort):
         if request is None:
             await self._await_barrier(barrier, read)
             return await self._emulation.carry_out(op)
+        if barrier is None:
+            return cast(T, await self._submit(request, watch))
         try:
             answer = self._submit(request, watch)
         except BaseException:
@@ -332,7 +334,8 @@ class ZookeeperPort(AsyncPort):
         if reply.xid == Xid.EVENT:
             self._on_event(reply)
             return
-        self._last_zxid = max(self._last_zxid, reply.zxid)
+        if reply.zxid > self._last_zxid:
+            self._last_zxid = reply.zxid
         self._told_zxid = self._last_zxid
         if reply.xid == Xid.PING:
             self._on_ping()
