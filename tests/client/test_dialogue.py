@@ -229,7 +229,7 @@ def test_events(told: Any) -> None:
 
 def test_an_event_of_an_older_server_was_after_what_was_seen() -> None:
     reply = read_reply(event(WatchEvent(EventType.NODE_DELETED, "/a", -1)))
-    assert read_event(reply, seen=3) == WatchEvent(EventType.NODE_DELETED, "/a", 3)
+    assert read_event(reply, seen=3) == WatchEvent(EventType.NODE_DELETED, "/a", 4)
 
 
 def test_who_looks_for_the_extensions_is_told_that_they_are_there() -> None:

@@ -28,7 +28,18 @@ from zkcore.errors import (
     UnsupportedError,
 )
 from zkcore.tree.applied import EventType
-from zkcore.tree.requests import CheckStat, Condition, CreateIfAbsent, Delete, Multi, Once, SetData
+from zkcore.tree.requests import (
+    Check,
+    CheckAbsent,
+    CheckStat,
+    Condition,
+    Create,
+    CreateIfAbsent,
+    Delete,
+    Multi,
+    Once,
+    SetData,
+)
 from zkcore.tree.watch_requests import Resync
 
 State = zkcore.SessionState
@@ -232,7 +243,7 @@ def test_what_cannot_be_emulated_is_refused_and_says_what_to_use(ensemble: Ensem
         children = Condition(zkcore.StatField.NUM_CHILDREN, zkcore.Relation.EQUAL, 0)
         version = Condition(zkcore.StatField.VERSION, zkcore.Relation.EQUAL, 1)
         several: list[tuple[str, list[Any]]] = [
-            ("before, by", [CreateIfAbsent("/v")]),
+            ("before, by", [CreateIfAbsent("/v"), SetData("/u", b"")]),
             ("in the data", [CheckStat("/u", [children]), SetData("/u", b"")]),
             ("check it first", [SetData("/u", b"1", version=0), CheckStat("/u", [version])]),
         ]
@@ -245,21 +256,68 @@ def test_what_cannot_be_emulated_is_refused_and_says_what_to_use(ensemble: Ensem
                 with pytest.raises(UnsupportedError, match=says):
                     await zk.port.request(Multi(operations))
         absent, reads = zk.transaction(), zk.multi_read()
-        absent.check_absent("/w")
-        reads.exists("/w")
+        absent.check_absent("/w/x")
+        reads.get_acls("/u")
         if ensemble.is_zkcore:
             await absent.commit()
-            assert await reads.fetch() == (None,)
+            await reads.fetch()
         else:
-            for says, call in (("create it", absent.commit()), ("by itself", reads.fetch())):
+            for says, call in (("check the parent", absent.commit()), ("by itself", reads.fetch())):
                 with pytest.raises(UnsupportedError, match=says):
                     await call
-        async with zk.multi_read() as both:
-            both.get("/u")
-            both.get_children("/")
-            both.get("/nope")
-        assert both.results[0].data == b""
-        assert isinstance(both.results[2], NoNodeError)
+
+    ensemble.use(use)
+
+
+def test_several_reads_are_of_one_state(ensemble: Ensemble) -> None:
+    async def use(zk: ZookeeperClient) -> None:
+        await zk.create("/u/a", b"1", makepath=True)
+        async with zk.multi_read() as reads:
+            reads.get("/u")
+            reads.get_children("/u")
+            reads.get("/nope")
+            reads.exists("/u/a")
+            reads.exists("/nope")
+            reads.get_children("/u", include_data=True)
+            reads.get_children("/nope", include_data=True)
+            reads.get("/u/a")
+        data, names, nope, there, missing, children, childless, last = reads.results
+        assert (data.data, names, last.data) == (b"", ("a",), b"1")
+        assert there == last.stat == await zk.exists("/u/a")
+        assert children == (("a",), await zk.exists("/u"))
+        assert missing is None
+        assert isinstance(nope, NoNodeError)
+        assert isinstance(childless, NoNodeError)
+
+    ensemble.use(use)
+
+
+def test_what_is_absent_is_checked_and_made_in_a_transaction(ensemble: Ensemble) -> None:
+    async def use(zk: ZookeeperClient) -> None:
+        await zk.create("/a")
+        version = Condition(zkcore.StatField.VERSION, zkcore.Relation.EQUAL, 0)
+        checks: list[Any] = [CheckAbsent("/b"), CheckStat("/a", [version]), CheckAbsent("/c")]
+        answers: Any = await zk.port.request(Multi([*checks, SetData("/a", b"1"), Create("/b", b"2")]))
+        assert answers[:3] == (None, None, None)
+        assert (answers[3].version, answers[4].path, answers[4].stat.data_length) == (1, "/b", 1)
+        assert await zk.get_children("/") == ["a", "b"]
+        for index, operations in (
+            (2, [CheckAbsent("/c"), CheckAbsent("/d"), CheckAbsent("/b"), SetData("/a", b"")]),
+            (1, [CheckAbsent("/c"), Check("/a", 7), CheckAbsent("/d")]),
+        ):
+            with pytest.raises(MultiError) as raised:
+                await zk.port.request(Multi(operations))
+            assert raised.value.index == index
+            assert isinstance(raised.value.error, NodeExistsError if index == 2 else BadVersionError)
+        assert (await zk.get("/a")).data == b"1"
+        made: Any = await zk.port.request(Multi([CreateIfAbsent("/b", b"x"), CreateIfAbsent("/e", b"333")]))
+        assert [(each.path, each.stat.data_length) for each in made] == [("/b", 1), ("/e", 3)]
+        again: Any = await zk.port.request(Multi([CreateIfAbsent("/b"), CreateIfAbsent("/e")]))
+        assert again == made
+        with pytest.raises(MultiError) as raised:
+            await zk.port.request(Multi([CreateIfAbsent("/f"), CreateIfAbsent("/b"), CreateIfAbsent("/no/g")]))
+        assert (raised.value.index, type(raised.value.error)) == (2, NoNodeError)
+        assert await zk.exists("/f") is None
 
     ensemble.use(use)
 

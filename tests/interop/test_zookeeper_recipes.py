@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from ensembles import Ensemble, drop, drop_and_return, expire
@@ -10,6 +11,7 @@ from ensembles import Ensemble, drop, drop_and_return, expire
 import zkcore
 from zkcore.client.zookeeper import ZookeeperClient
 from zkcore.errors import LeaseLostError, NodeExistsError, UnsupportedError
+from zkcore.tree.requests import Multi, Once
 
 
 def test_a_lock_is_held_by_one_whatever_happens_to_connections(ensemble: Ensemble) -> None:
@@ -193,19 +195,57 @@ def test_ids_and_what_is_done_atomically(ensemble: Ensemble) -> None:
     ensemble.use(use)
 
 
+def test_a_queue_and_its_claims(ensemble: Ensemble) -> None:
+    async def use(one: ZookeeperClient, two: ZookeeperClient) -> None:
+        queue, same = (zkcore.PriorityQueue(zk, "/queue", max_deliveries=2) for zk in (one, two))
+        await queue.put_many([b"1", b"2"])
+        await queue.put(b"first", priority=1)
+        assert await same.get() == b"first"
+        async with queue.claim() as claim, same.claim() as other:
+            assert (claim.item, other.item) == (b"1", b"2")
+            with pytest.raises(zkcore.QueueEmptyError):
+                await same.get(timeout=0)
+            await claim.release()
+        async with same.claim() as claim:
+            assert claim.deliveries == 2
+            await claim.release()
+        assert [letter.item for letter in await same.dead_letters()] == [b"1"]
+        assert await same.join()
+
+    ensemble.use_two(use)
+
+
+def test_a_claim_whose_answer_was_lost_is_found_again(ensemble: Ensemble) -> None:
+    def is_transaction(request: Any) -> bool:
+        return isinstance(request.request if isinstance(request, Once) else request, Multi)
+
+    async def use(zk: ZookeeperClient) -> None:
+        queue = zkcore.Queue(zk, "/queue")
+        await queue.put_many([b"1", b"2"])
+        for item in (b"1", b"2"):
+            claiming = queue.claim()
+            entering = asyncio.ensure_future(claiming.__aenter__())
+            while not any(is_transaction(asked.request) for asked in zk.whole._unanswered):
+                await asyncio.sleep(0)
+            drop(zk)
+            claim = await entering
+            assert (claim.item, claim.deliveries) == (item, 1)
+            await claiming.__aexit__(None, None, None)
+        assert await queue.empty()
+
+    ensemble.use(use)
+
+
 def test_recipes_that_need_more_than_an_apache_zookeeper_has_say_so_at_once(ensemble: Ensemble) -> None:
     async def use(zk: ZookeeperClient) -> None:
+        semaphore, queue = zkcore.Semaphore(zk, "/semaphore", value=2), zkcore.Queue(zk, "/queue", maxsize=2)
         if ensemble.is_zkcore:
-            async with zkcore.Semaphore(zk, "/semaphore", value=2):
-                pass
-            queue = zkcore.Queue(zk, "/queue")
-            await queue.put(b"1")
-            async with queue.claim() as claim:
-                assert claim.item == b"1"
+            async with semaphore:
+                await queue.put(b"1")
             return
         with pytest.raises(UnsupportedError):
-            await zkcore.Semaphore(zk, "/semaphore", value=2).acquire()
+            await semaphore.acquire()
         with pytest.raises(UnsupportedError):
-            await zkcore.Queue(zk, "/queue").put(b"1")
+            await queue.put(b"1")
 
     ensemble.use(use)

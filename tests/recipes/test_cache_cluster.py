@@ -1,17 +1,16 @@
-"""The cache on three nodes in this process, while leaders are killed."""
+"""The cache on three servers of every kind, while leaders are killed."""
 
 from __future__ import annotations
 
 import asyncio
 
-from test_recipes_cluster import QUICK, disturb, look_again, run
+from backends import Backend, Embedded, disturb, look_again, use
 
 import zkcore
-from zkcore.client.node import local_cluster
 from zkcore.replica.rules import Rules
 
 
-async def fill_and_change(cluster: zkcore.LocalCluster) -> int:
+async def fill_and_change(cluster: Backend) -> int:
     """Twins are changed together while leaders are killed; how often the cache showed something new."""
     async with cluster.client() as writer, cluster.client() as reader:
         for name in ("", "/a", "/b"):
@@ -38,7 +37,7 @@ async def fill_and_change(cluster: zkcore.LocalCluster) -> int:
                     await asyncio.sleep(0.002)
 
             looking = asyncio.create_task(look())
-            await asyncio.gather(disturb(cluster, 4), write())
+            await asyncio.gather(disturb(cluster), write())
             await look_again(reader)
             await cache.wait_for(lambda nodes: nodes["/twins/a"].data == b"79")
             await asyncio.sleep(0)
@@ -49,19 +48,17 @@ async def fill_and_change(cluster: zkcore.LocalCluster) -> int:
             return len(seen)
 
 
-def test_twins_are_shown_alike_while_leaders_are_killed() -> None:
-    async def main() -> None:
-        async with local_cluster(3, limits=QUICK) as cluster:
-            assert await fill_and_change(cluster) > 10
+def test_twins_are_shown_alike_while_leaders_are_killed(backend: Backend) -> None:
+    async def test(cluster: Backend) -> None:
+        assert await fill_and_change(cluster) > 10
 
-    run(main())
+    use(backend, test)
 
 
 def test_what_a_replica_no_longer_knows_is_listed_again() -> None:
     """With a history of one change, every move to another replica is a gap."""
 
-    async def main() -> None:
-        async with local_cluster(3, limits=QUICK, rules=Rules(watch_history=1)) as cluster:
-            assert await fill_and_change(cluster) > 10
+    async def test(cluster: Backend) -> None:
+        assert await fill_and_change(cluster) > 10
 
-    run(main())
+    use(Embedded(rules=Rules(watch_history=1)), test)

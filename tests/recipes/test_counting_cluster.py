@@ -1,45 +1,48 @@
-"""What is counted, and what is carried out atomically, on three nodes in this process while leaders are killed."""
+"""What is counted, and what is carried out atomically, on three servers of every kind while leaders are killed."""
 
 from __future__ import annotations
 
 import asyncio
 
-from test_recipes_cluster import QUICK, disturb, run
+from backends import Backend, certainly, disturb, look_again, use
 
 import zkcore
 from zkcore.client.node import local_cluster
 
 
-def test_nothing_is_added_twice_and_no_id_given_out_twice_while_leaders_are_killed() -> None:
-    async def main() -> None:
-        async with local_cluster(3, limits=QUICK) as cluster:
-            ids: list[int] = []
-            times: list[int] = []
+def test_nothing_is_added_twice_and_no_id_given_out_twice_while_leaders_are_killed(backend: Backend) -> None:
+    async def test(cluster: Backend) -> None:
+        ids: list[int] = []
+        forgotten: list[int] = []
+        times: list[int] = []
 
-            async def work() -> None:
-                async with cluster.client() as client, zkcore.TimeIdGenerator(client, "/times") as generator:
-                    counter = zkcore.Counter(client, "/counter")
-                    blocks = zkcore.IdGenerator(client, "/ids", block=3)
-                    for _ in range(25):
+        async def work() -> None:
+            async with cluster.client() as client, zkcore.TimeIdGenerator(client, "/times") as generator:
+                counter = zkcore.Counter(client, "/counter")
+                blocks = zkcore.IdGenerator(client, "/ids", block=3)
+                for _ in range(25):
+                    try:
                         await counter.add(2)
-                        ids.append(await blocks.next())
-                        times.append(await generator.next())
+                    except zkcore.OutcomeForgottenError:  # an Apache ZooKeeper does not remember how it ended
+                        forgotten.append(2)
+                    ids.append(await certainly(cluster, blocks.next))
+                    times.append(await generator.next())
 
-            await asyncio.gather(disturb(cluster, 4), *(work() for _ in range(4)))
-            async with cluster.client() as client:
-                assert await zkcore.Counter(client, "/counter").get() == 200
-            assert len(set(ids)) == len(set(times)) == 100
+        await asyncio.gather(disturb(cluster), *(work() for _ in range(4)))
+        async with cluster.client() as client:
+            await look_again(client)
+            assert 200 - sum(forgotten) <= await zkcore.Counter(client, "/counter").get() <= 200
+        assert not (forgotten and cluster.is_complete)
+        assert len(set(ids)) == len(set(times)) == 100
 
-    run(main())
+    use(backend, test)
 
 
-def test_money_is_moved_once_while_leaders_are_killed_and_others_see_it_from_its_zxid_on() -> None:
-    async def main() -> None:
-        async with (
-            local_cluster(3, observers=1, limits=QUICK) as cluster,
-            cluster.client() as client,
-            cluster.nodes[4].client() as far,
-        ):
+def test_money_is_moved_once_while_leaders_are_killed_and_others_see_it_from_its_zxid_on(
+    backend: Backend,
+) -> None:
+    async def test(cluster: Backend) -> None:
+        async with cluster.client() as client, cluster.client() as far:
             for name in ("/ada", "/bob"):
                 await client.create(name, b"100")
 
@@ -62,11 +65,11 @@ def test_money_is_moved_once_while_leaders_are_killed_and_others_see_it_from_its
                     except zkcore.OutcomeUnknownError:
                         pass  # only the read of the other client is not asked again
 
-            await asyncio.gather(disturb(cluster, 3), again_and_again("/ada", "/bob"), again_and_again("/bob", "/ada"))
+            await asyncio.gather(disturb(cluster), again_and_again("/ada", "/bob"), again_and_again("/bob", "/ada"))
             total = int((await client.get("/ada")).data) + int((await client.get("/bob")).data)
             assert total == 200
 
-    run(main())
+    use(backend, test)
 
 
 def test_a_transaction_tells_the_zxid_from_which_on_everybody_sees_it() -> None:
@@ -88,4 +91,4 @@ def test_a_transaction_tells_the_zxid_from_which_on_everybody_sees_it() -> None:
                 read = zkcore.Read.at_least(client.last_zxid)
                 assert (await far.get("/counter", read=read)).data == b"%d" % (number + 1)
 
-    run(main())
+    asyncio.run(main())

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import pytest
+from backends import QUICK, Backend, disturb, until, use
 
 import zkcore
-from zkcore.client.node import LocalCluster, local_cluster
+from zkcore.client.client import Client
+from zkcore.client.node import local_cluster
 from zkcore.errors import LeaseLostError, LockNotHeldError, SessionExpiredError, ZkcoreError
-from zkcore.zab.limits import Limits
 
 T = TypeVar("T")
-
-QUICK = Limits(sync_limit_ticks=20, ping_ticks=5, vote_resend_ticks=2, vote_resend_max_ticks=8, finalize_ticks=2)
-"""A leader that has lost its followers gives up after 0.2 s."""
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -27,11 +25,6 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
             return await coroutine
 
     return asyncio.run(bounded())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await asyncio.sleep(0.001)
 
 
 class Resource:
@@ -52,41 +45,40 @@ class Resource:
         return True
 
 
-def test_one_at_a_time_in_the_order_of_arrival_with_rising_tokens() -> None:
-    async def main() -> None:
-        async with local_cluster(3) as cluster:
-            resource, order = Resource(), list[int]()
+def test_one_at_a_time_in_the_order_of_arrival_with_rising_tokens(backend: Backend) -> None:
+    async def test(cluster: Backend) -> None:
+        resource, order = Resource(), list[int]()
 
-            async def work(number: int, client: zkcore.EmbeddedClient) -> None:
-                async with zkcore.Lock(client, "/locks/one") as lease:
-                    resource.inside += 1
-                    assert resource.inside == 1
-                    order.append(number)
-                    assert resource.write(lease.fencing_token)
-                    await asyncio.sleep(0)
-                    lease.check()
-                    resource.inside -= 1
+        async def work(number: int, client: Client) -> None:
+            async with zkcore.Lock(client, "/locks/one") as lease:
+                resource.inside += 1
+                assert resource.inside == 1
+                order.append(number)
+                assert resource.write(lease.fencing_token)
+                await asyncio.sleep(0)
+                lease.check()
+                resource.inside -= 1
 
-            clients = [await cluster.client().start() for _ in range(6)]
-            gate = zkcore.Lock(clients[0], "/locks/one")
-            await gate.acquire()
-            tasks = []
-            for number, client in enumerate(clients):
-                tasks.append(asyncio.create_task(work(number, client)))
-                while len(await client.get_children("/locks/one")) < number + 2:
-                    await asyncio.sleep(0)
-            await gate.release()
-            await asyncio.gather(*tasks)
-            assert order == list(range(6))
-            assert resource.tokens == sorted(set(resource.tokens))
-            assert await clients[0].get_children("/locks/one") == []
+        clients = [await cluster.client().start() for _ in range(6)]
+        gate = zkcore.Lock(clients[0], "/locks/one")
+        await gate.acquire()
+        tasks = []
+        for number, client in enumerate(clients):
+            tasks.append(asyncio.create_task(work(number, client)))
+            while len(await client.get_children("/locks/one")) < number + 2:
+                await asyncio.sleep(0)
+        await gate.release()
+        await asyncio.gather(*tasks)
+        assert order == list(range(6))
+        assert resource.tokens == sorted(set(resource.tokens))
+        assert await clients[0].get_children("/locks/one") == []
 
-    run(main())
+    use(backend, test)
 
 
-def test_many_tasks_and_one_lock_object() -> None:
-    async def main() -> None:
-        async with local_cluster(1) as cluster, cluster.client() as client:
+def test_many_tasks_and_one_lock_object(backend: Backend) -> None:
+    async def test(cluster: Backend) -> None:
+        async with cluster.client() as client:
             lock = zkcore.Lock(client, "/l")
             inside = 0
 
@@ -104,7 +96,7 @@ def test_many_tasks_and_one_lock_object() -> None:
             assert not lock.held
             assert await lock.locked() is False
 
-    run(main())
+    use(backend, test)
 
 
 def test_a_holder_that_fell_silent_knows_that_it_lost_the_lease_before_another_gets_it() -> None:
@@ -220,7 +212,7 @@ def test_a_body_that_does_not_yield_is_told_at_its_end_and_stopped_by_its_token(
         async with local_cluster(1) as cluster:
             guard = zkcore.FenceGuard()
 
-            async def work(client: zkcore.EmbeddedClient) -> None:
+            async def work(client: Client) -> None:
                 async with zkcore.Lock(client, "/l") as lease:
                     while not lease.is_lost():
                         pass  # it lets nobody run, its own heartbeats included
@@ -234,22 +226,22 @@ def test_a_body_that_does_not_yield_is_told_at_its_end_and_stopped_by_its_token(
     run(main())
 
 
-def test_a_lease_outlives_its_node_when_another_takes_the_session() -> None:
-    async def main() -> None:
-        async with local_cluster(3, limits=QUICK) as cluster, cluster.client() as client, cluster.client() as other:
+def test_a_lease_outlives_its_node_when_another_takes_the_session(backend: Backend) -> None:
+    async def test(cluster: Backend) -> None:
+        async with cluster.client() as client, cluster.client() as other:
             async with zkcore.Lock(client, "/l") as lease:
-                cluster.kill(await cluster.wait_for_leader())
+                await cluster.kill_leader()
                 assert await zkcore.Lock(other, "/l").acquire(timeout=0.5) is False
                 lease.check()
             assert await zkcore.Lock(other, "/l").acquire() is True
 
-    run(main())
+    use(backend, test)
 
 
 @pytest.mark.parametrize("timeout", [0, 0.05])
-def test_acquire_with_a_timeout_leaves_nothing_behind(timeout: float) -> None:
-    async def main() -> None:
-        async with local_cluster(1) as cluster, cluster.client() as client, cluster.client() as other:
+def test_acquire_with_a_timeout_leaves_nothing_behind(backend: Backend, timeout: float) -> None:
+    async def test(cluster: Backend) -> None:
+        async with cluster.client() as client, cluster.client() as other:
             held = zkcore.Lock(client, "/l")
             await held.acquire()
             assert await zkcore.Lock(other, "/l").acquire(timeout=timeout) is False
@@ -257,19 +249,19 @@ def test_acquire_with_a_timeout_leaves_nothing_behind(timeout: float) -> None:
             await held.release()
             assert await zkcore.Lock(other, "/l").acquire(timeout=timeout) is True
 
-    run(main())
+    use(backend, test)
 
 
-def test_an_outer_timeout_leaves_nothing_behind_either() -> None:
-    async def main() -> None:
-        async with local_cluster(1) as cluster, cluster.client() as client, cluster.client() as other:
+def test_an_outer_timeout_leaves_nothing_behind_either(backend: Backend) -> None:
+    async def test(cluster: Backend) -> None:
+        async with cluster.client() as client, cluster.client() as other:
             await zkcore.Lock(client, "/l").acquire()
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await zkcore.Lock(other, "/l").acquire()
             assert len(await other.get_children("/l")) == 1
 
-    run(main())
+    use(backend, test)
 
 
 def test_a_wait_without_a_quorum_ends_in_time_and_by_cancellation() -> None:
@@ -295,53 +287,42 @@ def test_a_wait_without_a_quorum_ends_in_time_and_by_cancellation() -> None:
     run(main())
 
 
-async def disturb(cluster: LocalCluster, count: int) -> None:
-    """Kill the leader, again and again."""
-    for _ in range(count):
-        leader = await cluster.wait_for_leader()
-        await asyncio.sleep(0.03)
-        if cluster.leader == leader:
-            cluster.kill(leader)
-            await cluster.wait_for_leader()
-            cluster.start_node(leader)
+def test_while_leaders_are_killed_no_two_hold_the_lock_and_nobody_waits_for_ever(backend: Backend) -> None:
+    async def test(cluster: Backend) -> None:
+        resource = Resource()
+        stop = asyncio.Event()
+        done = [0] * 5
 
+        async def work(number: int) -> None:
+            async with cluster.client() as client:
+                lock = zkcore.Lock(client, "/l")
+                while not stop.is_set():
+                    async with lock as lease:
+                        resource.inside += 1
+                        assert resource.inside == 1, "two hold the lock"
+                        assert resource.write(lease.fencing_token)
+                        await asyncio.sleep(0)
+                        lease.check()
+                        resource.inside -= 1
+                        done[number] += 1
 
-def test_while_leaders_are_killed_no_two_hold_the_lock_and_nobody_waits_for_ever() -> None:
-    async def main() -> None:
-        async with local_cluster(3, limits=QUICK) as cluster:
-            resource = Resource()
-            stop = asyncio.Event()
-            done = [0] * 5
-
-            async def work(number: int) -> None:
-                async with cluster.client() as client:
-                    lock = zkcore.Lock(client, "/l")
-                    while not stop.is_set():
-                        async with lock as lease:
-                            resource.inside += 1
-                            assert resource.inside == 1, "two hold the lock"
-                            assert resource.write(lease.fencing_token)
-                            await asyncio.sleep(0)
-                            lease.check()
-                            resource.inside -= 1
-                            done[number] += 1
-
-            tasks = [asyncio.create_task(work(number)) for number in range(len(done))]
-            await disturb(cluster, 5)
+        async def end() -> None:
+            await disturb(cluster)
             before = list(done)
             await until(lambda: all(now > then for now, then in zip(done, before, strict=True)))
             stop.set()
-            await asyncio.gather(*tasks)
-            assert resource.tokens == sorted(set(resource.tokens))
-            async with cluster.client() as client:
-                assert await client.get_children("/l") == []
 
-    run(main())
+        await asyncio.gather(end(), *(work(number) for number in range(len(done))))
+        assert resource.tokens == sorted(set(resource.tokens))
+        async with cluster.client() as client:
+            assert await client.get_children("/l") == []
+
+    use(backend, test)
 
 
-def test_contenders_that_are_cancelled_while_leaders_are_killed_leave_no_orphan() -> None:
-    async def main() -> None:
-        async with local_cluster(3, limits=QUICK) as cluster, cluster.client() as client:
+def test_contenders_that_are_cancelled_while_leaders_are_killed_leave_no_orphan(backend: Backend) -> None:
+    async def test(cluster: Backend) -> None:
+        async with cluster.client() as client:
             stop = asyncio.Event()
 
             async def give_up() -> None:
@@ -355,7 +336,7 @@ def test_contenders_that_are_cancelled_while_leaders_are_killed_leave_no_orphan(
                         await lock.release()
 
             tasks = [asyncio.create_task(give_up()) for _ in range(4)]
-            await disturb(cluster, 4)
+            await disturb(cluster)
             stop.set()
             await asyncio.gather(*tasks)
             async with asyncio.timeout(5):
@@ -364,7 +345,7 @@ def test_contenders_that_are_cancelled_while_leaders_are_killed_leave_no_orphan(
             while await client.get_children("/l"):
                 await asyncio.sleep(0.001)
 
-    run(main())
+    use(backend, test)
 
 
 def test_two_holders_of_one_resource_are_told_apart_by_their_tokens() -> None:

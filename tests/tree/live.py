@@ -59,6 +59,38 @@ class Served(Protocol):
     """What stands before its first transaction: zxids are told as they count from here."""
 
 
+def launch(directory: Path, *lines: str) -> subprocess.Popen[bytes]:
+    """A server that is configured by these lines, among others, and has its data in the directory."""
+    (directory / "log4j.properties").write_text("log4j.rootLogger=OFF\n")
+    configuration = directory / "zoo.cfg"
+    common = (f"dataDir={directory / 'data'}", "clientPortAddress=127.0.0.1", "maxClientCnxns=0")
+    configuration.write_text("\n".join([*common, *lines, ""]))
+    options = [f"-D{name}={value}" for name, value in _OPTIONS.items()]
+    main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+    command = ["java", "-Xmx256m", *options, "-cp", f"{directory}:{JAR}", main, str(configuration)]
+    with (directory / "output").open("wb") as output:
+        return subprocess.Popen(command, stdout=output, stderr=output)
+
+
+def see_running(directory: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait a little. Raises RuntimeError with what it has said where the server of that directory has ended."""
+    try:
+        process.wait(0.05)
+    except subprocess.TimeoutExpired:
+        return
+    raise RuntimeError((directory / "output").read_text())
+
+
+def ask_srvr(port: int) -> str:
+    """What the server there says of itself; nothing where it is not there."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as link:
+            link.sendall(b"srvr")
+            return link.makefile("rb").read().decode()
+    except OSError:
+        return ""
+
+
 class Server:
     """A server that ends with the `with`."""
 
@@ -72,23 +104,11 @@ class Server:
     def __enter__(self) -> Server:
         with socket.create_server(("127.0.0.1", 0)) as unused:
             self.port = unused.getsockname()[1]
-        (self._directory / "log4j.properties").write_text("log4j.rootLogger=OFF\n")
-        configuration = self._directory / "zoo.cfg"
-        configuration.write_text(
-            f"tickTime=2000\ndataDir={self._directory / 'data'}\nclientPort={self.port}\n"
-            f"clientPortAddress=127.0.0.1\nmaxClientCnxns=0\nmaxSessionTimeout={_TIMEOUT_MS}\n"
+        self._process = launch(
+            self._directory, "tickTime=2000", f"clientPort={self.port}", f"maxSessionTimeout={_TIMEOUT_MS}"
         )
-        options = [f"-D{name}={value}" for name, value in _OPTIONS.items()]
-        main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
-        command = ["java", "-Xmx256m", *options, "-cp", f"{self._directory}:{JAR}", main, str(configuration)]
-        with (self._directory / "output").open("wb") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=output)
         while not self.version:
-            try:
-                self._process.wait(0.05)
-            except subprocess.TimeoutExpired:
-                continue
-            raise RuntimeError((self._directory / "output").read_text())
+            see_running(self._directory, self._process)
         return self
 
     def __exit__(
@@ -102,13 +122,7 @@ class Server:
     @property
     def version(self) -> tuple[int, ...]:
         """As (3, 8, 0); () as long as it does not serve (a connection made too early may never be answered)."""
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as link:
-                link.sendall(b"srvr")
-                said = link.makefile("rb").read().decode()
-        except OSError:
-            return ()
-        found = re.search(r"Zookeeper version: (\d+)\.(\d+)\.(\d+)", said)
+        found = re.search(r"Zookeeper version: (\d+)\.(\d+)\.(\d+)", ask_srvr(self.port))
         return tuple(map(int, found.groups())) if found else ()
 
 
@@ -218,15 +232,18 @@ class Session:
     def come_back(self) -> None:
         """The same session on another connection, which knows of no watch and of no credentials."""
         session = self.id
-        self.drop()
-        self._connect()
+        self.take_over(session, self._password)
         assert self.id == session
+
+    def take_over(self, session: int, password: bytes) -> None:
+        """Be that session instead; who has it loses its connection."""
+        self.drop()
+        self.id, self._password = session, password
+        self._connect()
 
     def watch_again(self, watches: SetWatches2, since: int) -> Reply:
         """Set these, and hear what was missed `since` that zxid, which is told as zxids are told here."""
-        return self.raw(
-            watches.opcode, encode(evolve(watches, since=since + self._before_first)), xid=-8
-        )
+        return self.raw(watches.opcode, encode(evolve(watches, since=since + self._before_first)), xid=-8)
 
     def ask(self, asked: Iterable[Request[Any]]) -> list[Reply]:
         """Send all requests, then wait for all answers. Events that come with them are kept in `events`."""

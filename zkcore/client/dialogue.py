@@ -173,9 +173,10 @@ def read_reply(body: bytes) -> Reply:
 
 def read_event(reply: Reply, *, seen: Zxid) -> Missed | None:
     """The event of a watch; None where it is no news of a znode. Servers before 3.9 do not say which transaction it
-    was: then it gets the zxid `seen`, after which it was. Raises ProtocolError."""
+    was: then it gets the zxid behind `seen`. It was that one or a later one, and what is read from now on, and only
+    that, is not older. Raises ProtocolError."""
     found, end = decode_from(WatcherEvent, reply.body, at=0)
-    zxid = reply.zxid if reply.zxid > 0 else seen
+    zxid = reply.zxid if reply.zxid > 0 else seen + 1
     if found.type == RESYNC:
         return Resync(found.path, decode(_Since, reply.body[end:]).since, zxid)
     if end != len(reply.body):

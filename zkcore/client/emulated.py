@@ -14,23 +14,22 @@ This module must not know who carries its requests.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar, cast
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, TypeVar, cast
 
 import attrs
 
-from zkcore.client.port import Session
+from zkcore.client.outcomes import Outcomes
+from zkcore.client.plain import Plain, version_where
 from zkcore.errors import (
     BadArgumentsError,
-    BadVersionError,
     MultiError,
+    NoChildrenForEphemeralsError,
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
-    OutcomeForgottenError,
     RequestError,
-    SessionError,
-    ThrottledError,
     UnsupportedError,
     ZkcoreError,
 )
@@ -44,6 +43,7 @@ from zkcore.tree.requests import (
     Child,
     ChildKind,
     ChildPage,
+    Children,
     Create,
     CreateContainer,
     Created,
@@ -62,16 +62,14 @@ from zkcore.tree.requests import (
     MultiRead,
     Once,
     PlainCreate,
-    Relation,
     Request,
     SetACL,
-    SetData,
     StatField,
 )
 from zkcore.tree.znode import CreateMode
 from zkcore.zxid import Zxid
 
-__all__ = ["Emulation", "Plain", "as_zookeeper_has_it"]
+__all__ = ["Emulation", "as_zookeeper_has_it"]
 
 T = TypeVar("T")
 
@@ -88,20 +86,6 @@ _OF_THE_DATA = frozenset(
     }
 )  # fmt: skip
 """The fields that stay as they are for as long as the version does."""
-
-
-class Plain(Protocol):
-    """Who asks a ZooKeeper for what it has."""
-
-    @property
-    def session(self) -> Session: ...
-
-    async def ask(self, request: Request[T]) -> T:
-        """The answer. Raises what `zkcore.client.port.Port.request` does."""
-
-    async def ask_all(self, requests: Sequence[Request[Any]]) -> list[Any]:
-        """The answers to several reads that are asked together, and in the place of one that fails its
-        RequestError."""
 
 
 def as_zookeeper_has_it(request: Request[T]) -> Request[T] | None:
@@ -131,7 +115,7 @@ class Emulation:
 
     def __init__(self, plain: Plain) -> None:
         self._plain = plain
-        self._lost: dict[int, Zxid] = {}  # requests that are to be carried out once, and may have been: asked when
+        self._outcomes = Outcomes(plain, self.carry_out)
 
     async def carry_out(self, request: Request[T]) -> T:
         """The answer to any request. Raises UnsupportedError for what cannot be made of what a ZooKeeper has, and what
@@ -262,31 +246,29 @@ class Emulation:
         return found
 
     async def _multi_read(self, request: MultiRead) -> tuple[Any, ...]:
-        raise UnsupportedError(
-            "Apache ZooKeeper reads data and the names of children of one state, and nothing else: ask for no more "
-            "than these together, or for each by itself"
-        )
+        """A Stat is read together with the data, for which there is no other way to have it of the same state."""
+        asked: list[Request[Any]] = []
+        for operation in request.operations:
+            if isinstance(operation, GetChildren | GetChildren2):
+                asked.append(GetChildren(operation.path))
+            elif not isinstance(operation, GetData | Exists):
+                raise UnsupportedError(
+                    "Apache ZooKeeper reads data, Stats and the names of children of one state, and nothing else: ask "
+                    "for no more than these together, or for each by itself"
+                )
+            if not isinstance(operation, GetChildren):
+                asked.append(GetData(operation.path))
+        answers = iter(await self._plain.ask(MultiRead(asked)))
+        return tuple([_read_of(operation, answers) for operation in request.operations])
 
     # --- conditions
 
     async def _check_stat(self, request: CheckStat) -> None:
-        await self._version_where(request)
+        await version_where(self._plain, request)
 
     async def _check_absent(self, request: CheckAbsent) -> None:
         if await self._plain.ask(Exists(request.path)) is not None:
             raise NodeExistsError(path=request.path)
-
-    async def _version_where(self, check: CheckStat) -> int:
-        """The version of a znode of whose Stat everything holds. Raises NoNodeError, BadVersionError."""
-        for condition in check.conditions:
-            if not condition.is_known:
-                raise BadArgumentsError(f"{condition} names no field of a Stat, or no relation", path=check.path)
-        stat = await self._plain.ask(Exists(check.path))
-        if stat is None:
-            raise NoNodeError(path=check.path)
-        if not all(condition.holds(stat) for condition in check.conditions):
-            raise BadVersionError(path=check.path)
-        return stat.version
 
     # --- several
 
@@ -294,20 +276,49 @@ class Emulation:
         operations = request.operations
         if all(isinstance(each, DeleteIfPresent) for each in operations):
             return await self._delete_all_present(cast("Sequence[DeleteIfPresent]", operations))
+        if operations and all(isinstance(each, CreateIfAbsent) for each in operations):
+            return await self._create_all_absent(cast("Sequence[CreateIfAbsent]", operations))
         _check_multi(operations)
         asked: list[Request[Any]] = []
+        begins: list[int] = []  # where in `asked` each operation does
         for index, operation in enumerate(operations):
+            begins.append(len(asked))
             if isinstance(operation, CheckStat):
                 try:
-                    version = await self._version_where(operation)
+                    version = await version_where(self._plain, operation)
                 except RequestError as error:
                     raise _multi_error(index, error, len(operations), operation.path) from None
                 asked.append(Check(operation.path, version))
+            elif isinstance(operation, CheckAbsent):
+                asked += [Create(operation.path, b"", acl=OPEN_ACL), Delete(operation.path)]
             else:
                 asked.append(as_zookeeper_has_it(operation) or operation)
-        answers = await self._plain.ask(Multi(asked))
+        try:
+            answers = await self._plain.ask(Multi(asked))
+        except MultiError as error:
+            raise _error_of_original(error, operations, begins) from None
         done_at = self._plain.session.last_zxid
-        return tuple([await self._whole(*each, done_at) for each in zip(asked, answers, strict=True)])
+        return tuple([
+            None if isinstance(operation, CheckAbsent) else await self._whole(asked[at], answers[at], done_at)
+            for operation, at in zip(operations, begins, strict=True)
+        ])
+
+    async def _create_all_absent(self, operations: Sequence[CreateIfAbsent]) -> tuple[Created, ...]:
+        while True:
+            stats = await self._plain.ask_all([Exists(each.path) for each in operations])
+            absent = [index for index, stat in enumerate(stats) if not isinstance(stat, Stat)]
+            try:
+                made: Any = await self._multi(Multi([_creation(operations[at]) for at in absent])) if absent else ()
+            except MultiError as error:
+                if isinstance(error.error, NodeExistsError):
+                    continue  # somebody was faster
+                index = absent[error.index]
+                raise _multi_error(index, error.error, len(operations), operations[index].path) from None
+            new = dict(zip(absent, made, strict=True))
+            return tuple([
+                new[index] if index in new else Created(each.path, stats[index])
+                for index, each in enumerate(operations)
+            ])
 
     async def _whole(self, operation: Request[Any], answer: Any, done_at: Zxid) -> Any:
         """With the Stat of what a transaction created, which ZooKeeper does not tell. It is read afterwards, and
@@ -337,68 +348,15 @@ class Emulation:
                 raise _multi_error(index, error.error, len(operations), operations[index].path) from None
             return tuple(index in there for index in range(len(operations)))
 
-    # --- once
-
-    async def _once(self, request: Once) -> Any:
-        """What is asked for the first time is asked as it is. One that may have been carried out is looked up."""
-        inner, number, session = request.request, request.number, self._plain.session
-        if request.client != session.id:
-            raise _forgotten()
-        since = self._lost.get(number)
-        if since is not None:
-            applied, answer = await self._look_up(inner, since)
-            if applied:
-                del self._lost[number]
-                return answer
-        self._lost[number] = session.last_zxid
-        try:
-            answer = await self.carry_out(inner)
-        except (RequestError, SessionError, ThrottledError):
-            del self._lost[number]
-            raise
-        del self._lost[number]
-        return answer
-
-    async def _look_up(self, request: Request[Any], since: Zxid) -> tuple[bool, Any]:
-        """Whether a request that was asked when the session had seen `since` was carried out, and its answer. The
-        session is served again, so what was not by now never will be. Raises OutcomeForgottenError where nobody can
-        tell."""
-        if isinstance(request, Delete) and request.version == -1:
-            stat = await self._plain.ask(Exists(request.path))
-            if stat is not None and stat.czxid > since:
-                raise _forgotten()
-            return stat is None, None
-        if isinstance(request, Create | CreateWithParents) and request.mode == CreateMode.EPHEMERAL:
-            stat = await self._own(request.path, since)
-            return stat is not None, stat and Created(request.path, stat)
-        if isinstance(request, Multi):
-            return await self._look_up_multi(request, since)
-        raise _forgotten()
-
-    async def _own(self, path: str, since: Zxid) -> Stat | None:
-        """The Stat of a znode that is of this session, and was made after `since`."""
-        stat = await self._plain.ask(Exists(path))
-        ours = stat is not None and stat.ephemeral_owner == self._plain.session.id and stat.czxid > since
-        return stat if ours else None
-
-    async def _look_up_multi(self, request: Multi, since: Zxid) -> tuple[bool, Any]:
-        operations = request.operations
-        made = [each for each in operations if isinstance(each, Create) and each.mode == CreateMode.EPHEMERAL]
-        silent = [each for each in operations if isinstance(each, Check | CheckStat | Delete)]
-        if made and len(made) + len(silent) == len(operations):  # all were made, or none
-            stats = {each.path: await self._own(each.path, since) for each in made}
-            if any(stat is not None for stat in stats.values()):
-                answers = [(each.path, stats[each.path]) if each in made else None for each in operations]
-                return True, tuple(each and Created(*each) for each in answers)  # type: ignore[arg-type]
-            return False, None
-        for each in operations:  # what it would have changed itself has not changed
-            if isinstance(each, CheckStat) and _is_undone_by(each, operations):
-                try:
-                    await self._version_where(each)
-                except RequestError:
-                    break
-                return False, None
-        raise _forgotten()
+def _read_of(operation: Request[Any], answers: Iterator[Any]) -> Any:
+    """The next of `answers`, or two, as the answer to `operation`: the RequestError where it fails."""
+    first = next(answers)
+    if isinstance(operation, Exists):
+        return None if isinstance(first, NoNodeError) else first if isinstance(first, RequestError) else first.stat
+    if not isinstance(operation, GetChildren2):
+        return first
+    second = next(answers)
+    return first if isinstance(first, RequestError) else Children(tuple(first), second.stat)
 
 
 def _creation(request: CreateWithParents | CreateIfAbsent) -> Create | CreateContainer:
@@ -411,11 +369,6 @@ def _check_multi(operations: Sequence[Request[Any]]) -> None:
     """Raises UnsupportedError for what cannot stand in a transaction there."""
     touched: set[str] = set()
     for operation in operations:
-        if isinstance(operation, CheckAbsent):
-            raise UnsupportedError(
-                "Apache ZooKeeper cannot check that a znode is absent; create it in the transaction, and delete it "
-                "again there, if it does no harm that others are told of it"
-            )
         if isinstance(operation, CreateIfAbsent):
             raise UnsupportedError(
                 "Apache ZooKeeper cannot create a znode in a transaction only if it is absent; create it before, by "
@@ -446,26 +399,21 @@ def _check_conditions(check: CheckStat, touched: set[str]) -> None:
         )
 
 
-def _is_undone_by(check: CheckStat, operations: Sequence[Request[Any]]) -> bool:
-    """Whether what is checked cannot hold any more once the transaction has happened."""
-    on_data = any(each.field == StatField.MZXID and each.relation == Relation.EQUAL for each in check.conditions)
-    on_life = any(each.field == StatField.CZXID and each.relation == Relation.EQUAL for each in check.conditions)
-    return any(
-        ((on_data and isinstance(each, SetData | Delete)) or (on_life and isinstance(each, Delete)))
-        and each.path == check.path
-        for each in operations
-    )
+def _error_of_original(error: MultiError, operations: Sequence[Request[Any]], begins: Sequence[int]) -> ZkcoreError:
+    """What a transaction is refused with whose operations begin at these places of the one that was asked for."""
+    index = bisect_right(begins, error.index) - 1
+    operation: Any = operations[index]
+    if isinstance(operation, CheckAbsent) and isinstance(error.error, NoNodeError | NoChildrenForEphemeralsError):
+        return UnsupportedError(
+            f"Apache ZooKeeper cannot check that {operation.path} is absent where nothing can stand below its parent; "
+            "check the parent"
+        )
+    return _multi_error(index, error.error, len(operations), operation.path)
 
 
 def _multi_error(index: int, error: ZkcoreError, count: int, path: str) -> MultiError:
     codes = tuple([0] * index + [error.code or 0] + [-2] * (count - index - 1))
     return MultiError(index, error, codes=codes, path=path)
-
-
-def _forgotten() -> OutcomeForgottenError:
-    return OutcomeForgottenError(
-        "the answer was lost, and Apache ZooKeeper does not remember how a request ended: read what became of it"
-    )
 
 
 _EMULATED: dict[type[Request[Any]], Callable[[Emulation, Any], Awaitable[Any]]] = {
@@ -478,5 +426,5 @@ _EMULATED: dict[type[Request[Any]], Callable[[Emulation, Any], Awaitable[Any]]] 
     CheckStat: Emulation._check_stat,
     CheckAbsent: Emulation._check_absent,
     Multi: Emulation._multi,
-    Once: Emulation._once,
+    Once: lambda emulation, request: emulation._outcomes.once(request),
 }

@@ -14,9 +14,15 @@ from attrs import define
 
 from zkcore.client.port import Watcher
 from zkcore.errors import RequestError, ThrottledError, ZkcoreError
-from zkcore.tree.requests import Request
+from zkcore.tree.requests import Multi, Request
 
-__all__ = ["Asked", "answers_to", "forget", "refuse_all"]
+__all__ = ["AGREEMENT", "Asked", "answers_to", "forget", "refuse_all"]
+
+
+AGREEMENT: Multi = Multi([])
+"""A transaction of nothing: when it is answered a quorum has agreed to it, and the server has applied all before it. An
+Apache ZooKeeper's own sync does not show that: a leader answers it that has been deposed, or has not applied yet what
+its followers have."""
 
 
 @define(eq=False)
@@ -31,6 +37,10 @@ class Asked:
     @property
     def is_waited_for(self) -> bool:
         return self.future is not None and not self.future.done()
+
+    @property
+    def changes_something(self) -> bool:
+        return self.request.writes and self.request is not AGREEMENT
 
 
 def forget(future: asyncio.Future[Any] | None) -> None:

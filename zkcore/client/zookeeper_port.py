@@ -36,7 +36,7 @@ from zkcore.client.port import SessionState, Watcher
 from zkcore.client.proofs import Proofs
 from zkcore.client.rewatching import again
 from zkcore.client.timeouts import check_wait
-from zkcore.client.under_way import Asked, answers_to, forget, refuse_all
+from zkcore.client.under_way import AGREEMENT, Asked, answers_to, forget, refuse_all
 from zkcore.errors import (
     BadArgumentsError,
     ConnectionLostError,
@@ -156,6 +156,9 @@ class ZookeeperPort(AsyncPort):
 
     async def _answer(self, op: Request[T], watch: Watcher | None, read: ReadLevel) -> T:
         barrier = self._barrier(op, read)
+        if isinstance(op, Sync) and not self._is_ours:
+            await self._submit(AGREEMENT, watch)
+            return cast(T, self._last_zxid)
         request = op if self._is_ours else as_zookeeper_has_it(op)
         if request is None:
             await self._await_barrier(barrier, read)
@@ -174,27 +177,27 @@ class ZookeeperPort(AsyncPort):
             raise
         return cast(T, await answer)
 
-    def _barrier(self, op: Request[Any], read: ReadLevel) -> asyncio.Future[Zxid] | None:
-        """What must be answered before a read of this level is: the server then has what the leader had."""
+    def _barrier(self, op: Request[Any], read: ReadLevel) -> asyncio.Future[Any] | None:
+        """What must be answered before a read of this level is: the server then has what a quorum had."""
         if op.writes or isinstance(op, Sync) or read in (Read.LOCAL, Read.SESSION):
             return None
         if isinstance(read, AtLeast) and read.zxid <= self._last_zxid:
             return None
-        return self._submit(Sync(), None)
+        return self._submit(Sync() if self._is_ours else AGREEMENT, None)
 
-    async def _await_barrier(self, barrier: asyncio.Future[Zxid] | None, read: ReadLevel) -> None:
+    async def _await_barrier(self, barrier: asyncio.Future[Any] | None, read: ReadLevel) -> None:
         if barrier is None:
             return
-        zxid = await barrier
-        if isinstance(read, AtLeast) and zxid < read.zxid:
+        await barrier
+        if isinstance(read, AtLeast) and self._last_zxid < read.zxid:
             raise BadArgumentsError(f"the leader knows nothing of zxid {read.zxid:#x}; it is of another ensemble")
 
     async def ask(self, request: Request[T]) -> T:
-        """See `zkcore.client.emulated.Plain`."""
+        """See `zkcore.client.plain.Plain`."""
         return cast(T, await self._submit(request, None))
 
     async def ask_all(self, requests: Sequence[Request[Any]]) -> list[Any]:
-        """See `zkcore.client.emulated.Plain`."""
+        """See `zkcore.client.plain.Plain`."""
         return await answers_to(requests, lambda request: self._submit(request, None))
 
     def _submit(self, request: Request[Any], watch: Watcher | None) -> asyncio.Future[Any]:
@@ -313,7 +316,7 @@ class ZookeeperPort(AsyncPort):
             self.session.become(SessionState.SUSPENDED)
             self.session.tell()
         again: deque[Asked] = deque()
-        while self._unanswered and not self._unanswered[-1].request.writes:
+        while self._unanswered and not self._unanswered[-1].changes_something:
             asked = self._unanswered.pop()
             if asked.is_waited_for:
                 again.appendleft(asked)

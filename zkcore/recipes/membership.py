@@ -18,7 +18,7 @@ from zkcore.recipes.contender import made_at, remove_made
 from zkcore.recipes.entered import Entered
 from zkcore.recipes.guarded import Guarded
 from zkcore.recipes.lease import Lease
-from zkcore.recipes.waiting import FOR_EVER, Watch, ask, ask_once, nonce, once
+from zkcore.recipes.waiting import FOR_EVER, Watch, ask, nonce, once
 from zkcore.tree.acl import DEFAULT_ACL
 from zkcore.tree.paths import validate
 from zkcore.tree.requests import CreateWithParents, Exists, GetChildren, GetData, ListChildren, Multi, Request, SetData
@@ -128,8 +128,8 @@ class Membership:
         if lease is None:
             raise NotMemberError(f"only a member of {self.path} has data to update; join first")
         own = made_at(lease.path, lease.fencing_token)
-        try:
-            await ask_once(self._client.port, Multi([own, SetData(lease.path, data)]), FOR_EVER)
+        try:  # nobody else writes it, so that twice is as good as once
+            await ask(self._client.port, Multi([own, SetData(lease.path, data)]), FOR_EVER)
         except MultiError:
             raise NotMemberError(f"{lease.path} is gone: the session ended, or somebody deleted it") from None
         self._data = data

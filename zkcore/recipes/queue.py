@@ -20,6 +20,7 @@ from zkcore.errors import (
     ItemTooLargeError,
     MultiError,
     NoNodeError,
+    OutcomeForgottenError,
     OutcomeUnknownError,
     QueueEmptyError,
     SessionError,
@@ -282,5 +283,5 @@ async def _put_back(port: Port, path: str, data: bytes, deletion: Request[Any]) 
         if await ask(port, Exists(path), FOR_EVER) is None:
             await ask(port, deletion, FOR_EVER)  # of an item that is gone: it says whether it was this one's doing
             await ask_once(port, Create(path, data, acl=DEFAULT_ACL), FOR_EVER)
-    except (MultiError, SessionError):
-        pass  # it was somebody else; or there is nobody any more who could
+    except (MultiError, SessionError, OutcomeForgottenError):
+        pass  # it was somebody else, or nobody can tell; or there is nobody any more who could
