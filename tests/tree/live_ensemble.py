@@ -1,8 +1,10 @@
-"""Three Apache ZooKeepers on this machine that are one ensemble, and whose leader can be killed."""
+"""Three servers on this machine, each a process, that are one ensemble, and whose leader can be killed: Apache
+ZooKeepers, or what else is launched by a ZooKeeper's configuration."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,8 +31,9 @@ class _Place:
 class LiveEnsemble:
     """An ensemble that ends with the `with`. A tick has 100 ms; sessions get what they ask for, up to a minute."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, launch: Callable[..., subprocess.Popen[bytes]] = launch) -> None:
         self._directory = directory
+        self._launched = launch
         self._ports = Ports()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -97,7 +100,7 @@ class LiveEnsemble:
                 see_running(self._directory / str(me), process)
 
     def _launch(self, me: int) -> None:
-        self._processes[me] = launch(self._directory / str(me), f"clientPort={self._port_of(me)}", *self._lines)
+        self._processes[me] = self._launched(self._directory / str(me), f"clientPort={self._port_of(me)}", *self._lines)
 
     def _mode(self, me: int) -> str:
         _, _, mode = ask_srvr(self._port_of(me)).partition("Mode: ")
