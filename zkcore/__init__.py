@@ -168,6 +168,7 @@ from zkcore.recipes.everywhere import Call, Everywhere, Execution, Outcome, Outc
 from zkcore.recipes.mailbox import Letter, Mailbox, Message
 from zkcore.recipes.migrations import Migrations, MigrationStep
 from zkcore.recipes.persistent_ephemeral import PersistentEphemeral
+from zkcore.recipes.rate_limiter import RateLimiter
 from zkcore.recipes.schedule import Cron, Every, Schedule
 from zkcore.recipes.singleton_job import JobRecord, JobState, SingletonJob, Tick
 from zkcore.recipes.topic import Published, Topic
@@ -299,6 +300,7 @@ __all__ = [
     "QueueShutDownError",
     "QuotaExceededError",
     "RLock",
+    "RateLimiter",
     "Read",
     "ReadOnlyError",
     "ReadWriteLock",

@@ -123,6 +123,7 @@ from zkcore.sync.multilock import MultiLock
 from zkcore.sync.node import EmbeddedClient, LocalCluster, local_cluster
 from zkcore.sync.persistent_ephemeral import PersistentEphemeral
 from zkcore.sync.queue import Claim, PriorityQueue, Queue
+from zkcore.sync.rate_limiter import RateLimiter
 from zkcore.sync.reads import Reads
 from zkcore.sync.rlock import RLock
 from zkcore.sync.rwlock import ReadWriteLock
@@ -275,6 +276,7 @@ __all__ = [
     "QueueShutDownError",
     "QuotaExceededError",
     "RLock",
+    "RateLimiter",
     "Read",
     "ReadOnlyError",
     "ReadWriteLock",
