@@ -161,6 +161,16 @@ def test_the_end_hands_over_before_it_leaves() -> None:
     assert left(world, "claims") == left(world, "members") == []
 
 
+def test_whoever_does_not_wait_for_the_end_does_not_stop_it() -> None:
+    world = World()
+    nodes = members(world, "a", "b")
+    run = world.start(nodes[0].shards.close())
+    world.interrupt(run)
+    world.settle()
+    assert set(nodes[1].shards.map.state.members) == {"b"}
+    assert nodes[1].owns == set(range(PARTITIONS))
+
+
 def test_who_cannot_hand_over_leaves_all_the_same() -> None:
     world = World()
     nodes = [*members(world, "a", leave_within=3), Node(world, "b")]

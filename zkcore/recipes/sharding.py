@@ -294,10 +294,7 @@ class Sharding:
         self._leaving.set()
         self._news.set()
         if background is not None:
-            try:
-                await self._port.wait(background.ended)
-            finally:
-                self.map.cancel()
+            await self._port.wait(background.ended)
 
     async def _keep(self, port: Port) -> None:
         """In the background: do what the views ask for, until this member has left or its session ends."""
@@ -505,6 +502,7 @@ class Sharding:
             if background is not None:
                 await port.wait(background.ended)
         await remove_made(port, self._lease.path, self._lease.fencing_token)
+        self.map.cancel()  # not before: whoever waited for the end may have been cancelled, and this goes on
 
 
 def _token(member: ShardMember) -> Zxid:

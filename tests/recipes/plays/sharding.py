@@ -94,7 +94,8 @@ async def _settled(world: AppWorld, *members: str) -> zkcore.ShardState:
             before = shards.state
             await world.sleep(3)
             state = shards.state
-            if state.version == before.version and state.is_whole and state.members.keys() == set(members):
+            staying = {name for name, member in state.members.items() if not member.is_leaving}
+            if state.version == before.version and state.is_whole and staying == state.members.keys() == set(members):
                 return state
             assert world.now < deadline, f"no owner, or no end of moving, with {', '.join(state.members)}"
 
