@@ -58,6 +58,7 @@ from zkcore.errors import (
     NoAuthError,
     NoChildrenForEphemeralsError,
     NodeExistsError,
+    NoInstancesError,
     NoMembersError,
     NoNodeError,
     NoOwnerError,
@@ -102,12 +103,14 @@ from zkcore.errors import (
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.recipes.atomic_value import AtomicValue
 from zkcore.recipes.barrier import Barrier
+from zkcore.recipes.choosing import Choice, Instance, Status
 from zkcore.recipes.claiming import Claim
 from zkcore.recipes.codec import Codec, json_codec, text_codec
 from zkcore.recipes.config import Config, Versioned
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.counter import Counter
 from zkcore.recipes.dead_letters import DeadLetter
+from zkcore.recipes.discovery import Discovery
 from zkcore.recipes.election import Election
 from zkcore.recipes.event import Event
 from zkcore.recipes.fence import FenceGuard, SqliteTokens
@@ -119,6 +122,7 @@ from zkcore.recipes.lock import Lock
 from zkcore.recipes.membership import Member, Membership
 from zkcore.recipes.multilock import MultiLock
 from zkcore.recipes.queue import PriorityQueue, Queue
+from zkcore.recipes.registration import Registration
 from zkcore.recipes.rlock import RLock
 from zkcore.recipes.rwlock import ReadWriteLock
 from zkcore.recipes.semaphore import BoundedSemaphore, Semaphore
@@ -192,6 +196,7 @@ __all__ = [
     "ChildKind",
     "ChildPage",
     "Children",
+    "Choice",
     "Claim",
     "Client",
     "ClientListener",
@@ -213,6 +218,7 @@ __all__ = [
     "DeadLetter",
     "DeadlockError",
     "DigestScheme",
+    "Discovery",
     "Election",
     "EmbeddedClient",
     "EnsembleConfig",
@@ -231,6 +237,7 @@ __all__ = [
     "IdGenerator",
     "IdsExhaustedError",
     "Inbox",
+    "Instance",
     "InvalidACLError",
     "InvalidScheduleError",
     "InvalidValueError",
@@ -264,6 +271,7 @@ __all__ = [
     "MultiLock",
     "NoAuthError",
     "NoChildrenForEphemeralsError",
+    "NoInstancesError",
     "NoMembersError",
     "NoNodeError",
     "NoOwnerError",
@@ -306,6 +314,7 @@ __all__ = [
     "ReadWriteLock",
     "Reads",
     "RecipeError",
+    "Registration",
     "Relation",
     "Replica",
     "Report",
@@ -334,6 +343,7 @@ __all__ = [
     "StaleTokenError",
     "Stat",
     "StatField",
+    "Status",
     "Storage",
     "StorageCorruptError",
     "StorageError",

@@ -361,6 +361,12 @@ class UnknownActionError(RecipeError, LookupError):
     """No action of that name is registered."""
 
 
+class NoInstancesError(RecipeError, LookupError):
+    """There is no instance of the service to choose: none is registered, or none of them takes anything."""
+
+    retryable = True
+
+
 class StaleTokenError(RecipeError, PermissionError):
     """The fencing token is lower than one that the resource has seen: its hold is of the past."""
 

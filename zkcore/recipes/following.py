@@ -138,7 +138,7 @@ class Following:
         return Changes(self._client.port, look)
 
     def _over(self) -> SessionExpiredError | SessionClosedError:
-        if self._was_lost:
+        if self._was_lost and self._background is not None:
             return SessionExpiredError(f"{self._what} ended with its session; open a new client, or give `reconnect`")
         return SessionClosedError(f"{self._what} was closed, or its client was")
 

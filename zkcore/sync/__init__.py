@@ -39,6 +39,7 @@ from zkcore.errors import (
     NoAuthError,
     NoChildrenForEphemeralsError,
     NodeExistsError,
+    NoInstancesError,
     NoMembersError,
     NoNodeError,
     NoOwnerError,
@@ -82,6 +83,7 @@ from zkcore.errors import (
 )
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.recipes.cache import CacheChange, CacheView
+from zkcore.recipes.choosing import Choice, Instance, Status
 from zkcore.recipes.codec import Codec, json_codec, text_codec
 from zkcore.recipes.config import Versioned
 from zkcore.recipes.contender import Contender
@@ -108,6 +110,7 @@ from zkcore.sync.cache import Cache
 from zkcore.sync.client import Client
 from zkcore.sync.config import Config
 from zkcore.sync.counter import Counter
+from zkcore.sync.discovery import Discovery
 from zkcore.sync.election import Election
 from zkcore.sync.event import Event
 from zkcore.sync.everywhere import Everywhere, Execution
@@ -125,6 +128,7 @@ from zkcore.sync.persistent_ephemeral import PersistentEphemeral
 from zkcore.sync.queue import Claim, PriorityQueue, Queue
 from zkcore.sync.rate_limiter import RateLimiter
 from zkcore.sync.reads import Reads
+from zkcore.sync.registration import Registration
 from zkcore.sync.rlock import RLock
 from zkcore.sync.rwlock import ReadWriteLock
 from zkcore.sync.semaphore import BoundedSemaphore, Semaphore
@@ -177,6 +181,7 @@ __all__ = [
     "ChildKind",
     "ChildPage",
     "Children",
+    "Choice",
     "Claim",
     "Client",
     "ClockError",
@@ -197,6 +202,7 @@ __all__ = [
     "DeadLetter",
     "DeadlockError",
     "DigestScheme",
+    "Discovery",
     "Election",
     "EmbeddedClient",
     "Event",
@@ -212,6 +218,7 @@ __all__ = [
     "Id",
     "IdGenerator",
     "IdsExhaustedError",
+    "Instance",
     "InvalidACLError",
     "InvalidScheduleError",
     "InvalidValueError",
@@ -242,6 +249,7 @@ __all__ = [
     "MultiLock",
     "NoAuthError",
     "NoChildrenForEphemeralsError",
+    "NoInstancesError",
     "NoMembersError",
     "NoNodeError",
     "NoOwnerError",
@@ -282,6 +290,7 @@ __all__ = [
     "ReadWriteLock",
     "Reads",
     "RecipeError",
+    "Registration",
     "Relation",
     "Report",
     "RequestError",
@@ -308,6 +317,7 @@ __all__ = [
     "StaleTokenError",
     "Stat",
     "StatField",
+    "Status",
     "StorageCorruptError",
     "StorageError",
     "StorageFailedError",
