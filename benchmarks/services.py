@@ -6,6 +6,10 @@ Every figure is the median of so many rounds, each with a cluster of its own, in
 on the clock, and the microseconds of CPU for one. Clients are tasks of this process, connected to the leader. The
 calibration loop tells how fast the machine was at the time.
 
+What is looked up in local memory is counted in rounds of 10,000. A failover is the time from when one of three members
+was frozen, as if its process were paused, until all of 64 partitions are owned by the others; most of it is the time in
+which its session expires.
+
 A message of a mailbox is counted when it was sent, received and acknowledged, by one sender and one receiver; one of a
 topic when all of its ten subscribers have it. To run everywhere is one execution by fifty members, each with a session
 of its own, from its beginning until the results of all of them are there.
@@ -26,6 +30,10 @@ from calibration import describe
 import zkcore
 
 DATA = b"x" * 100
+INSTANCES = 10
+PARTITIONS = 64
+SESSION_S = 1.0
+LOOK_UPS = 10_000
 SUBSCRIBERS = 10
 MEMBERS = 50
 AHEAD = 100
@@ -57,6 +65,63 @@ class Rate:
 
 
 Measure = Callable[[zkcore.LocalCluster, AsyncExitStack, float], Awaitable[Rate]]
+
+
+def choosing(by: zkcore.Choice) -> Measure:
+    async def measure(cluster: zkcore.LocalCluster, stack: AsyncExitStack, seconds: float) -> Rate:
+        zk = await stack.enter_async_context(cluster.client())
+        for number in range(INSTANCES):
+            instance = zkcore.Registration(zk, "/web", name=f"web-{number}", address="", drain_seconds=0)
+            await instance.start()
+            stack.push_async_callback(instance.close)
+        web = await stack.enter_async_context(zkcore.Discovery(zk, "/web", by=by))
+        keys = [f"user:{number}" for number in range(LOOK_UPS)]
+        choose = web.choose
+        watch = Stopwatch(seconds)
+        while watch.goes_on:
+            for key in keys:
+                choose(key)
+            watch.count += LOOK_UPS
+        return watch.read()
+
+    return measure
+
+
+async def members(cluster: zkcore.LocalCluster, stack: AsyncExitStack, count: int) -> list[zkcore.EmbeddedClient]:
+    """The clients of so many members of a sharding, once every partition is owned."""
+    clients = [await stack.enter_async_context(cluster.client(timeout=SESSION_S)) for _ in range(count)]
+    for number, client in enumerate(clients):
+        member = zkcore.Sharding(client, "/shards", name=f"host-{number}", partitions=PARTITIONS, leave_within=0)
+        await member.start()
+        while member.map.state.table is None or member.plan().moves or not await member.wait_until_owned():
+            await asyncio.sleep(0.01)
+    return clients
+
+
+async def route(cluster: zkcore.LocalCluster, stack: AsyncExitStack, seconds: float) -> Rate:
+    clients = await members(cluster, stack, 3)
+    shards = await stack.enter_async_context(zkcore.ShardMap(clients[0], "/shards"))
+    keys = [f"user:{number}" for number in range(LOOK_UPS)]
+    find = shards.route
+    watch = Stopwatch(seconds)
+    while watch.goes_on:
+        for key in keys:
+            find(key)
+        watch.count += LOOK_UPS
+    return watch.read()
+
+
+async def failover(cluster: zkcore.LocalCluster, stack: AsyncExitStack) -> float:
+    """Seconds from the last sign of a member to all its partitions owned by others."""
+    clients = await members(cluster, stack, 3)
+    zk = await stack.enter_async_context(cluster.client())
+    shards = await stack.enter_async_context(zkcore.ShardMap(zk, "/shards"))
+    clients[1].freeze()
+    frozen_at = time.perf_counter()
+    async for state in shards.changes():
+        if state.is_whole and "host-1" not in state.members:
+            break
+    return time.perf_counter() - frozen_at
 
 
 async def mailbox(cluster: zkcore.LocalCluster, stack: AsyncExitStack, seconds: float) -> Rate:
@@ -135,16 +200,29 @@ async def everywhere(cluster: zkcore.LocalCluster, stack: AsyncExitStack, second
 
 
 ROWS: dict[str, Measure] = {
+    **{f"choose: {by} of {INSTANCES}": choosing(by) for by in zkcore.Choice},
+    "route: a key among 64 partitions": route,
     "mailbox: send, receive, acknowledge": mailbox,
     f"topic: publish to {SUBSCRIBERS} subscribers": topic,
     f"everywhere: run by {MEMBERS} members": everywhere,
 }
 
 
+FAILOVER = "failover: a member of three, 64 partitions"
+
+
 def measure(row: Measure, seconds: float) -> Rate:
     async def main() -> Rate:
         async with zkcore.local_cluster(3) as cluster, AsyncExitStack() as stack:
             return await row(cluster, stack, seconds)
+
+    return asyncio.run(main())
+
+
+def measure_failover() -> float:
+    async def main() -> float:
+        async with zkcore.local_cluster(3) as cluster, AsyncExitStack() as stack:
+            return await failover(cluster, stack)
 
     return asyncio.run(main())
 
@@ -162,6 +240,10 @@ def main() -> None:
             rates = [measure(row, options.seconds) for _ in range(options.rounds)]
             cpu, wall = (statistics.median(values) for values in zip(*((r.cpu, r.wall) for r in rates), strict=True))
             print(f"{name:48}{cpu:12,.0f}{wall:14,.0f}{1e6 / cpu:13,.1f}", flush=True)
+    if options.only in FAILOVER:
+        times = [measure_failover() for _ in range(options.rounds)]
+        middle = statistics.median(times)
+        print(f"{FAILOVER:48}{middle:10.3f} s, of which {SESSION_S:g} s are the session timeout")
     print(describe("after"))
 
 
