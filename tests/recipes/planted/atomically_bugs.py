@@ -62,7 +62,7 @@ plant(
     "a commit that was not answered is sent again as another one",
     (atomically, "settle", _asked_again),
     play=MONEY,
-    seed=4,
+    seed=30,
 )
 plant(
     "atomically-announced-early",

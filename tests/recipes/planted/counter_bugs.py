@@ -75,7 +75,7 @@ plant(
     "what was added and not answered is added again",
     (stored_module, "settle", _asked_again),
     play=SUM,
-    seed=3,
+    seed=5,
 )
 plant(
     "counter-overwritten",
