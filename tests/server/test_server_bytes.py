@@ -397,6 +397,15 @@ def test_words_are_answered_in_zookeepers_form(server: ZookeeperServer) -> None:
     assert "Received: 0" in say(server, "srvr")
 
 
+def test_a_trace_mask_is_kept_and_told(server: ZookeeperServer) -> None:
+    """As a live ZooKeeper does: also that half a mask sets nothing, and is answered with nothing."""
+    assert say(server, "gtmk") == "306"
+    assert say(server, "stmk\0\0\0\0\0\0\0\2") == "2"
+    assert say(server, "gtmk") == "2"
+    assert say(server, "stmk\0\0") == ""
+    assert say(server, "gtmk") == "2"
+
+
 def test_a_server_without_a_quorum_serves_nobody_and_says_so(servers: ZookeeperServer) -> None:
     leader = servers.leader
     assert leader is not None

@@ -35,7 +35,7 @@ from zkcore.forks import only_here
 from zkcore.replica.admission import check_attaching
 from zkcore.replica.levels import Read, Sync
 from zkcore.replica.rules import MAX_TIMEOUT_MS, add_ids
-from zkcore.server.four_letter import Traffic
+from zkcore.server.four_letter import MAX_SAID, Traffic
 from zkcore.server.owner import Owner
 from zkcore.server.protocol import (
     MAX_FRAME,
@@ -205,8 +205,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _is_word(self) -> bool:
         """Whether this is no client, but somebody who says one word and wants one answer."""
-        start = self._reader.peek(4)
-        said = self.owner.four_letters(start) if len(start) == 4 and start.isalpha() else None
+        said = self.owner.four_letters(self._reader.peek(MAX_SAID))
         if said is None:
             return False
         self._send(said.encode())

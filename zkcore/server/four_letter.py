@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import platform
+import struct
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -24,11 +25,17 @@ from zkcore.version import VERSION
 from zkcore.zab.messages import Role
 from zkcore.zxid import Zxid
 
-__all__ = ["ALLOWED", "Facts", "OneClient", "Traffic", "answer"]
+__all__ = ["ALLOWED", "MAX_SAID", "TRACE_MASK", "Facts", "OneClient", "Traffic", "answer"]
 
 ALLOWED = frozenset({"srvr"})
 """The words that are allowed where nobody says otherwise, as in ZooKeeper."""
 
+TRACE_MASK = 306
+"""What `gtmk` tells before anybody has set something else: ZooKeeper's own default."""
+MAX_SAID = 12
+"""The longest that is said, in bytes: `stmk` and a mask."""
+
+_MASK = struct.Struct(">q")
 _SPEAKS = "3.9.3"
 """The ZooKeeper whose protocol this is: clients look here for what a server can do."""
 
@@ -85,6 +92,8 @@ class Facts(Protocol):
     host: Host
     traffic: Traffic
     settings: Mapping[str, object]
+    trace_mask: int
+    """What `stmk` has set. It is kept and told, and nothing else: what is logged here, `logging` decides."""
 
     @property
     def clients(self) -> Collection[OneClient]: ...
@@ -93,14 +102,20 @@ class Facts(Protocol):
     def serves_readers(self) -> bool: ...
 
 
-def answer(word: bytes, facts: Facts, *, allowed: Collection[str]) -> str | None:
-    """The answer to `word`, None where it is none. "*" among the `allowed` allows all of them."""
-    name = word.decode("ascii", "replace")
+def answer(said: bytes, facts: Facts, *, allowed: Collection[str]) -> str | None:
+    """The answer to the word with which `said` begins; None where that is none. "*" among the `allowed` allows all of
+    them."""
+    name = said[:4].decode("ascii", "replace")
     told = _WORDS.get(name)
     if told is None:
         return None
     if name not in allowed and "*" not in allowed:
         return f"{name} is not executed because it is not in the whitelist.\n"
+    if name == "stmk":
+        mask = said[4 : 4 + _MASK.size]
+        if len(mask) < _MASK.size:  # not all there when the word was: as in ZooKeeper, nothing is set, and nothing said
+            return ""
+        (facts.trace_mask,) = _MASK.unpack(mask)
     return told(facts)
 
 
@@ -302,6 +317,8 @@ _WORDS: dict[str, Callable[[Facts], str]] = {
     "ruok": lambda facts: "imok" if facts.host.running else "",
     "isro": lambda facts: "rw" if _is_serving(facts) else "ro" if facts.serves_readers else "null",
     "envi": _envi,
+    "gtmk": lambda facts: str(facts.trace_mask),
+    "stmk": lambda facts: str(facts.trace_mask),
     "conf": _while_serving(_conf),
     "cons": _while_serving(_cons),
     "crst": _while_serving(_crst),
@@ -316,4 +333,4 @@ _WORDS: dict[str, Callable[[Facts], str]] = {
     "wchp": _while_serving(_wchp),
     "wchs": _while_serving(_wchs),
 }
-"""What each word is answered with. (gtmk and stmk set the trace mask of a JVM, and there is none.)"""
+"""What each word is answered with."""

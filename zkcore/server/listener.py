@@ -19,7 +19,7 @@ from zkcore.forks import only_here
 from zkcore.jute.records import Id
 from zkcore.replica.host import Host
 from zkcore.server.connection import ClientConnection
-from zkcore.server.four_letter import ALLOWED, Traffic, answer
+from zkcore.server.four_letter import ALLOWED, TRACE_MASK, Traffic, answer
 from zkcore.server.limits import ListenerLimits
 from zkcore.transport.address import Address, parse_address
 from zkcore.transport.rates import Seldom
@@ -58,6 +58,7 @@ class ClientListener:
         self.traffic = Traffic()
         self.settings: Mapping[str, object] = dict(settings or {})
         """What the word `conf` tells."""
+        self.trace_mask = TRACE_MASK
         self.limits = limits if limits is not None else ListenerLimits()
         self._bind = parse_address(bind, key="bind", any_port=True)
         self._tls = tls
@@ -160,9 +161,9 @@ class ClientListener:
             if connection.reading is not None:
                 connection.end("there is a leader again")
 
-    def four_letters(self, word: bytes) -> str | None:
+    def four_letters(self, said: bytes) -> str | None:
         """See `Owner`."""
-        return answer(word, self, allowed=self._words)
+        return answer(said, self, allowed=self._words)
 
     def admit(self, connection: ClientConnection, address: str) -> str | None:
         """See `Owner`."""

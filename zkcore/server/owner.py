@@ -28,8 +28,8 @@ class Owner(Protocol):
     def admit(self, connection: ClientConnection, address: str) -> str | None:
         """Why one more connection from there is too many, or None. `on_gone` follows either way."""
 
-    def four_letters(self, word: bytes) -> str | None:
-        """The answer to one of ZooKeeper's four-letter words; None where that is none."""
+    def four_letters(self, said: bytes) -> str | None:
+        """The answer to one of ZooKeeper's four-letter words, with what follows it; None where that is none."""
 
     def ids_of(self, connection: ClientConnection) -> tuple[Id, ...]:
         """By what the listener knows the client."""
