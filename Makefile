@@ -72,6 +72,7 @@ bench: venv
 	$(RUN) benchmarks/recipes.py
 	$(RUN) benchmarks/ring.py
 	$(RUN) benchmarks/tree.py
+	$(RUN) benchmarks/pauses.py
 	$(RUN) benchmarks/watches.py
 	$(RUN) benchmarks/storage.py
 	$(RUN) benchmarks/simulator.py

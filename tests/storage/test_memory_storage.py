@@ -174,6 +174,31 @@ def test_a_snapshot_whose_making_fails_changes_nothing() -> None:
     assert storage.read_snapshot(SnapshotRef(Z(1, 2)), 0, 99) == b"state"
 
 
+def test_a_snapshot_of_a_storage_that_dies_while_it_is_made_is_not_kept() -> None:
+    storage = filled()
+
+    def chunks() -> Iterable[bytes]:
+        yield b"half of"
+        storage.fail("the cable came loose")
+        with pytest.raises(StorageFailedError):
+            storage.save([])
+        yield b" a state"
+
+    with pytest.raises(StorageFailedError, match="cable"):
+        storage.save_snapshot(SnapshotRef(Z(1, 3)), chunks())
+    storage.reopen()
+    with pytest.raises(LookupError):
+        storage.read_snapshot(SnapshotRef(Z(1, 3)), 0, 99)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 99])
+def test_a_snapshot_reads_the_same_whatever_the_pieces_it_came_in(size: int) -> None:
+    storage = filled()
+    storage.save_snapshot(SnapshotRef(Z(1, 3)), [b"ab", b"", b"c", b"defg", b""])
+    reads = [storage.read_snapshot(SnapshotRef(Z(1, 3)), offset, size) for offset in range(9)]
+    assert reads == [b"abcdefg"[offset : offset + size] for offset in range(9)]
+
+
 def test_one_snapshot_older_than_the_newest_is_kept() -> None:
     # protocol.md 1.7, D11
     storage = MemoryStorage()

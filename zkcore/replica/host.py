@@ -37,8 +37,10 @@ from zkcore.replica.levels import Read, ReadLevel
 from zkcore.replica.pump import HostInbox, Input, Pump
 from zkcore.replica.replica import Replica
 from zkcore.replica.served import Served
+from zkcore.replica.snapshotting import Snapshots
 from zkcore.replica.telling import SLOW_SECONDS, Telling
 from zkcore.replica.transfers import Transfers
+from zkcore.storage.storage import MemoryStorage
 from zkcore.transport.transport import Inbox, Transport
 from zkcore.tree.requests import Request
 from zkcore.zab.messages import Message, PeerId
@@ -49,6 +51,7 @@ from zkcore.zab.ready import (
     ReadDropped,
     ReadReady,
     Ready,
+    Restored,
 )
 from zkcore.zxid import Zxid
 
@@ -72,13 +75,15 @@ for a host that serves. Everybody else subscribes to `Telling.events`."""
 
 
 # As plain globals they cost no attribute look-up on the hot path.
-_RECEIVE, _LINKED, _LOST, _SUBMIT, _TOUCH, _OPEN, _ATTACH, _DETACH, _TRANSFER, _KILL = Input
+_RECEIVE, _LINKED, _LOST, _SUBMIT, _TOUCH, _OPEN, _ATTACH, _DETACH, _TRANSFER, _KILL, _COMPACT = Input
 
 
 class Host:
     """Runs one replica on an asyncio event loop.
 
-    `connect` makes the transport, given the inbox it is to fill. With `save_on_thread` a save does not stop the loop.
+    `connect` makes the transport, given the inbox it is to fill. With `save_on_thread` a save does not stop the loop;
+    a snapshot, of which one is taken after `snapshot_every` transactions, is saved on a thread wherever it may have to
+    wait for a disk, and never stops the loop for longer than a slice of it takes (`snapshotting.py`).
     `wall` gives the seconds since 1970. What happens is told to `events`, and so is what takes longer than
     `slow_request_seconds` from a request to its answer, or `slow_save_seconds` to be made durable.
     All methods but the inbox's belong to the loop that `start` was called on.
@@ -107,8 +112,11 @@ class Host:
         self._inbox = HostInbox(self._pump)
         self._connect = connect
         self._transport: Transport | None = None
-        self._snapshot_every = snapshot_every
-        self._since_snapshot = 0
+        self._snapshots = Snapshots(
+            replica, self._pump, every=snapshot_every, telling=self.telling,
+            on_thread=save_on_thread or not isinstance(replica.storage, MemoryStorage),
+            on_saved=lambda ref: self._queue((_COMPACT, ref)), on_broken=self._halt,
+        )  # fmt: skip
         self._attendance = Attendance(self.telling)
         self._transfers = Transfers()
         self.lock = threading.RLock()
@@ -157,6 +165,7 @@ class Host:
         self._transport = None
         self._down = True
         self._pump.remove(self)
+        self._snapshots.abandon()
         for timer in (self._timer, self._reopening):
             if timer is not None:
                 timer.cancel()
@@ -169,9 +178,10 @@ class Host:
         self.telling.on_stopped()
 
     async def wait_saved(self) -> None:
-        """Until a save that was under way at `stop` has ended: only then may the storage be opened by another."""
-        if self._saving is not None:
-            await asyncio.wait([self._saving])
+        """Until a save that was under way at `stop`, or a snapshot, has ended: only then may the storage be opened by
+        another."""
+        if under_way := [each for each in (self._saving, self._snapshots.ended) if each is not None]:
+            await asyncio.wait(under_way)
 
     @property
     def running(self) -> bool:
@@ -341,6 +351,8 @@ class Host:
                 self._transfers.begin(replica, item[1], item[2])
             elif kind is _KILL:
                 self._feed_kill(item[1], item[2], now)
+            elif kind is _COMPACT:
+                replica.compact(item[1])
             else:
                 _, client, session, password, last_zxid, next_xid, ids = item
                 replica.attach(
@@ -395,10 +407,7 @@ class Host:
             self._finish(ready)
         if self.telling.watches_damage:
             self.telling.look_after_damage()
-        if self._since_snapshot >= self._snapshot_every:
-            self._snapshot()
-            self._drain()
-            return
+        self._snapshots.take_if_due()
         self._arm()
 
     def _finish(self, ready: Ready[Event | Answer]) -> None:
@@ -489,9 +498,11 @@ class Host:
 
     def _tell(self, event: Event) -> None:
         if type(event) is Delivered:
-            self._since_snapshot += len(event.payloads)
+            self._snapshots.since += len(event.payloads)
             self.telling.measures.transactions += len(event.payloads)
         elif not isinstance(event, ReadReady | ReadDropped):
+            if isinstance(event, Restored):
+                self._snapshots.abandon()  # of a state that was replaced by a newer one
             self.telling.on_event(event)
             self._transfers.on_event(self.replica.me, event)
             for listener in self.listeners:
@@ -501,18 +512,6 @@ class Host:
                     _log.exception("a listener of node %s failed on %s", self.replica.me, event)
 
     # --- storage
-
-    def _snapshot(self) -> None:
-        self._since_snapshot = 0
-        ref, pieces = self.replica.snapshot()
-        saving = self.telling.counted(ref, pieces)
-        try:
-            self.replica.storage.save_snapshot(ref, saving)
-        except StorageError as error:
-            saving.on_failed(error)
-        else:
-            saving.on_saved()
-            self.replica.compact(ref)
 
     def _on_storage_error(self, error: StorageError) -> None:
         """The Peer is void, with everything it had not saved, and the others learn at once that they must do without
@@ -539,11 +538,17 @@ class Host:
     def _go_down(self, error: Exception) -> None:
         self._down = True
         self.failure = error
+        self._snapshots.abandon()
         self._transfers.fail(f"the node failed: {error}")
         self._attendance.turn_away(f"the node failed: {error}")
 
     def _reopen(self) -> None:
+        if self._snapshots.ended is not None:  # a thread has not let go of the storage yet
+            self._snapshots.ended.add_done_callback(lambda _: self._reopen())
+            return
         self._reopening = None
+        if self._transport is None:
+            return
         try:
             with self.lock:
                 self.replica.recover()
@@ -557,7 +562,7 @@ class Host:
             return
         self._down, self.failure = False, None
         self._saved = False
-        self._since_snapshot = 0
+        self._snapshots.since = 0
         self._break_links()
         self.telling.on_reopened()
         self.turn()

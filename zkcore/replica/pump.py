@@ -2,7 +2,8 @@
 
 A proposal, its acknowledgements and its commit pass through several hosts. One callback that gives turns to whoever
 has work saves each of those steps a trip through the loop. Requests never pump by themselves: all that is ready in
-one pass of the loop is one batch. """
+one pass of the loop is one batch.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +44,8 @@ class Pump:
         self.answered = False
         """A host has answered a client: let the loop run whoever waited, before the others hear of the commit. What the
         client asks for next then travels with it, in one batch."""
+        self.snapshotting: list[object] = []
+        """Who takes a snapshot, and behind it those who wait for their turn: each stops the loop now and then."""
 
     def add(self, host: Pumped) -> None:
         """Called on the event loop that is to run the host."""
@@ -118,6 +121,7 @@ class Input(IntEnum):
     DETACH = auto()
     TRANSFER = auto()
     KILL = auto()
+    COMPACT = auto()
 
 
 class HostInbox:

@@ -207,8 +207,8 @@ class Replica:
         self.peer.report_lost(peer)
 
     def snapshot(self) -> tuple[SnapshotRef, Iterator[bytes]]:
-        """The state as it is now: a name for `Storage.save_snapshot`, and the pieces. Take them before the next
-        input."""
+        """The state as it is now: a name for `Storage.save_snapshot`, and the pieces. They stay those of this state:
+        draw them at leisure, while the replica goes on."""
         return SnapshotRef(self.tree.last_zxid), dump(self.tree)
 
     def compact(self, snapshot: SnapshotRef) -> None:

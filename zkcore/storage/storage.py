@@ -13,7 +13,9 @@ This module must not know what the payloads mean, nor who leads.
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Protocol, assert_never
 
 from attrs import define, field
@@ -129,6 +131,32 @@ class _Shadow:
     size: int = 0
 
 
+class _Pieces:
+    """The bytes of a snapshot, in the pieces in which they came: to put a large one together would stop everything for
+    as long as the copy takes."""
+
+    __slots__ = ("_ends", "_pieces")
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = tuple([piece for piece in pieces if piece])
+        self._ends = tuple(accumulate(map(len, self._pieces)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        """At most `size` bytes from `offset`."""
+        end = min(offset + size, len(self))
+        read = []
+        for number in range(bisect_right(self._ends, offset), len(self._pieces)):
+            piece = self._pieces[number]
+            begin = self._ends[number] - len(piece)
+            if begin >= end:
+                break
+            read.append(piece[max(offset - begin, 0) : end - begin])
+        return b"".join(read)
+
+
 @define
 class _Failure:
     """What the next `save` shall do before it fails."""
@@ -157,7 +185,7 @@ class MemoryStorage:
         self._damage: Damage | None = None
         self._log = MemoryLog()
         self._shadow: _Shadow | None = None
-        self._snapshots: dict[Zxid, bytes] = {}
+        self._snapshots: dict[Zxid, _Pieces] = {}
         # save_snapshot may run beside save; only what they both change needs this.
         self._snapshots_lock = threading.Lock()
         self._capacity_bytes: int | None = None
@@ -196,14 +224,15 @@ class MemoryStorage:
         snapshot = self._snapshots.get(ref.zxid)
         if snapshot is None:
             raise LookupError(f"{ref} is not kept")
-        return snapshot[offset : offset + size]
+        return snapshot.read(offset, size)
 
     def save_snapshot(self, ref: SnapshotRef, chunks: Iterable[bytes]) -> None:
         """Keep a snapshot; nothing is changed unless all of it was there."""
         self._check_alive()
         if ref.zxid > self._log.last:
             raise InvariantViolation(f"{ref} is of a state after the end of the log, {format_zxid(self._log.last)}")
-        data = b"".join(chunks)
+        data = _Pieces(chunks)
+        self._check_alive()  # still: to draw the chunks may have taken a while
         self._reserve(len(data))
         self._keep_snapshot(ref.zxid, data)
 
@@ -313,7 +342,7 @@ class MemoryStorage:
         self._forget_snapshots_after(ref.zxid)
         self._log = MemoryLog.beginning_at(ref.zxid)
         self._shadow = None
-        self._keep_snapshot(ref.zxid, b"".join(shadow.pieces))
+        self._keep_snapshot(ref.zxid, _Pieces(shadow.pieces))
 
     def _compact(self, ref: SnapshotRef, upto: Zxid) -> None:
         # In one step: a snapshot saved beside this must not push out the one that is about to be begun with.
@@ -325,7 +354,7 @@ class MemoryStorage:
 
     # --- snapshots, room and failure ---
 
-    def _keep_snapshot(self, zxid: Zxid, data: bytes) -> None:
+    def _keep_snapshot(self, zxid: Zxid, data: _Pieces) -> None:
         with self._snapshots_lock:
             self._snapshots.pop(zxid, None)
             self._snapshots[zxid] = data
