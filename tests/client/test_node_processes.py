@@ -228,6 +228,7 @@ def test_the_place_of_a_process_that_ended_is_free_though_its_child_lives(config
 
         asyncio.run(test())
     finally:
+        program.kill()
         program.stdin.close()  # with which the child ends, too
         assert program.stderr.read() == b""
         program.stderr.close()
