@@ -15,7 +15,7 @@ import time
 import pytest
 from playing import PLAYS, chosen, load, run
 
-SAMPLE = 3
+SAMPLE = 2
 """Seeds of each play that the suite takes."""
 
 load("plays")
