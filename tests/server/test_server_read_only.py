@@ -349,8 +349,10 @@ def test_a_client_that_does_not_ask_for_it_waits(servers: ZookeeperServer) -> No
     async def main() -> None:
         client = zkcore.connect(f"zk://{servers.hosts}")
         starting = asyncio.ensure_future(client.start())
+        async with zkcore.connect(f"zk://{servers.hosts}", read_only=True) as reader:
+            assert reader.state is State.CONNECTED_READ_ONLY
+            assert not starting.done()  # it began earlier, and knocked at the same door
         for me in killed:
-            assert not starting.done()
             await asyncio.to_thread(servers.restart, me)
         await starting
         assert client.state is State.CONNECTED
