@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from backends import Backend, disturb, look_again, until, use
+from backends import Backend, disturb, until, use
 
 import zkcore
 from zkcore.errors import MultiError, NoNodeError
@@ -19,9 +19,13 @@ def test_members_come_and_go_while_leaders_are_killed(backend: Backend) -> None:
             seen: set[frozenset[Any]] = set()
             changes = zkcore.Membership(looking, "/group").changes()
 
+            all_there = asyncio.Event()
+
             async def look() -> None:
                 while {member.data for member in await anext(changes)} != {b"a2", b"b2", b"c2"}:
                     pass
+                await disturbed  # nobody leaves before
+                all_there.set()
                 while members := await anext(changes):
                     seen.add(members)
 
@@ -33,18 +37,9 @@ def test_members_come_and_go_while_leaders_are_killed(backend: Backend) -> None:
                     await all_there.wait()
                     await group.leave()
 
+            disturbed = asyncio.create_task(disturb(cluster))
             looking_on = asyncio.create_task(look())
-            all_there = asyncio.Event()
-
-            async def end() -> None:
-                await disturb(cluster)
-                members: Any = ()
-                while len(members) < 3:
-                    await look_again(looking)
-                    members = await zkcore.Membership(looking, "/group").members()
-                all_there.set()
-
-            await asyncio.gather(end(), *map(be, "abc"))
+            await asyncio.gather(*map(be, "abc"))
             await looking_on
             await changes.aclose()
 
