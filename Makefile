@@ -47,7 +47,7 @@ check: venv
 
 # What simulates and what parses a command line is left out, and so are the tests of those: traced, they take minutes.
 # So are worlds played from seeds, which show nothing that the scripted tests of the recipes do not pass, and processes.
-UNTRACED := tests/testing tests/cli tests/processes \
+UNTRACED := tests/testing tests/cli tests/processes tests/tree/test_walked.py \
 	tests/recipes/test_recipes_seeds.py tests/recipes/test_recipes_planted.py tests/test_examples.py
 
 cov: venv
