@@ -79,7 +79,7 @@ def test_never_more_than_the_permits_while_leaders_are_killed(backend: Backend) 
             stop.set()
 
         await asyncio.gather(end(), *(work(number) for number in range(WORKERS)))
-        assert most == 2
+        assert 1 <= most <= 2
         async with cluster.client() as client:
             assert await zkcore.BoundedSemaphore(client, "/limit", value=2).available() == 2
             assert await client.get_children("/limit/line") == []
