@@ -13,6 +13,9 @@ from playing import FAULTS, GRACE, Work, crowd, everybody_goes_on, play, storm
 import zkcore
 from zkcore.testing.app_world import AppWorld
 
+_MILLISECOND = 0.001
+"""An item joins the line with the full millisecond after it is due."""
+
 
 class Put(NamedTuple):
     """An item that was put by a call that began `begun`, and was sure to be there from `there`. `due` is 0 where it was
@@ -59,7 +62,7 @@ class Journal:
 
     def _check_pair(self, early: Taken, late: Taken) -> None:
         mine, other = self.put[early.number], self.put[late.number]
-        if max(other.there, other.due) <= early.begun:
+        if max(other.there, other.due + _MILLISECOND) <= early.begun:
             assert mine.priority <= other.priority, f"{late}, {other} was more urgent than {early}, {mine}"
         if mine.priority == other.priority and not mine.due and not other.due:
             assert mine.begun < other.there, f"{late}, {other} was put before {early}, {mine}"
