@@ -17,23 +17,19 @@ than the clock where the machine has other things to do: the load stands beside 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import importlib.util
-import os
-import platform
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from calibration import describe
 from frames import Frames, create, get_data, run_awaited, run_pipelined, set_data
 from inprocess import Result
-from servers import APACHE, ZKCORE, Kind, Servers, end_with_sigterm, missing
+from runs import described, options
+from servers import APACHE, ZKCORE, Kind, Servers, missing
 from targets import Target, ratio
 
 import zkcore
@@ -262,24 +258,10 @@ def targets_of(found: Found) -> list[Target]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each load in a round")
-    parser.add_argument("--warm-up", type=float, default=30.0, help="seconds of load before ZooKeeper is measured")
-    parser.add_argument("--quick", action="store_true", help="one short round, warm or not: whether it runs at all")
-    arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.rounds, arguments.seconds, arguments.warm_up = 1, 0.5, 2.0
-    end_with_sigterm()
-    print(f"Python {platform.python_version()} ({sys.executable}), zkcore {zkcore.__version__}", end="; ")
-    print(f"medians of {arguments.rounds} rounds; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    if why := missing():
-        print(f"without Apache ZooKeeper: {why}")
-    if not _HAS_KAZOO:
-        print("without kazoo: not in this environment: pip install kazoo")
-    print(describe("before"))
-    found = measure_all(arguments.rounds, arguments.seconds, arguments.warm_up)
-    print(f"{describe('after')}; load {os.getloadavg()[0]:.1f}", end="\n\n")
+    arguments = options(__doc__, seconds=1.0, each="load")
+    absent = "" if _HAS_KAZOO else "not in this environment: pip install kazoo"
+    with described(f"medians of {arguments.rounds} rounds", missing={"Apache ZooKeeper": missing(), "kazoo": absent}):
+        found = measure_all(arguments.rounds, arguments.seconds, arguments.warm_up)
     print_table(found)
     for target in targets_of(found):
         print(target)

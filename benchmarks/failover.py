@@ -16,12 +16,8 @@ PySyncObj all begin anew. Rounds alternate between the systems. Each has a media
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import os
-import platform
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -29,13 +25,11 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 
-from calibration import describe
 from frames import Frames, create, set_data
 from members import PATH, Members, pysyncobj_member, zkcore_member
-from servers import APACHE, ZKCORE, Servers, end_with_sigterm, missing
+from runs import described, parser
+from servers import APACHE, ZKCORE, Servers, missing
 from targets import Target
-
-import zkcore
 
 _RETRY_SECONDS = 0.002
 _BEFORE_SECONDS, _AFTER_SECONDS = 1.0, 0.3
@@ -190,21 +184,11 @@ def measure_all(rounds: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="one round: whether it runs at all")
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, rounds=5, quick="one round: whether it runs at all").parse_args()
     rounds = 1 if arguments.quick else arguments.rounds
-    end_with_sigterm()
-    print(f"Python {platform.python_version()} ({sys.executable}), zkcore {zkcore.__version__}", end="; ")
-    print(f"{rounds} rounds; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    if why := missing():
-        print(f"without ZooKeeper: {why}")
-    if not _HAS_PYSYNCOBJ:
-        print("without PySyncObj: not in this environment: pip install pysyncobj")
-    print(describe("before"))
-    found = measure_all(rounds)
-    print(f"{describe('after')}; load {os.getloadavg()[0]:.1f}", end="\n\n")
+    absent = "" if _HAS_PYSYNCOBJ else "not in this environment: pip install pysyncobj"
+    with described(f"{rounds} rounds", missing={"ZooKeeper": missing(), "PySyncObj": absent}):
+        found = measure_all(rounds)
     print(f"{'no writes for, ms':26} {'median':>8} {'best':>8} {'worst':>8}")
     medians = {name: statistics.median(outages) for name, outages in found.items()}
     for name, outages in found.items():

@@ -17,25 +17,19 @@ calibration loop, before and after. Reads of zkcore and PySyncObj are local, tho
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import os
-import platform
 import statistics
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Protocol, Self
 
 from attrs import frozen
-from calibration import describe
 from frames import Frames, create, get_data, run_awaited, run_pipelined, set_data
 from inprocess import TUNED, Result
 from members import PATH, Members, pysyncobj_member, zkcore_member
-from servers import APACHE, Servers, end_with_sigterm, missing
+from runs import described, options
+from servers import APACHE, Servers, missing
 from targets import Target, ratio
-
-import zkcore
 
 OURS, APACHE_NAME, DEFAULT, BEST = "zkcore", "ZooKeeper", "PySyncObj", "PySyncObj tuned"
 
@@ -182,24 +176,10 @@ def targets_of(found: Found) -> list[Target]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each row and system in a round")
-    parser.add_argument("--warm-up", type=float, default=30.0, help="seconds of load before ZooKeeper is measured")
-    parser.add_argument("--quick", action="store_true", help="one short round, warm or not: whether it runs at all")
-    arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.rounds, arguments.seconds, arguments.warm_up = 1, 0.5, 2.0
-    end_with_sigterm()
-    print(f"Python {platform.python_version()} ({sys.executable}), zkcore {zkcore.__version__}", end="; ")
-    print(f"medians of {arguments.rounds} rounds; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    if why := missing():
-        print(f"without ZooKeeper: {why}")
-    if not _HAS_PYSYNCOBJ:
-        print("without PySyncObj: not in this environment: pip install pysyncobj")
-    print(describe("before"))
-    found = measure_all(arguments.rounds, arguments.seconds, arguments.warm_up)
-    print(f"{describe('after')}; load {os.getloadavg()[0]:.1f}", end="\n\n")
+    arguments = options(__doc__, seconds=2.0, each="row and system")
+    absent = "" if _HAS_PYSYNCOBJ else "not in this environment: pip install pysyncobj"
+    with described(f"medians of {arguments.rounds} rounds", missing={"ZooKeeper": missing(), "PySyncObj": absent}):
+        found = measure_all(arguments.rounds, arguments.seconds, arguments.warm_up)
     print_table(found)
     for target in targets_of(found):
         print(target)
