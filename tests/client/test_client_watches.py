@@ -15,6 +15,7 @@ from zkcore import LocalCluster, Resync, Rules, SessionState, WatchEvent
 from zkcore.errors import NoWatcherError
 from zkcore.testing.app_world import AppWorld
 from zkcore.testing.seeds import run_seeds
+from zkcore.testing.zookeeper import zookeeper_server
 from zkcore.tree.applied import EventType
 from zkcore.tree.requests import GetData
 from zkcore.tree.watch_requests import CheckWatches, Missed
@@ -141,6 +142,48 @@ def test_a_watcher_may_stop_watching_when_it_is_called() -> None:
             assert kinds(told) == [(CREATED, "/a")]
 
     run(main())
+
+
+async def _watches_while_another_stops(world: AppWorld) -> None:
+    async with world.client() as zk:
+        for milliseconds in range(20):
+            path = f"/{milliseconds}"
+            stops: list[Missed | None] = []
+            stays: list[Missed | None] = []
+            await zk.add_watch(path, stops.append, recursive=True)
+            begins = asyncio.create_task(zk.add_watch(path, stays.append, recursive=True))
+            await world.sleep(milliseconds / 1000)
+            zk.port.unwatch(path, stops.append)
+            await begins
+            await zk.create(path)
+            await world.eventually("it is told", lambda told=stays: len(told) == 1, within=10)
+            assert not stops
+
+
+def test_who_stops_takes_no_watch_from_who_begins_at_the_same_time() -> None:
+    run_seeds(_watches_while_another_stops, range(1))
+
+
+def test_who_stops_takes_no_watch_from_who_begins_at_the_same_time_at_a_server() -> None:
+    with zookeeper_server(1) as server:
+
+        async def main() -> None:
+            async with zkcore.connect(f"zk://{server.hosts}") as zk:
+                stops: list[Missed | None] = []
+                stays: list[Missed | None] = []
+                await zk.add_watch("/a", stops.append)
+                begins = asyncio.create_task(zk.add_watch("/a", stays.append))
+                await asyncio.sleep(0)
+                zk.port.unwatch("/a", stops.append)
+                await begins
+                await zk.create("/a")
+                await zk.sync()
+                assert (kinds(stays), stops) == ([(CREATED, "/a")], [])
+                await zk.remove_watch("/a", stays.append)
+                with pytest.raises(NoWatcherError):
+                    await zk.port.request(CheckWatches("/a"))
+
+        run(main())
 
 
 # --- across a gap

@@ -12,7 +12,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from enum import Enum, auto
 from typing import Any, TypeVar, cast
 
@@ -28,6 +28,7 @@ from zkcore.client.watcher import WatcherTable
 from zkcore.errors import SessionClosedError, SessionError, SessionExpiredError, ZkcoreError
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.tree.requests import CloseSession, Request
+from zkcore.tree.watch_requests import WatcherType
 from zkcore.zxid import Zxid
 
 __all__ = ["NOT_HERE", "AsyncPort", "NotHere"]
@@ -106,6 +107,18 @@ class AsyncPort(ABC):
         on the event loop. Raises ForkedError, too."""
         self._home.process.check()
         return NOT_HERE
+
+    # --- watches
+
+    def _remove_watcher(
+        self, path: str, watch: Watcher | None, under_way: Iterable[tuple[Request[Any], Watcher | None]]
+    ) -> list[WatcherType]:
+        """`watch`, or whoever watches `path`, does so no more. What who serves the session need not watch any more. All
+        watchers of a path share what is there: nothing is removed where one of the requests `under_way` asks for a
+        watch, since there the removal may come after it."""
+        left = self._watchers.remove_all(path) if watch is None else self._watchers.remove(path, watch)
+        begins = left and any(coming and getattr(request, "path", None) == path for request, coming in under_way)
+        return [] if begins else left
 
     # --- life
 

@@ -188,7 +188,7 @@ class EmbeddedPort(AsyncPort):
     def unwatch(self, path: str, watch: Watcher | None) -> None:
         """See `zkcore.client.port.Port.unwatch`."""
         with nullcontext() if self._serving is None else self._serving.lock:
-            for kind in self._watchers.remove_all(path) if watch is None else self._watchers.remove(path, watch):
+            for kind in self._remove_watcher(path, watch, (each[1:3] for each in self._unanswered)):
                 if self._serving is not None:
                     try:
                         self._serving.replica.read(self.session.id, RemoveWatches(path, kind))

@@ -229,7 +229,7 @@ class ZookeeperPort(AsyncPort):
 
     def unwatch(self, path: str, watch: Watcher | None) -> None:
         """See `zkcore.client.port.Port.unwatch`."""
-        for kind in self._watchers.remove_all(path) if watch is None else self._watchers.remove(path, watch):
+        for kind in self._remove_watcher(path, watch, ((each.request, each.watch) for each in self._unanswered)):
             if self._serving is None:
                 continue  # the next server is not asked for it
             if self._is_ours:
