@@ -95,6 +95,8 @@ def test_a_forked_process_is_not_the_node(ports: Ports, tmp_path: Path, caplog: 
         ]
         async with asyncio.timeout(PATIENCE), nodes[0], nodes[1], nodes[2], nodes[0].client() as zk:
             await zk.create("/before")
+            while not all(node.is_ready() and len(node.status().linked) == 2 for node in nodes):
+                await asyncio.sleep(0.01)
             leader = next(node for node in nodes if node.status().leader == node.me)
             told = in_child(
                 leader.client, leader.status, leader.explain, lambda: drive(leader.transfer()),
