@@ -24,6 +24,7 @@ from zkcore.errors import (
 from zkcore.recipes.codec import json_codec
 from zkcore.recipes.mailbox import Mailbox
 from zkcore.recipes.topic import Subscription, Topic
+from zkcore.tree.requests import Delete
 
 MAIL = "/mail"
 TOPIC = "/topic"
@@ -254,6 +255,19 @@ def test_who_begins_where_something_is_gone_is_told_and_who_begins_just_behind_i
         with pytest.raises(MessagesMissedError):
             world.run(anext(late))
         assert read(world, late, kept) == list(range(10 - kept, 10))
+
+
+def test_who_finds_a_gap_in_what_was_read_at_once_is_told() -> None:
+    """As it comes where messages are listed first and then read, each by itself."""
+    world = World()
+    publish(world, *range(6))
+    reading = subscribe(world, since=0)
+    for name in world.children(f"{TOPIC}/messages")[2:4]:
+        world.do(world.client().session_id, Delete(f"{TOPIC}/messages/{name}"))
+    assert read(world, reading, 2) == [0, 1]
+    with pytest.raises(MessagesMissedError):
+        world.run(anext(reading))
+    assert read(world, reading, 2) == [4, 5]
 
 
 def test_one_that_cannot_be_decoded_is_told_and_the_next_comes_behind_it() -> None:

@@ -295,7 +295,8 @@ class Subscription(Generic[T]):
             )
 
     async def _read_on(self) -> tuple[list[_Raw], int | None]:
-        """The first messages behind the place where it is, and the number of the one before them that is kept."""
+        """The first messages behind the place where it is, up to a gap, and the number of the one before them that is
+        kept. An Apache ZooKeeper reads each by itself, so that one that was listed may be gone when it is read."""
         read: list[_Raw] = []
         number = self._number
         after: str | None = "" if number is None else f"{_MARK}{number:010d}"
@@ -307,6 +308,8 @@ class Subscription(Generic[T]):
             for name, stat, data in page.children:
                 if stat is None:
                     continue
+                if read and _number(name) != read[-1].number + 1:
+                    return read, number
                 if stat.czxid > self._seen:
                     read.append(_Raw(_number(name), stat.czxid, data or b""))
                 else:
