@@ -21,13 +21,14 @@ from zkcore.client.watcher import WatcherTable
 from zkcore.errors import (
     ConnectionLostError,
     OperationTimeoutError,
+    OutcomeForgottenError,
     SessionExpiredError,
     ThrottledError,
     ZkcoreError,
 )
 from zkcore.replica.levels import Read, ReadLevel, Sync
 from zkcore.tree.prepare import Preparer
-from zkcore.tree.requests import CloseSession, CreateSession, GetChildren, Request
+from zkcore.tree.requests import CloseSession, CreateSession, GetChildren, Once, Request
 from zkcore.tree.tree import Tree
 from zkcore.tree.watches import Watches
 from zkcore.zxid import Zxid
@@ -298,7 +299,8 @@ Script = Callable[[Run, Point], str | None]
 """What shall happen to a coroutine at a point: None, or one of
 
 - lost before, lost after: the answer is lost, before or after the request was carried out;
-- stuck before, stuck after: the same, and nobody says so;
+- forgotten before, forgotten after: the same, and of one that is carried out once nobody remembers what became of it;
+- stuck before, stuck after: the answer is lost, and nobody says so;
 - throttled: the request is refused for now, and not carried out;
 - interrupted before, interrupted after: the coroutine is cancelled;
 - expired: the session ends.
@@ -465,7 +467,7 @@ class World:
         if action == "throttled":
             run.throw(ThrottledError())
             return
-        if action not in ("lost before", "stuck before"):
+        if action not in ("lost before", "forgotten before", "stuck before"):
             self.asked.append((port.session.id, op))
             try:
                 result = self.do(port.session.id, op)
@@ -475,7 +477,9 @@ class World:
             point.is_stuck = True
             run.at = point
             return
-        if action in ("lost before", "lost after"):
+        if action in ("forgotten before", "forgotten after") and isinstance(op, Once):
+            error = OutcomeForgottenError("nobody remembers")
+        elif action in ("lost before", "lost after", "forgotten before", "forgotten after"):
             error = ConnectionLostError("the answer was lost")
         elif action == "interrupted after":
             error = Interrupted()

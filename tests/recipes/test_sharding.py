@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from faults import ACTIONS, attempt
-from scripted import World
+from scripted import Asking, Point, Run, World
 
 from zkcore.client.client import Client
 from zkcore.errors import (
@@ -24,7 +24,7 @@ from zkcore.errors import (
 from zkcore.recipes.shard_map import ShardMap
 from zkcore.recipes.sharding import Sharding
 from zkcore.ring import BadKeyError
-from zkcore.tree.requests import Delete, SetData
+from zkcore.tree.requests import Create, Delete, Multi, Once, SetData
 
 PATH = "/app/shards"
 PARTITIONS = 8
@@ -419,3 +419,31 @@ def test_a_fault_while_starting_leaves_a_member_or_none(action: str) -> None:
             assert run.error is None
             return
     raise AssertionError("it never came to an end")
+
+
+def writes_the_table(point: Point) -> bool:
+    request = point.op if isinstance(point, Asking) else None
+    inner = request.request if isinstance(request, Once) else request
+    return isinstance(inner, Multi) and any(
+        isinstance(each, Create | SetData) and each.path == f"{PATH}/table" for each in inner.operations
+    )
+
+
+@pytest.mark.parametrize("action", ["forgotten before", "forgotten after"])
+def test_nobody_need_remember_what_became_of_a_plan(action: str) -> None:
+    for at in range(3):
+        world = World()
+        plans: list[Run] = []
+
+        def script(run: Run, point: Point, at: int = at, plans: list[Run] = plans) -> str | None:
+            if not writes_the_table(point):
+                return None
+            plans.append(run)
+            return action if len(plans) == at + 1 else None
+
+        world.script = script
+        nodes = members(world, "a", "b", "c")
+        assert len(plans) > at
+        assert len(owned_by(nodes)) == PARTITIONS
+        assert nodes[0].shards.plan().moves == ()
+        assert all(node.shards.lease is not None for node in nodes)

@@ -392,7 +392,7 @@ class Sharding:
         replace: list[Request[Any]] = [Create(path, data, acl=DEFAULT_ACL)]
         if state.version:
             replace = [unchanged(path, state.version), SetData(path, data)]
-        await self._try(port, once(port, Multi([self._still_member, *replace])))
+        await self._try(port, Multi([self._still_member, *replace]))  # asked again it is refused, if it was done
 
     def _wanted_by(self, state: ShardState) -> Wanted | None:
         if self._wanted is None or self._wanted.nodes != staying(state.members.values()):
