@@ -34,6 +34,7 @@ from zkcore.errors import (
     NoNodeError,
     QueueFullError,
     QueueShutDownError,
+    UnsupportedError,
 )
 from zkcore.jute.records import Stat
 from zkcore.recipes.contender import made_at
@@ -146,11 +147,7 @@ class Stock:
                 break
             except NoNodeError:
                 pass
-            try:
-                said = f"{self.kind} {self.maxsize}".encode()
-                await ask(port, CreateWithParents(self.path, said, acl=DEFAULT_ACL), patience)
-            except NodeExistsError:
-                continue
+            await self._create(port, patience)
         word, _, number = data.decode(errors="replace").partition(" ")
         if not word.endswith("queue") or not (number.isascii() and number.isdigit()):
             raise ConfigMismatchError(f"{self.path} holds {data[:40]!r}, so it is no queue; choose another path")
@@ -163,6 +160,25 @@ class Stock:
         folders = [CreateIfAbsent(path, acl=DEFAULT_ACL) for path in (self.items, self.claims, self.dead)]
         await ask(port, Multi(folders), patience)
         self._is_there = check
+
+    async def _create(self, port: Port, patience: Patience) -> None:
+        """Say what the queue is, unless somebody else has. Raises UnsupportedError, and makes nothing, where nobody can
+        see to its maxsize."""
+        if self.maxsize:
+            room = Condition(StatField.NUM_CHILDREN, Relation.AT_MOST, self.maxsize)
+            try:
+                await ask(port, Multi([CheckStat(self.path, [room])]), patience)
+            except MultiError:
+                pass  # it can be asked; there is nothing yet to ask it of
+            except UnsupportedError as error:
+                raise UnsupportedError(
+                    f"{self.path}: nobody here can see to a maxsize of {self.maxsize}, so give maxsize=0. {error}"
+                ) from None
+        try:
+            said = f"{self.kind} {self.maxsize}".encode()
+            await ask(port, CreateWithParents(self.path, said, acl=DEFAULT_ACL), patience)
+        except NodeExistsError:
+            pass
 
     # --- putting
 
