@@ -24,7 +24,7 @@ from zkcore.errors import (
 from zkcore.recipes.codec import text_codec
 from zkcore.recipes.queue import Queue
 from zkcore.tree import requests
-from zkcore.tree.requests import Create, Delete, Multi, Request
+from zkcore.tree.requests import Create, Delete, DeleteTree, Multi, Request
 from zkcore.tree.znode import CreateMode
 
 
@@ -178,6 +178,29 @@ def test_a_claim_that_somebody_deleted_is_lost_and_takes_nobody_elses_away() -> 
     assert len(world.children(f"{PATH}/claims")) == 1
     world.run(again.release())
     assert drain(world) == ["a"]
+
+
+def test_who_takes_sees_to_it_once_that_the_queue_is_there_and_again_where_it_was_deleted() -> None:
+    world = World()
+    fill(world, "a", "b")
+    queue = new(world)
+    assert world.run(queue.get()) == "a"
+    world.asked.clear()
+    assert world.run(queue.get()) == "b"
+    assert len([request for _, request in world.asked if request.writes]) == 1
+    world.do(world.client().session_id, DeleteTree(PATH, 100))
+    assert drain(world, queue) == []
+    fill(world, "c")
+    assert drain(world, queue) == ["c"]
+
+
+@pytest.mark.parametrize("claimed", [0, 1, 70])
+def test_what_is_claimed_hides_nothing_that_is_free(claimed: int) -> None:
+    world = World()
+    fill(world, *range(claimed + 2))
+    for _ in range(claimed):
+        claim(world)
+    assert drain(world) == [claimed, claimed + 1]
 
 
 class LostOnce:

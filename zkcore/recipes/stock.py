@@ -71,8 +71,8 @@ MAX_ITEM = MAX_DATA - 2048
 """Bytes of one item, or of several that are put at once, less what the paths take: whatever is done with it later has
 to fit into one request, too."""
 
-_PAGE = 64
-"""So many of the first items are looked at, until one is found that is free."""
+_PAGE, _SPARE = 64, 4
+"""So many of the first items are looked at at once, at most, and more than there are claims: one should be free."""
 
 _MOVED = 16
 """So many delayed items join the line at once, where they are due."""
@@ -133,6 +133,7 @@ class Stock:
         self.dead = f"{path}/dead"
         self.most_bytes = MAX_ITEM - 8 * len(path.encode())
         self._is_there = False
+        self._is_found = False  # by who takes, who need not agree in the maxsize
         self._sightings: dict[str, tuple[Zxid, float]] = {}  # of each claim: how it was seen, and since when
 
     # --- what it is
@@ -240,21 +241,30 @@ class Stock:
     async def take(self, port: Port, patience: Patience, attempt: Attempt[A]) -> A | None:
         """What `attempt` makes of the first item for which it makes anything; None where patience ran out first. Raises
         QueueShutDownError where there will be none any more."""
-        await self.ensure(port, patience, check=False)
         watch = Watch(port)
         try:
-            while True:
-                taken, _ = await self._take_first(port, patience, attempt)
-                if taken is not None:
-                    return taken
+            taken = await self._find_and_take(port, patience, attempt)
+            while taken is None:
                 await self._watch_all(watch, patience)
                 taken, left = await self._take_first(port, patience, attempt)
-                if taken is not None:
-                    return taken
-                if not await watch.changed(patience, at_most=left):
-                    return None
+                if taken is None:
+                    if not await watch.changed(patience, at_most=left):
+                        return None
+                    taken, _ = await self._take_first(port, patience, attempt)
+            return taken
         finally:
             watch.end()
+
+    async def _find_and_take(self, port: Port, patience: Patience, attempt: Attempt[A]) -> A | None:
+        """As `_take_first`. That the queue is there is seen to once, and where somebody has deleted it since."""
+        if self._is_found:
+            try:
+                return (await self._take_first(port, patience, attempt))[0]
+            except NoNodeError:
+                self._is_there = False
+        await self.ensure(port, patience, check=False)
+        self._is_found = True
+        return (await self._take_first(port, patience, attempt))[0]
 
     async def _watch_all(self, watch: Watch, patience: Patience) -> None:
         for folder in (self.items, self.claims):
@@ -268,8 +278,9 @@ class Stock:
         claims = await self.look_at_claims(port, patience)
         left = min([left, *(held.left for held in claims.values() if held.left > 0)])
         after: str | None = DELAYED_END
+        limit = min(len(claims) + _SPARE, _PAGE)
         while after is not None:
-            page = await ask(port, ListChildren(self.items, after=after, limit=_PAGE, with_stat=True), patience)
+            page = await ask(port, ListChildren(self.items, after=after, limit=limit, with_stat=True), patience)
             if page.stat.version:
                 await self._heed_shutdown(port, patience, is_empty=not page.stat.num_children)
             for name, stat, _ in page.children:
