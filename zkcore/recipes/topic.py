@@ -259,8 +259,9 @@ class Subscription(Generic[T]):
             while not self._is_closed:
                 if self._read:
                     return self._take(self._read.popleft())
-                await watch.ask(Exists(f"{self._path}/messages", watch=True), FOR_EVER)
-                await self._fetch()
+                stat = await watch.ask(Exists(f"{self._path}/messages", watch=True), FOR_EVER)
+                if stat is None or stat.mzxid > self._seen:  # else nothing was published since
+                    await self._fetch()
                 if not self._read and not self._is_closed:
                     await watch.changed(FOR_EVER)
         finally:
