@@ -70,6 +70,7 @@ bench: venv
 	$(RUN) -m pip install --quiet --editable '.[bench]'
 	$(RUN) benchmarks/inprocess.py
 	$(RUN) benchmarks/recipes.py
+	$(RUN) benchmarks/services.py
 	$(RUN) benchmarks/ring.py
 	$(RUN) benchmarks/tree.py
 	$(RUN) benchmarks/pauses.py

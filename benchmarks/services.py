@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import statistics
 import time
 from collections.abc import Awaitable, Callable
@@ -26,6 +27,7 @@ from contextlib import AsyncExitStack
 
 from attrs import frozen
 from calibration import describe
+from targets import Target
 
 import zkcore
 
@@ -210,6 +212,13 @@ ROWS: dict[str, Measure] = {
 
 FAILOVER = "failover: a member of three, 64 partitions"
 
+MILLIONS = {
+    f"choose: {zkcore.Choice.ROUND_ROBIN} of {INSTANCES}": 1.0,
+    f"choose: {zkcore.Choice.STICKY} of {INSTANCES}": 0.5,
+    "route: a key among 64 partitions": 0.5,
+}
+"""So many are wanted of each, a second of CPU."""
+
 
 def measure(row: Measure, seconds: float) -> Rate:
     async def main() -> Rate:
@@ -233,18 +242,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1, help="of CPU, for each round")
     parser.add_argument("--only", default="", help="rows with this in their names")
     options = parser.parse_args()
-    print(describe("before"))
+    print(f"{describe('before')}; load {os.getloadavg()[0]:.1f}")
+    targets: list[Target] = []
     print(f"{'operations a second':48}{'of CPU':>12}{'on the clock':>14}{'CPU us each':>13}")
     for name, row in ROWS.items():
         if options.only in name:
             rates = [measure(row, options.seconds) for _ in range(options.rounds)]
             cpu, wall = (statistics.median(values) for values in zip(*((r.cpu, r.wall) for r in rates), strict=True))
             print(f"{name:48}{cpu:12,.0f}{wall:14,.0f}{1e6 / cpu:13,.1f}", flush=True)
+            if name in MILLIONS:
+                targets.append(Target(f"{name}, million a second of CPU", cpu / 1e6, MILLIONS[name]))
     if options.only in FAILOVER:
         times = [measure_failover() for _ in range(options.rounds)]
         middle = statistics.median(times)
         print(f"{FAILOVER:48}{middle:10.3f} s, of which {SESSION_S:g} s are the session timeout")
-    print(describe("after"))
+    print(f"{describe('after')}; load {os.getloadavg()[0]:.1f}")
+    for target in targets:
+        print(target)
 
 
 if __name__ == "__main__":
