@@ -31,6 +31,9 @@ PATIENCE = 180
 PRINTED = {"01_quickstart": "held, fencing token ..."}
 """What those examples print that say it in other words."""
 
+NEEDS = {"41_web_application": ("starlette", "uvicorn")}
+"""What those examples import that is in an extra."""
+
 MODULES = sorted(
     found.name for found in pkgutil.walk_packages(zkcore.__path__, "zkcore.") if found.name != "zkcore.__main__"
 )
@@ -135,6 +138,8 @@ def test_a_program_that_fails_or_warns_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs_and_prints_what_it_says(example: Path, tmp_path: Path) -> None:
+    for needed in NEEDS.get(example.stem, ()):
+        pytest.importorskip(needed, reason="what the example needs beside zkcore is not installed: .[test] has all")
     says = PRINTED.get(example.stem) or promised(example.read_text(encoding="utf-8"))
     printed = run(example, tmp_path)
     assert says is not None, f"the docstring of {example.name} should end with `prints::` and this:\n{printed}"
@@ -144,7 +149,7 @@ def test_an_example_runs_and_prints_what_it_says(example: Path, tmp_path: Path) 
 
 def test_there_are_examples() -> None:
     assert EXAMPLES
-    assert PRINTED.keys() <= {path.stem for path in EXAMPLES}
+    assert PRINTED.keys() | NEEDS.keys() <= {path.stem for path in EXAMPLES}
 
 
 # --- documents --------------------------------------------------------------------------------------------------------
