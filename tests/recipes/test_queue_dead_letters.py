@@ -89,6 +89,35 @@ def test_every_claim_that_is_not_acknowledged_counts(end: str) -> None:
             _ = letter.item
 
 
+def test_what_was_got_and_cannot_be_decoded_is_a_dead_letter_and_blocks_nobody() -> None:
+    world = World()
+    plain = Queue(world.client(), PATH)
+    world.run(plain.put_many([b"{", b'"a"']))
+    queue = new(world)
+    with pytest.raises(CodecError, match="another codec"):
+        world.run(queue.get())
+    assert world.run(queue.get()) == "a"
+    (letter,) = world.run(plain.dead_letters())
+    assert (letter.item, letter.deliveries) == (b"{", 1)
+    assert "json_codec cannot decode" in letter.reason
+    world.run(plain.requeue(letter))
+    assert world.run(plain.get()) == b"{"
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_what_cannot_be_decoded_is_never_lost(action: str) -> None:
+    at, is_hit = 0, True
+    while is_hit:
+        world = World()
+        world.run(Queue(world.client(), PATH).put(b"{"))
+        queue = new(world)
+        _, is_hit = attempt(world, queue.get(timeout=0.1), action, at, also=(CodecError, QueueEmptyError))
+        kept = [name for folder in ("items", "dead") for name in world.children(f"{PATH}/{folder}")]
+        assert len(kept) == 1, f"{action} at {at}"
+        at += 1
+    assert at > 3
+
+
 def test_who_sets_no_limit_is_given_it_for_ever() -> None:
     world = World()
     fill(world, "a")

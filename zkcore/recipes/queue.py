@@ -17,6 +17,7 @@ from zkcore.client.client import Client
 from zkcore.client.port import Port
 from zkcore.errors import (
     BadArgumentsError,
+    CodecError,
     ItemTooLargeError,
     MultiError,
     NoNodeError,
@@ -83,17 +84,17 @@ class _Shared(Generic[T]):
 
     async def get(self, *, timeout: float | None = None) -> T:
         """Take the first item out of the queue, waiting for one. Raises QueueEmptyError where there was none within
-        `timeout` seconds, QueueShutDownError where there will be none, CodecError (the item is gone then), and
-        SessionExpiredError or SessionClosedError.
+        `timeout` seconds, QueueShutDownError where there will be none, CodecError for one that cannot be decoded (it is
+        among the `dead_letters` then), and SessionExpiredError or SessionClosedError.
 
         Where it is cancelled, the item stays, or comes back to where it stood. Where this process or its session ends
         in the midst of it, an item may be gone that nobody got; `claim` never loses one.
         """
         port = self._client.port
-        data = await self._stock.take(port, Patience(port, timeout), self._try_to_get)
-        if data is None:
+        got = await self._stock.take(port, Patience(port, timeout), self._try_to_get)
+        if got is None:
             raise QueueEmptyError(f"{self.path} had no item to give in time")
-        return from_bytes(self._codec, data, where=self.path)
+        return got[0]
 
     async def get_nowait(self) -> T:
         """Take the first item without waiting. Raises what `get` does."""
@@ -173,20 +174,27 @@ class _Shared(Generic[T]):
 
     # --- within
 
-    async def _try_to_get(self, port: Port, found: Found, patience: Patience) -> bytes | None:
-        """The item, deleted; None where somebody else has it, or had it."""
-        path = f"{self._stock.items}/{found.name}"
+    async def _try_to_get(self, port: Port, found: Found, patience: Patience) -> tuple[T] | None:
+        """The item, deleted; None where somebody else has it, or had it. Raises CodecError, and then it is given up."""
+        stock = self._stock
+        path = f"{stock.items}/{found.name}"
         try:
             data, stat = await ask(port, GetData(path), patience)
         except NoNodeError:
             return None
         if stat.czxid != found.stat.czxid:
             return None
-        free = self._stock.freeing(found.name, found.held)
-        request = once(port, Multi([*free, self._stock.as_seen(found), Delete(path)]))
+        try:
+            item = from_bytes(self._codec, data, where=self.path)
+        except CodecError as error:
+            if await stock.bury(port, found, patience, deliveries=found.stat.version + 1, reason=str(error)):
+                raise
+            return None
+        free = stock.freeing(found.name, found.held)
+        request = once(port, Multi([*free, stock.as_seen(found), Delete(path)]))
         try:
             await ask(port, request, patience)
-            return data
+            return (item,)
         except MultiError as error:
             if has_raced(error):
                 return None

@@ -80,6 +80,8 @@ _MOVED = 16
 _SWEPT = 100
 """So many items are deleted at once, where all are."""
 
+_LOST = "the claim was lost: its session ended, or the worker did not get on"
+
 _DRAINING = b"shut down"
 _AT_ONCE = b"shut down at once"
 
@@ -289,7 +291,8 @@ class Stock:
                     continue
                 found = Found(name, stat, held)
                 if self.max_deliveries is not None and stat.version >= self.max_deliveries:
-                    await self._bury(port, found, patience)
+                    # Nobody was there to give it up when its last claim ended.
+                    await self.bury(port, found, patience, deliveries=stat.version, reason=_LOST)
                 elif (taken := await attempt(port, found, patience)) is not None:
                     return taken, 0.0
                 if held is not None:
@@ -350,20 +353,20 @@ class Stock:
             if isinstance(error.error, NodeExistsError) or not has_raced(error):
                 raise error.error from None  # others cannot be why
 
-    async def _bury(self, port: Port, found: Found, patience: Patience) -> None:
-        """Nobody was there to give it up when its last claim ended."""
-        name, stat, held = found
-        path = f"{self.items}/{name}"
-        reason = "the claim was lost: its session ended, or the worker did not get on"
+    async def bury(self, port: Port, found: Found, patience: Patience, *, deliveries: int, reason: str) -> bool:
+        """Give an item up, if it is as it was found; whether it was so."""
+        name, _, held = found
         try:
-            data, _ = await ask(port, GetData(path), patience)
-            burial = self.burial(name, data, stat.version, reason)
+            data, _ = await ask(port, GetData(f"{self.items}/{name}"), patience)
+            burial = self.burial(name, data, deliveries, reason)
             await ask(port, Multi([*self.freeing(name, held), self.as_seen(found), *burial]), patience)
         except NoNodeError:
-            pass  # somebody else did it
+            return False  # somebody else did it
         except MultiError as error:
             if not has_raced(error):
                 raise error.error from None
+            return False
+        return True
 
     # --- the end
 

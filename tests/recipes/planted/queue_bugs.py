@@ -54,13 +54,13 @@ def _takes_what_is_claimed(_: Real) -> Real:
 
 
 def _takes_without_asking_whether_it_was_first(real: Real) -> Real:
-    async def _try_to_get(self: Any, port: Port, found: Found, patience: Patience) -> bytes | None:
+    async def _try_to_get(self: Any, port: Port, found: Found, patience: Patience) -> tuple[Any] | None:
         try:
             data, _ = await self._client.get(f"{self._stock.items}/{found.name}")
         except NoNodeError:
             return None
-        taken: bytes | None = await real(self, port, found, patience)
-        return data if taken is None else taken
+        taken: tuple[Any] | None = await real(self, port, found, patience)
+        return (self._codec.decode(data),) if taken is None else taken
 
     return _try_to_get
 
@@ -185,14 +185,15 @@ def _buried_in_two_steps(_: Real) -> Real:
 
 
 def _thrown_away(_: Real) -> Real:
-    async def _bury(self: Stock, port: Port, found: Found, patience: Patience) -> None:
+    async def bury(self: Stock, port: Port, found: Found, patience: Patience, **_: Any) -> bool:
         path = f"{self.items}/{found.name}"
         try:
             await ask(port, Multi([*self.freeing(found.name, found.held), Delete(path)]), patience)
         except MultiError:
-            pass
+            return False
+        return True
 
-    return _bury
+    return bury
 
 
 def _aged_from_its_creation(real: Real) -> Real:
@@ -247,7 +248,7 @@ plant(
 plant(
     "dead-letter-lost",
     "an item whose last claimant died is thrown away",
-    (Stock, "_bury", _thrown_away),
+    (Stock, "bury", _thrown_away),
     play=FAILURES,
     seed=0,
 )
