@@ -264,7 +264,7 @@ def test_threads_serve_and_ask() -> None:
 
             def act(call: zkcore.Call[Any], name: str = name) -> str:
                 call.lease.check()
-                if call.argument == "fail":
+                if call.argument == f"fail {name}":
                     raise ValueError("out of paper")
                 return f"{name} {call.argument}"
 
@@ -276,11 +276,17 @@ def test_threads_serve_and_ask() -> None:
         while len(asker.members()) < 2:
             pass
         assert asker.run("act", 1, timeout=20).results == {"a": "a 1", "b": "b 1"}
-        execution = asker.start("act", "fail")
+        execution = asker.start("act", "fail a")
         for report in execution.changes():
             if report.is_complete:
                 break
-        assert {each.state for each in execution.wait(timeout=-1).outcomes.values()} == {OutcomeState.FAILED}
+        outcomes = execution.wait(timeout=-1).outcomes
+        assert {name: each.state for name, each in outcomes.items()} == {
+            "a": OutcomeState.FAILED,
+            "b": OutcomeState.DONE,
+        }
+        assert "in act" in outcomes["a"].traceback
+        assert "out of paper" in outcomes["a"].traceback
         assert execution.report() == report
         assert (execution.action, asker.path) == ("act", PATH)
         assert [each.zxid for each in asker.executions()][-1] == execution.zxid
