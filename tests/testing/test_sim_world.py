@@ -116,9 +116,9 @@ def test_a_world_over_the_wire_is_the_same_world() -> None:
 def test_the_hash_seed_changes_nothing() -> None:
     program = (
         "from zkcore.testing.replicas import Replicas; from zkcore.testing.world import simulate; "
-        "print([simulate(seed, make_program=Replicas).digest for seed in (4, 14)])"
+        "print(simulate(4, make_program=Replicas).digest)"
     )
-    expected = str([simulate(seed, make_program=Replicas).digest for seed in (4, 14)])
+    expected = str(simulate(4, make_program=Replicas).digest)
     for hash_seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         run = subprocess.run(
