@@ -152,6 +152,14 @@ def test_there_are_examples() -> None:
     assert PRINTED.keys() | NEEDS.keys() <= {path.stem for path in EXAMPLES}
 
 
+def test_every_example_that_a_document_names_is_there() -> None:
+    named = {
+        name for path in DOCUMENTS for name in re.findall(r"\b\d\d_\w+\.py\b", path.read_text(encoding="utf-8"))
+    }
+    assert named <= {path.name for path in EXAMPLES}
+    assert len(named) > 20
+
+
 # --- documents --------------------------------------------------------------------------------------------------------
 
 
