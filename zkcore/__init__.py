@@ -168,7 +168,8 @@ from zkcore.zab.quorum import EnsembleConfig
 __version__ = VERSION
 __version__ = "0.1.0"
 from zkcore.recipes.cache import Cache, CacheChange, CacheView
-from zkcore.recipes.everywhere import Call, Everywhere, Execution, Outcome, OutcomeState, Report
+from zkcore.recipes.everywhere import Call, Everywhere
+from zkcore.recipes.execution import Execution, Outcome, OutcomeState, Report
 from zkcore.recipes.mailbox import Letter, Mailbox, Message
 from zkcore.recipes.migrations import Migrations, MigrationStep
 from zkcore.recipes.persistent_ephemeral import PersistentEphemeral

@@ -23,7 +23,8 @@ from zkcore.errors import (
     UnknownActionError,
 )
 from zkcore.recipes.codec import bytes_codec, json_codec
-from zkcore.recipes.everywhere import Call, Everywhere, OutcomeState, Report
+from zkcore.recipes.everywhere import Call, Everywhere
+from zkcore.recipes.execution import OutcomeState, Report
 from zkcore.tree.requests import Delete
 
 PATH = "/fleet"

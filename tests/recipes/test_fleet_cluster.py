@@ -14,7 +14,7 @@ from backends import Backend, certainly, disturb, look_again, until, use
 
 import zkcore
 from zkcore.errors import LeaseLostError
-from zkcore.recipes.everywhere import OutcomeState
+from zkcore.recipes.execution import OutcomeState
 
 COUNT = 12
 

@@ -88,7 +88,8 @@ from zkcore.recipes.codec import Codec, json_codec, text_codec
 from zkcore.recipes.config import Versioned
 from zkcore.recipes.contender import Contender
 from zkcore.recipes.dead_letters import DeadLetter
-from zkcore.recipes.everywhere import Call, Outcome, OutcomeState, Report
+from zkcore.recipes.everywhere import Call
+from zkcore.recipes.execution import Outcome, OutcomeState, Report
 from zkcore.recipes.fence import SqliteTokens
 from zkcore.recipes.holding import OnLost
 from zkcore.recipes.mailbox import Letter

@@ -9,10 +9,11 @@ import attrs
 
 from zkcore.errors import BadArgumentsError
 from zkcore.recipes.codec import Codec, bytes_codec
-from zkcore.recipes.everywhere import Call, Report
+from zkcore.recipes.everywhere import Call
 from zkcore.recipes.everywhere import Everywhere as AsyncEverywhere
-from zkcore.recipes.everywhere import Execution as AsyncExecution
 from zkcore.recipes.everywhere import Handler as AsyncHandler
+from zkcore.recipes.execution import Execution as AsyncExecution
+from zkcore.recipes.execution import Report
 from zkcore.sync.changes import Changes
 from zkcore.sync.client import Client
 from zkcore.sync.lease import Lease

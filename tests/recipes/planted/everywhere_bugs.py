@@ -9,7 +9,9 @@ from planting import plant
 
 from zkcore.client.port import Port
 from zkcore.recipes import everywhere as everywhere_module
-from zkcore.recipes.everywhere import Everywhere, OutcomeState
+from zkcore.recipes import execution as execution_module
+from zkcore.recipes.everywhere import Everywhere
+from zkcore.recipes.execution import OutcomeState
 from zkcore.recipes.lease import Lease
 from zkcore.testing.mutants.mutant import Real
 
@@ -64,7 +66,7 @@ plant(
 plant(
     "complete-before-the-last",
     "an execution is complete when the last member has begun",
-    (everywhere_module, "_is_over", _who_has_begun_is_done),
+    (execution_module, "_is_over", _who_has_begun_is_done),
     play=RUNS,
     seed=0,
 )

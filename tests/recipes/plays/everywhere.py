@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from playing import FAULTS, Work, crowd, everybody_goes_on, play, storm
 
 import zkcore
-from zkcore.recipes.everywhere import OutcomeState
+from zkcore.recipes.execution import OutcomeState
 from zkcore.testing.app_world import AppWorld
 
 STATES = OutcomeState
