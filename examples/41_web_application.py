@@ -139,8 +139,15 @@ class Worker:
                 self._zk = None
 
     async def _follow_greeting(self, zk: zkcore.Client) -> None:
-        async for found in self._config(zk).watch():
-            self._greeting = "hello" if found is None else found.value  # in memory: no request waits for it
+        changes = self._config(zk).watch()
+        while True:
+            try:
+                found = await anext(changes)
+                greeting = "hello" if found is None else found.value
+                check_greeting(greeting)
+            except ValueError:
+                continue  # another tool wrote what is none, or no JSON: the last good one holds
+            self._greeting = greeting  # in memory: no request waits for it
 
     def _job(self, zk: zkcore.Client) -> zkcore.SingletonJob:
         return zkcore.SingletonJob(zk, "/web/mails", self._send_mails, schedule=MAILS, name=self.name)

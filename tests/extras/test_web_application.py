@@ -170,6 +170,24 @@ def test_a_greeting_that_is_none_is_refused_and_changes_nothing() -> None:
     played(story, seeds=range(1))
 
 
+@pytest.mark.parametrize("junk", [b"{", b"17"])
+def test_what_others_write_in_place_of_a_greeting_changes_and_ends_nothing(junk: bytes) -> None:
+    async def story(world: AppWorld) -> None:
+        fleet = Fleet(world)
+        await fleet.until_ready()
+        await fleet.ask("one", "/greeting", put=b'"good evening"')
+        async with world.client() as zk:
+            await zk.set("/web/greeting", junk)
+        await world.sleep(1)
+        assert [(await fleet.ask(name)).said["greeting"] for name in NAMES] == ["good evening"] * 3
+        await fleet.ask("two", "/greeting", put=b'"good night"')
+        await world.sleep(1)
+        assert [(await fleet.ask(name)).said["greeting"] for name in NAMES] == ["good night"] * 3
+        assert [(await fleet.ask(name, "/health")).status for name in NAMES] == [200] * 3
+
+    played(story, seeds=range(1))
+
+
 def test_all_workers_together_answer_no_more_than_the_limit() -> None:
     rate, burst = EXAMPLE["RATE"], EXAMPLE["BURST"]
 
