@@ -76,6 +76,22 @@ class BadVersionError(RequestError):
     summary = "the znode has another version; read it again and retry with the version it has now"
 
 
+class NewConfigNoQuorumError(RequestError):
+    """Too few of the members to be are in line with the leader: the change could not be completed."""
+
+    code = -13
+    retryable = True
+    summary = "those in line with the leader are no quorum of the new members; start those, and wait for them"
+
+
+class ReconfigInProgressError(RequestError):
+    """The members are being changed already, one change at a time."""
+
+    code = -14
+    retryable = True
+    summary = "a change of the members is under way; try again when it is done"
+
+
 class NotEmptyError(RequestError):
     """A znode with children cannot be deleted."""
 

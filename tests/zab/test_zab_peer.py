@@ -236,13 +236,22 @@ def test_what_comes_without_a_link_is_ignored() -> None:
     assert d.hears(3, Vote(Role.LOOKING, 3, 0, 0, 1), LeaderInfo(7)) == ""
 
 
-@pytest.mark.parametrize("stranger", [1, 9])
-def test_who_is_no_other_member_is_shown_the_door(stranger: int) -> None:
+def test_who_claims_to_be_oneself_is_shown_the_door() -> None:
     d = Dialogue(1)
-    assert d.linked(stranger) == script(f"""
-        event     rejected {stranger}: it is not a member of the ensemble
-        close     {stranger}""")
-    assert d.hears(stranger, Vote(Role.LOOKING, 3, 0, 9, 1)) == ""
+    assert d.linked(1) == script("""
+        event     rejected 1: it is not a member of the ensemble
+        close     1""")
+    assert d.hears(1, Vote(Role.LOOKING, 3, 0, 9, 1)) == ""
+
+
+def test_who_is_no_member_is_told_our_vote_since_it_may_know_of_other_members() -> None:
+    d = Dialogue(1)
+    mine = "message   9  VOTE LOOKING for 1 zxid=0x0_00000000 epoch=0 round=1"
+    assert d.linked(9) == mine
+    assert d.hears(9, Vote(Role.LOOKING, 9, 0, 9, 1)) == mine
+    assert d.hears(9, FollowerInfo(0)) == script("""
+        event     rejected 9: it is not a member of the ensemble
+        close     9""")
 
 
 def test_a_host_may_ask_whether_a_peer_counts_and_break_with_it_for_reasons_of_its_own() -> None:

@@ -58,6 +58,7 @@ from zkcore.replica.forward import (
 )
 from zkcore.replica.leading import Leading, LiveSession
 from zkcore.replica.levels import AtLeast, Read, ReadLevel, check_level
+from zkcore.replica.opening import open_peer
 from zkcore.replica.reading import Questions
 from zkcore.replica.rules import Rules, add_ids, are_bounded
 from zkcore.replica.serving import Connection, Serving
@@ -72,7 +73,7 @@ from zkcore.tree.tree import Tree
 from zkcore.tree.watches import Watches
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import Forward, Message, PeerId, Role
-from zkcore.zab.peer import Peer, PeerStatus
+from zkcore.zab.peer import PeerStatus
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import (
     NOTHING,
@@ -130,13 +131,13 @@ class Replica:
         self._leader: PeerId | None = None
         self._sends: list[tuple[PeerId, bytes]] = []  # what is to be forwarded, packed
         self._busy = self._peer_busy = False
-        self.peer = Peer(me, ensemble, storage.load(), storage, self.limits)
+        self.peer = open_peer(me, ensemble, storage, self.limits)
 
     def recover(self) -> None:
         """After the storage failed: throw the Peer away with everything unsaved, and begin again from what is durable.
         What was delivered stays readable. The host breaks all links. Raises StorageError where it cannot be opened."""
         self._leave("the storage failed")
-        self.peer = Peer(self.me, self.ensemble, self.storage.load(), self.storage, self.limits)
+        self.peer = open_peer(self.me, self.ensemble, self.storage, self.limits)
         self._busy = self._peer_busy = False
 
     # --- what it is

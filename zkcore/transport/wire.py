@@ -21,7 +21,8 @@ from typing import Any
 
 from attrs import frozen
 
-from zkcore.errors import FrameTooLargeError, MalformedFrameError
+from zkcore.errors import ConfigurationError, FrameTooLargeError, MalformedFrameError
+from zkcore.zab.membership import Membership, configuration_record, read_configuration
 from zkcore.zab.messages import (
     Ack,
     AckEpoch,
@@ -110,20 +111,62 @@ def _numbers(tag: int, kind: type[Any], layout: str, *names: str) -> _Codec:
     return _Codec(tag, kind, encode_numbers, decode_numbers)
 
 
+_MEMBERSHIP = Struct(">Q")  # zxid; then the configuration, as in its record, to the end of the message
+
+
+def _encode_membership(membership: Membership | None) -> bytes:
+    """Nothing at all where there is none: so it stands at the end of each message."""
+    if membership is None:
+        return b""
+    return _MEMBERSHIP.pack(membership.zxid) + configuration_record(membership.config)
+
+
+def _decode_membership(data: bytes, at: int, kind: type[Any]) -> Membership | None:
+    if at == len(data):
+        return None
+    (zxid,) = _MEMBERSHIP.unpack_from(data, at)
+    try:
+        config, rest = read_configuration(data[at + _MEMBERSHIP.size :])
+    except ConfigurationError as problem:
+        raise MalformedFrameError(f"a {kind.__name__} of {len(data)} bytes: {problem}") from None
+    membership = Membership(zxid, config)
+    if not zxid or rest or _encode_membership(membership) != data[at:]:
+        raise MalformedFrameError(f"a {kind.__name__} of {len(data)} bytes with members in another form than ours")
+    return membership
+
+
+def _with_membership(tag: int, kind: type[Any], layout: str, *names: str) -> _Codec:
+    """The codec of a message of numbers, behind which there may be members."""
+    numbers = _numbers(tag, lambda *values: values, layout, *names)  # type: ignore[arg-type]
+    size = Struct(">B" + layout).size
+
+    def encode_all(tag: int, message: Any) -> bytes:
+        return numbers.encode(tag, message) + _encode_membership(message.membership)
+
+    def decode_all(data: bytes) -> Message:
+        values: Any = numbers.decode(data[:size])
+        message: Message = kind(*values, membership=_decode_membership(data, size, kind))
+        return message
+
+    return _Codec(tag, kind, encode_all, decode_all)
+
+
 _VOTE = Struct(">BBBQIQB")  # tag, state, leader or 0, zxid, epoch, round, whether the voter is damaged
 
 
 def _encode_vote(tag: int, vote: Vote) -> bytes:
-    return _VOTE.pack(tag, vote.state.value, vote.leader, vote.zxid, vote.peer_epoch, vote.round, vote.damaged)
+    head = _VOTE.pack(tag, vote.state.value, vote.leader, vote.zxid, vote.peer_epoch, vote.round, vote.damaged)
+    return head + _encode_membership(vote.membership)
 
 
 def _decode_vote(data: bytes) -> Vote:
-    _, state, leader, zxid, epoch, round_, damaged = _VOTE.unpack(data)
+    _, state, leader, zxid, epoch, round_, damaged = _VOTE.unpack_from(data)
     if state not in _ROLES:
         raise MalformedFrameError(f"a Vote by a peer in state {state}, which does not exist")
     if damaged > 1:
         raise MalformedFrameError(f"a Vote with flag {damaged}")
-    return Vote(_ROLES[state], leader, zxid, epoch, round_, bool(damaged))
+    membership = _decode_membership(data, _VOTE.size, Vote)
+    return Vote(_ROLES[state], leader, zxid, epoch, round_, bool(damaged), membership)
 
 
 _ROLES = {role.value: role for role in Role}
@@ -216,11 +259,11 @@ def _decode_forward(data: bytes) -> Forward:
 _CODECS = (
     _Codec(1, Vote, _encode_vote, _decode_vote),
     _numbers(2, FollowerInfo, "I", "accepted_epoch"),
-    _numbers(3, LeaderInfo, "I", "epoch"),
+    _with_membership(3, LeaderInfo, "I", "epoch"),
     _Codec(4, AckEpoch, _encode_ack_epoch, _decode_ack_epoch),
     _numbers(5, Diff, "Q", "zxid"),
     _numbers(6, Trunc, "Q", "zxid"),
-    _numbers(7, Snap, "QQ", "zxid", "offset"),
+    _with_membership(7, Snap, "QQ", "zxid", "offset"),
     _Codec(8, SnapData, _encode_snap_data, _decode_snap_data),
     _numbers(9, SnapAck, "Q", "offset"),
     _numbers(10, NewLeader, "I", "epoch"),

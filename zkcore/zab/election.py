@@ -7,6 +7,9 @@ that a newcomer joins instead of disturbing.
 Only who could lead has a vote that counts. An observer, and a member that is damaged, votes for nobody and listens:
 whoever gets that vote answers with its own.
 
+Who votes, and how many are a quorum, is said for each candidate by its own log, and travels with its votes; for a
+leader by its own vote (protocol.md 1.10).
+
 The result is a hint. Nothing here is needed for safety: whether the elected node really has the newest history is
 checked again in discovery, against what is durable (leader.py).
 """
@@ -17,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zkcore.zab.messages import NOBODY, PeerId, Role, Vote
+from zkcore.zab.quorum import Configuration
 from zkcore.zab.state import Elected, Outcome, State
 
 __all__ = ["Election", "own_vote"]
@@ -25,8 +29,9 @@ __all__ = ["Election", "own_vote"]
 def own_vote(state: State) -> Vote:
     """The vote of `state.me` for itself, or for nobody where that would count for nothing."""
     if not state.counts:
-        return Vote(Role.LOOKING, NOBODY, 0, 0, state.round, state.damage is not None)
-    return Vote(Role.LOOKING, state.me, state.history.last, state.current_epoch, state.round)
+        return Vote(Role.LOOKING, NOBODY, 0, 0, state.round, state.damage is not None, state.membership)
+    mine = state.history.last, state.current_epoch
+    return Vote(Role.LOOKING, state.me, *mine, state.round, membership=state.membership)
 
 
 def _rank(vote: Vote) -> tuple[int, int, int]:
@@ -55,7 +60,6 @@ class Election:
         self._outside: dict[PeerId, Vote] = {}
         self._resend_after = state.limits.vote_resend_ticks
         self._resend_in = self._resend_after
-        self._electors = [voter for voter in state.config.voters if state.config.can_lead(voter)]
         self._finalize_in: int | None = None
         self.handlers: dict[type, Callable[[PeerId, Any], str | None]] = {}
         self._begin_round(state.round + 1)
@@ -83,15 +87,19 @@ class Election:
         return max(due, 1)
 
     def on_vote(self, sender: PeerId, vote: Vote) -> None:
-        config = self._state.config
+        state = self._state
+        config = state.config_of(vote.membership)
         if vote.state is not Role.LOOKING:
+            self._on_settled(sender, vote)
+        elif config is None:
+            return  # from long ago: it will hear from us who the members are now
+        elif not state.counts_by(config):
             if config.can_lead(vote.leader):
-                self._on_settled(sender, vote)
-        elif not self._state.counts:
-            if config.can_lead(vote.leader):
-                self._listen(sender, vote)
-        elif vote.damaged or not config.can_lead(sender):
-            self._state.out.send(sender, self._state.vote)
+                self._listen(sender, vote, config)
+        elif vote.damaged or not (config.can_lead(sender) or state.config.can_lead(sender)) or vote.leader == NOBODY:
+            # One that believes to count, in a later round, would answer this in turn, without an end.
+            if vote.leader == NOBODY or vote.damaged or vote.round <= state.round or state.membership is None:
+                state.out.send(sender, state.vote)
         elif config.can_lead(vote.leader):
             self._on_looking(sender, vote)
 
@@ -126,22 +134,24 @@ class Election:
     def _on_looking(self, sender: PeerId, vote: Vote) -> None:
         state = self._state
         self._outside.pop(sender, None)  # whatever it had, it has no leader now
-        if vote.round < state.round:
+        if state.vote.leader == NOBODY:
+            self._begin_round(vote.round, better=vote)  # it was in none, and hears now that it votes
+        elif vote.round < state.round:
             state.out.send(sender, state.vote)
             return
-        if vote.round > state.round:
+        elif vote.round > state.round:
             self._begin_round(vote.round, better=vote)
         elif _rank(vote) > _rank(state.vote):
             self._vote_for(vote)
         self._received[sender] = vote
         self._count()
 
-    def _listen(self, sender: PeerId, vote: Vote) -> None:
+    def _listen(self, sender: PeerId, vote: Vote, config: Configuration) -> None:
         """Keep the last word of everybody, of whatever round, until a quorum says the same."""
         self._outside.pop(sender, None)
         self._received[sender] = vote
         same = [peer for peer, other in self._received.items() if other == vote]
-        if vote.leader != self._state.me and self._state.config.is_quorum(same):
+        if vote.leader != self._state.me and self._state.me in config.members and config.is_quorum(same):
             self._state.round = vote.round
             self.outcome = Elected(vote, "a quorum agrees")
 
@@ -162,13 +172,18 @@ class Election:
             peer for peer, other in table.items()
             if other.leader == vote.leader and other.peer_epoch == vote.peer_epoch and not other.damaged
         ]  # fmt: skip
-        if state.counts:
-            supporters.append(state.me)
         if vote.leader == state.me:
             confirmed = vote.round == state.round and state.counts
+            config: Configuration | None = state.config
         else:
-            confirmed = vote.leader in table and table[vote.leader].state is Role.LEADING
-        if not confirmed or not state.config.is_quorum(supporters):
+            leader = table.get(vote.leader)
+            confirmed = leader is not None and leader.state is Role.LEADING
+            config = state.config_of(leader.membership) if leader is not None else None
+        if not confirmed or config is None or state.me not in config.members or not config.can_lead(vote.leader):
+            return False
+        if state.counts_by(config):
+            supporters.append(state.me)
+        if not config.is_quorum(supporters):
             return False
         state.round = vote.round
         self.outcome = Elected(vote, "a quorum has this leader already")
@@ -184,15 +199,17 @@ class Election:
     def _vote_for(self, candidate: Vote) -> None:
         state = self._state
         leader, zxid, epoch = candidate.leader, candidate.zxid, candidate.peer_epoch
-        state.vote = Vote(Role.LOOKING, leader, zxid, epoch, state.round, state.damage is not None)
-        if state.counts:
+        damaged = state.damage is not None
+        state.vote = Vote(Role.LOOKING, leader, zxid, epoch, state.round, damaged, candidate.membership)
+        config = state.config_of(candidate.membership)
+        if leader != NOBODY and config is not None and state.counts_by(config):
             self._received[state.me] = state.vote
         self._send_all()
         self._count()
 
     def _send_all(self) -> None:
         self._resend_in = self._resend_after
-        for peer in self._state.others:
+        for peer in sorted(self._state.out.linked):  # members or not: somebody may know of others than we do
             self._state.out.send(peer, self._state.vote)
 
     def _count(self) -> None:
@@ -201,9 +218,10 @@ class Election:
             return
         state = self._state
         agreed = self.agreed
-        if not state.config.is_quorum(agreed):
+        config = state.config_of(state.vote.membership)
+        if config is None or state.me not in config.members or not config.is_quorum(agreed):
             self._finalize_in = None
-        elif all(voter in agreed or voter in state.out.lost for voter in self._electors):
+        elif all(voter in agreed or voter in state.out.lost for voter in config.voters if config.can_lead(voter)):
             self._decide("everybody agrees")
         elif self._finalize_in is None:
             self._finalize_in = state.limits.finalize_ticks

@@ -77,7 +77,8 @@ class Feeding:
         learner.stage = Stage.SNAPPING
         learner.snapshot = ref
         learner.snapshot_sent = offset if known == ref.zxid else 0
-        self._state.out.send(peer, Snap(ref.zxid, learner.snapshot_sent))
+        membership = self._state.memberships.at(ref.zxid)
+        self._state.out.send(peer, Snap(ref.zxid, learner.snapshot_sent, membership if membership.zxid else None))
         self._awaiting_piece.append((peer, learner))
 
     def on_snap_ack(self, peer: PeerId, learner: LearnerView, offset: int) -> Complaint:

@@ -23,7 +23,7 @@ def _can_succeed(state: State, peer: PeerId, learner: LearnerView | None) -> boo
         learner is not None
         and learner.stage is Stage.ACTIVE
         and learner.counts
-        and state.config.can_lead(peer)
+        and state.config.newest.can_lead(peer)
     )
 
 
@@ -62,8 +62,9 @@ class HandOver:
         if self.announced or min(state.committed, learner.acked, learner.commit_sent) < last:
             return
         self.announced = True
+        members_from = state.memberships.newest.zxid  # who lags behind that may not know who the successor is
         for peer, other in self._learners.items():
-            if other.stage is Stage.ACTIVE:
+            if other.stage is Stage.ACTIVE and other.acked >= members_from:
                 state.out.send(peer, HandOff(self.target, epoch))
 
     @property

@@ -15,6 +15,9 @@ has forgotten what it promised, until every other voter was heard in this epoch 
 
 A leader can hand over: it stops taking proposals, waits until the successor has everything, and names it to all
 (protocol.md 1.11).
+
+Who a quorum is, it takes from its own log and from nowhere else, as of now: while one set of members is replaced by
+another it needs both, and once that is committed it ends the change itself (protocol.md 1.10).
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from typing import Any
 from attrs import evolve
 
 from zkcore.errors import BadArgumentsError, InvariantViolation
+from zkcore.zab.changing import Changing
 from zkcore.zab.feeding import Feeding
 from zkcore.zab.handover import HandOver, best_successor
 from zkcore.zab.learner_view import LearnerView, Stage
@@ -45,8 +49,9 @@ from zkcore.zab.messages import (
     Vote,
 )
 from zkcore.zab.outstanding import Outstanding
+from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.reads import ReadRounds
-from zkcore.zab.ready import Append, PeerRejected, ReadDropped, TransferFailed
+from zkcore.zab.ready import PeerRejected, ReadDropped, TransferFailed
 from zkcore.zab.state import MAX_EPOCH_JUMP, Complaint, Left, Outcome, State
 from zkcore.zab.status import LearnerStatus
 from zkcore.zab.sync_plan import LogSummary
@@ -93,11 +98,12 @@ class Leader:
         self._outstanding = Outstanding(limits)
         self._hand_over: HandOver | None = None
         self._heard: dict[PeerId, int] = {}  # voters that were ever ACTIVE -> ticks since they were heard
+        self._changing = Changing(state, self._learners, self._heard)
         self._attempts: dict[PeerId, int] = {}
         self._gone: set[PeerId] = set()
         self._ping_in = limits.ping_ticks
         self._ping_round = 0
-        self._reads = ReadRounds(state.me, state.config)
+        self._reads = ReadRounds(state.me)
         self.handlers: dict[type, Callable[[PeerId, Any], Complaint]] = {
             Ack: self._on_ack,
             Ping: self._on_ping,
@@ -130,6 +136,10 @@ class Leader:
     @property
     def handing_over_to(self) -> PeerId | None:
         return self._hand_over.target if self._hand_over is not None else None
+
+    def leads(self, peer: PeerId) -> bool:
+        """Whether `peer` has registered here."""
+        return peer in self._learners
 
     def learner_statuses(self) -> tuple[LearnerStatus, ...]:
         history = self._state.history
@@ -271,7 +281,7 @@ class Leader:
             return None if learner.stage is Stage.WAIT_ACKEPOCH else "FOLLOWERINFO again"
         self._gone.discard(sender)
         observes = sender not in self._state.config.voters
-        self._learners[sender] = LearnerView(observes=observes, counts=not observes)
+        self._learners[sender] = LearnerView(observes, not observes, message.accepted_epoch)
         if self._phase is Phase.DISCOVERY:
             if not observes:
                 self._infos[sender] = message.accepted_epoch
@@ -279,7 +289,7 @@ class Leader:
             return None
         if message.accepted_epoch > self._epoch and not observes:
             self._count_attempt(sender, message.accepted_epoch)
-        self._state.out.send(sender, LeaderInfo(self._epoch))
+        self._state.out.send(sender, LeaderInfo(self._epoch, self._state.membership))
         return None
 
     def _count_attempt(self, sender: PeerId, accepted_epoch: int) -> None:
@@ -303,7 +313,7 @@ class Leader:
         self._enter(Phase.EPOCH_PROPOSED)
         state.save_epochs(accepted=self._epoch)
         for peer in self._learners:
-            state.out.send(peer, LeaderInfo(self._epoch))
+            state.out.send(peer, LeaderInfo(self._epoch, state.membership))
         self._promise(state.me)
 
     def _on_ack_epoch(self, sender: PeerId, message: AckEpoch) -> Complaint:
@@ -431,8 +441,8 @@ class Leader:
                 self._count_again(peer, learner)
 
     def _count_again(self, peer: PeerId, learner: LearnerView) -> None:
-        if learner.unheard:
-            return
+        if learner.unheard or not self._changing.is_committed:
+            return  # what it has forgotten it may have promised to a voter of the configuration before
         learner.counts = True
         learner.damage = None
         self._heard[peer] = 0
@@ -464,8 +474,7 @@ class Leader:
         if counter_of(first) + len(payloads) - 1 > MAX_COUNTER:
             raise BadArgumentsError(f"{len(payloads)} proposals are more than epoch {self._epoch} has zxids left")
         state = self._state
-        size = state.history.append(first, payloads)
-        state.out.write(Append(first, payloads))
+        size = state.append(first, payloads)
         self._outstanding.on_proposed(state.history.last, len(payloads), size)
 
     def _advance(self) -> None:
@@ -479,8 +488,11 @@ class Leader:
         acked[state.me] = state.history.durable
         agreed = state.config.agreed(acked)
         if agreed > state.committed and agreed > self.serve_from:
+            was_committed = self._changing.is_committed
             state.committed = agreed
             self._outstanding.on_committed(agreed)
+            if not was_committed and self._changing.is_committed:
+                self._wait_anew()
 
     def _on_ping(self, sender: PeerId, message: Ping) -> Complaint:
         learner = self._learners.get(sender)
@@ -498,7 +510,7 @@ class Leader:
         self._reads.ask(token)
 
     def _tell_reads(self) -> None:
-        for ready in self._reads.take_ready():
+        for ready in self._reads.take_ready(self._state.config):
             self._state.out.tell(ready)
 
     def _ping(self) -> None:
@@ -510,6 +522,34 @@ class Leader:
                 self._state.out.early(peer, message)
         self._reads.begin(self._ping_round, self._state.committed)
         self._tell_reads()  # a single voter needs nobody's answer
+
+    # --- other members
+
+    def reconfigure(self, first: Zxid, config: EnsembleConfig, note: bytes) -> None:
+        """See `Peer.reconfigure`."""
+        self._change_members(first, self._changing.first_record(config, note, self._epoch))
+
+    def try_end_change(self) -> None:
+        """Once both have committed that, the new members are in force alone. Only who votes among them may say so,
+        since nobody else gets to know it before that is committed, too; another leader makes way."""
+        first, record = self.next_zxid, self._changing.second_record()
+        if first is None or record is None:
+            return
+        if self._state.config.newest.can_lead(self._state.me):
+            self._change_members(first, record)
+        elif best_successor(self._state, self._learners) is not None:
+            self.transfer(None)
+
+    def _change_members(self, first: Zxid, record: bytes) -> None:
+        self.propose(first, (record,))
+        for peer in self._changing.reseat(self._epoch):
+            self._drop(peer)
+
+    def _wait_anew(self) -> None:
+        """The newest configuration is committed: whom must those be heard by, who have forgotten their promises?"""
+        for peer, learner in self._learners.items():
+            if learner.stage is Stage.ACTIVE and not (learner.counts or learner.observes):
+                self._wait_for_all_others(peer, learner)
 
     # --- handing over
 

@@ -14,7 +14,9 @@ ZOOKEEPER-4643 and 4785).
 Nothing learnt before UPTODATE counts as committed: a leader that is not established may yet vanish together with what
 it sent (protocol.md 1.7).
 
-An observer does the same and promises nothing: it accepts an epoch only with the whole of its history.
+An observer does the same and promises nothing: it accepts an epoch only with the whole of its history. Whether it votes
+may be news to a learner: the leader's members come with its epoch, and those of the log change under way (protocol.md
+1.10).
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from typing import Any
 
 from attrs import evolve
 
+from zkcore.errors import ConfigurationError
 from zkcore.zab.handover import succeeded_by
+from zkcore.zab.membership import Membership
 from zkcore.zab.messages import (
     Ack,
     AckEpoch,
@@ -49,7 +53,7 @@ from zkcore.zab.messages import (
     UpToDate,
     Vote,
 )
-from zkcore.zab.ready import Append, InstallSnapshot, Repair, SnapshotChunk, SnapshotRef, Truncate
+from zkcore.zab.ready import Repair, SnapshotChunk, SnapshotRef
 from zkcore.zab.state import MAX_EPOCH_JUMP, Complaint, Left, Outcome, State
 from zkcore.zab.status import SyncMode, SyncStatus
 from zkcore.zxid import MAX_COUNTER, Zxid, counter_of, epoch_of, follows, format_zxid, make_zxid
@@ -72,7 +76,6 @@ class Learner:
     """Follows `leader` until `outcome` is set."""
 
     def __init__(self, state: State, leader: PeerId) -> None:
-        self.role = state.learner_role
         self._state = state
         self.leader = leader
         self.outcome: Outcome | None = None
@@ -88,6 +91,7 @@ class Learner:
         self._snapshot_size = 0
         self._sync_mode: SyncMode | None = None
         self._sync_bytes = 0
+        self._snapshot_membership: Membership | None = None
         self.handlers: dict[type, Callable[[PeerId, Any], Complaint]] = {
             Proposal: self._on_proposal,
             Commit: self._on_commit,
@@ -103,6 +107,10 @@ class Learner:
             HandOff: self._on_hand_off,
         }
         self._register()
+
+    @property
+    def role(self) -> Role:
+        return self._state.learner_role
 
     @property
     def established(self) -> bool:
@@ -200,13 +208,14 @@ class Learner:
             return "LEADERINFO again"
         if message.epoch > state.accepted_epoch + MAX_EPOCH_JUMP:
             return f"LEADERINFO with epoch {message.epoch}, far beyond {state.accepted_epoch}"
-        # What was accepted binds whoever may promise; the others only never go back.
-        bound = state.accepted_epoch if state.config.can_lead(state.me) else state.current_epoch
+        # What was accepted binds whoever may promise, as this leader counts; the others only never go back.
+        votes = (state.config_of(message.membership) or state.config).can_lead(state.me)
+        bound = state.accepted_epoch if votes else state.current_epoch
         if message.epoch < bound:
             self.outcome = Left(f"leader {sender} proposes epoch {message.epoch}, {bound} is accepted")
             return None
         # An epoch accepted before was perhaps promised to somebody else; who is damaged or observes promises nothing.
-        promised = state.counts and message.epoch > state.accepted_epoch
+        promised = votes and state.damage is None and message.epoch > state.accepted_epoch
         current = state.current_epoch if promised else None
         if promised:
             state.save_epochs(accepted=message.epoch)
@@ -235,8 +244,7 @@ class Learner:
         if message.zxid not in state.history or message.zxid < floor:
             return f"TRUNC to {format_zxid(message.zxid)}, which is not in the log or cuts what is committed"
         if message.zxid != state.history.last:
-            state.history.truncate(message.zxid)
-            state.out.write(Truncate(message.zxid))
+            state.truncate(message.zxid)
         self._begin_syncing(SyncMode.TRUNC)
         return None
 
@@ -257,6 +265,7 @@ class Learner:
         self._snapshot = SnapshotRef(message.zxid)
         self._snapshot_size = message.offset
         self._sync_mode = SyncMode.SNAP
+        self._snapshot_membership = message.membership
         self._phase = Phase.SNAPPING
         return None
 
@@ -278,8 +287,7 @@ class Learner:
     def _install(self, ref: SnapshotRef) -> None:
         """Nobody sends a snapshot of what is not committed."""
         state = self._state
-        state.history.install(ref)
-        state.out.write(InstallSnapshot(ref, self._snapshot_size))
+        state.install(ref, self._snapshot_size, self._snapshot_membership)
         state.committed = max(state.committed, ref.zxid)
         state.partial = None
         self._phase = Phase.SYNCING
@@ -342,8 +350,10 @@ class Learner:
             return self._on_repeated(sender, message)
         if not follows(message.first, last):
             return f"PROPOSAL {format_zxid(message.first)} leaves a gap after {format_zxid(last)} (ZOOKEEPER-4925)"
-        state.history.append(message.first, message.payloads)
-        state.out.write(Append(message.first, message.payloads))
+        try:
+            state.append(message.first, message.payloads)
+        except ConfigurationError as error:
+            return f"PROPOSAL of members that cannot be: {error}"
         if self._phase is Phase.SYNCING:
             self._sync_bytes += sum(map(len, message.payloads))
         self._must_ack = True

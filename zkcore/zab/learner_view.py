@@ -42,6 +42,8 @@ class LearnerView:
     observes: bool
     counts: bool
     """Whether what it acknowledges counts: it is a voter, and remembers what it has promised."""
+    accepted: int = 0
+    """The epoch it had accepted when it registered."""
     stage: Stage = Stage.WAIT_ACKEPOCH
     log: LogSummary | None = None
     damage: Damage | None = None

@@ -14,11 +14,14 @@ observer gets the same `Proposal` as a voter, only later: when it is committed.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import field, frozen
 
 from zkcore.zxid import Zxid, format_zxid
+
+if TYPE_CHECKING:
+    from zkcore.zab.membership import Membership
 
 __all__ = [
     "NOBODY", "Ack", "AckEpoch", "Commit", "Damage", "Diff", "FollowerInfo", "Forward", "HandOff", "LeaderInfo",
@@ -57,6 +60,10 @@ class Damage(Enum):
         return self.name
 
 
+def _told(membership: Membership | None) -> str:
+    return "" if membership is None else f" {membership}"
+
+
 # --- phase 0: election -----------------------------------------------------------------------------------------------
 
 
@@ -65,7 +72,8 @@ class Vote:
     """Whom the sender wants as leader, or has as leader (ZooKeeper's Notification; protocol.md 1.4).
 
     `zxid` and `peer_epoch` are those of the candidate, `round` counts the elections the sender has begun. The vote of a
-    `damaged` member counts for nothing, as its promise would not.
+    `damaged` member counts for nothing, as its promise would not. `membership` is what the candidate's log says of the
+    members, or the sender's, where it has a leader; None where those of the beginning are in force.
     """
 
     state: Role
@@ -74,11 +82,12 @@ class Vote:
     peer_epoch: int
     round: int
     damaged: bool = False
+    membership: Membership | None = None
 
     def __str__(self) -> str:
         return (
             f"VOTE {self.state} for {self.leader or 'nobody'} zxid={format_zxid(self.zxid)} "
-            f"epoch={self.peer_epoch} round={self.round}{' damaged' if self.damaged else ''}"
+            f"epoch={self.peer_epoch} round={self.round}{' damaged' if self.damaged else ''}{_told(self.membership)}"
         )
 
 
@@ -97,12 +106,14 @@ class FollowerInfo:
 
 @frozen
 class LeaderInfo:
-    """The leader proposes its epoch."""
+    """The leader proposes its epoch, and says who votes by its log: None where nothing has changed since the
+    beginning."""
 
     epoch: int
+    membership: Membership | None = None
 
     def __str__(self) -> str:
-        return f"LEADERINFO epoch={self.epoch}"
+        return f"LEADERINFO epoch={self.epoch}{_told(self.membership)}"
 
 
 @frozen
@@ -159,13 +170,15 @@ class Trunc:
 @frozen
 class Snap:
     """The leader's log no longer reaches back far enough: its state as of `zxid` follows as `SnapData`, from `offset`
-    on where the learner has what comes before."""
+    on where the learner has what comes before. `membership` is in force there, None if it is that of the beginning."""
 
     zxid: Zxid
     offset: int = 0
+    membership: Membership | None = None
 
     def __str__(self) -> str:
-        return f"SNAP at {format_zxid(self.zxid)}{f' from {self.offset}' if self.offset else ''}"
+        begun = f" from {self.offset}" if self.offset else ""
+        return f"SNAP at {format_zxid(self.zxid)}{begun}{_told(self.membership)}"
 
 
 @frozen

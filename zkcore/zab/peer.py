@@ -34,6 +34,7 @@ from typing import Any, TypeAlias
 
 from zkcore.errors import (
     BadArgumentsError,
+    BadVersionError,
     ConfigurationError,
     InvariantViolation,
     NotLeadingError,
@@ -44,6 +45,7 @@ from zkcore.zab.history import History
 from zkcore.zab.leader import Leader
 from zkcore.zab.learner import Learner
 from zkcore.zab.limits import Limits
+from zkcore.zab.membership import Membership, Memberships
 from zkcore.zab.messages import FollowerInfo, PeerId, Role, Vote, ZabMessage
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import (
@@ -59,7 +61,6 @@ from zkcore.zab.ready import (
     RoleChanged,
     Saved,
     SnapshotRef,
-    Truncate,
 )
 from zkcore.zab.state import Elected, State
 from zkcore.zab.status import PeerStatus, explain
@@ -76,27 +77,37 @@ MAX_ROUND_JUMP = 1 << 32
 class Peer:
     """A voter or an observer. See the module for the contract.
 
-    `saved` is what `Storage.load` returned, `log` the same storage. Raises ConfigurationError where `me` is not a
-    member of `config`, and InvariantViolation where the epochs in `saved` contradict each other.
+    `saved` is what `Storage.load` returned, `log` the same storage. `config` is who the members were in the beginning,
+    or where the snapshot in `saved` knows of a change, the Membership in it; what the log says comes on top. Raises
+    ConfigurationError where `me` was not a member in the beginning, and InvariantViolation where the epochs in `saved`
+    contradict each other.
     """
 
     def __init__(
-        self, me: PeerId, config: EnsembleConfig, saved: Saved, log: LogReader, limits: Limits | None = None
+        self,
+        me: PeerId,
+        config: EnsembleConfig | Membership,
+        saved: Saved,
+        log: LogReader,
+        limits: Limits | None = None,
     ) -> None:
-        if me not in config.members:
-            raise ConfigurationError(f"server {me} is not among the members {config.members}; add it, or start another")
+        first = config if isinstance(config, Membership) else Membership(0, config)
+        members = first.config.members
+        if first.zxid == 0 and me not in members:
+            raise ConfigurationError(f"server {me} is not among the members {members}; add it, or start another")
         if saved.current_epoch > saved.accepted_epoch:
             raise InvariantViolation(f"the current epoch {saved.current_epoch} is beyond the accepted one")
         limits = limits if limits is not None else Limits()
         history = History(saved, log, tail_bytes=limits.tail_bytes)
         nobody = Vote(Role.LOOKING, me, saved.last, saved.current_epoch, 0)
         self._state = State(
-            me, config, limits, history, saved.accepted_epoch, saved.current_epoch, vote=nobody,
+            me, Memberships(first), limits, history, saved.accepted_epoch, saved.current_epoch, vote=nobody,
             committed=saved.snapshot, damage=saved.damage,
         )  # fmt: skip
         self._compaction: SnapshotRef | None = None  # asked for, and put off while the log is needed
+        for run in history.runs(saved.snapshot, saved.last, max_bytes=limits.read_bytes):
+            self._state.memberships.on_appended(run.first, run.payloads)
         self._undo_interrupted_sync()
-        self._others = frozenset(self._state.others)
         self._unconfirmed = False  # a Ready is out ...
         self._wrote = False  # ... and holds writes
         self._budget = limits.deliver_bytes
@@ -112,8 +123,7 @@ class Peer:
         history = self._state.history
         point = history.last_within(self._state.current_epoch)
         if point < history.last:
-            history.truncate(point)
-            self._state.out.write(Truncate(point))
+            self._state.truncate(point)
 
     # --- what it is
 
@@ -170,6 +180,7 @@ class Peer:
         return PeerStatus(
             me=state.me,
             config=state.config,
+            version=state.memberships.newest.zxid,
             role=self.role,
             phase=role.phase,
             established=self._announced,
@@ -211,8 +222,8 @@ class Peer:
         state = self._state
         if state.out.is_closing(sender):
             return
-        if sender not in self._others:
-            state.out.tell(PeerRejected(sender, "it is not a member of the ensemble"))
+        if not self._is_heard(sender, message):
+            self._reject(sender, "it is not a member of the ensemble")
             return
         if sender not in state.out.linked:
             return  # of a link that is gone, or that an earlier Peer of this node had
@@ -233,7 +244,7 @@ class Peer:
     def hears(self, peer: PeerId) -> bool:
         """Whether what comes from `peer` counts: it is a member, and its link is up and not being closed."""
         out = self._state.out
-        return peer in out.linked and not out.is_closing(peer) and peer in self._others
+        return peer in out.linked and not out.is_closing(peer) and self._is_heard(peer)
 
     def reject(self, peer: PeerId, why: str) -> None:
         """`peer` sent something of the host's own that makes no sense: tell PeerRejected and break the link."""
@@ -245,10 +256,10 @@ class Peer:
         self._begin_input()
         state = self._state
         state.out.on_linked(peer)
-        if peer not in self._others:
+        if peer == state.me:
             self._reject(peer, "it is not a member of the ensemble")
             return
-        state.out.send(peer, state.vote)
+        state.out.send(peer, state.ballot)
         self._role.on_linked(peer)
         self._change_roles()
 
@@ -258,9 +269,8 @@ class Peer:
         if peer not in self._state.out.linked:
             return
         self._state.out.on_lost(peer)
-        if peer in self._others:
-            self._role.on_lost(peer)
-            self._change_roles()
+        self._role.on_lost(peer)
+        self._change_roles()
 
     def propose(self, first: Zxid, payloads: Sequence[bytes]) -> None:
         """Broadcast transactions. `first` must be `next_zxid`, the zxid for which the first was prepared.
@@ -269,17 +279,41 @@ class Peer:
         BadArgumentsError for another `first`, or for more transactions than the epoch has zxids left. Nothing has
         happened then.
         """
-        self._begin_input()
-        if not self._serving or not isinstance(self._role, Leader) or self._role.next_zxid is None:
-            raise NotLeadingError(None if self.leader == self._state.me else self.leader)
-        if first != self._role.next_zxid:
-            raise BadArgumentsError(
-                f"the next zxid is {format_zxid(self._role.next_zxid)}, the proposal begins at {format_zxid(first)}"
-            )
-        if self._role.is_full:
-            raise ThrottledError()
+        role = self._check_proposal(first)
         if payloads:
-            self._role.propose(first, tuple(payloads))
+            role.propose(first, tuple(payloads))
+
+    def _check_proposal(self, first: Zxid) -> Leader:
+        self._begin_input()
+        role = self._role
+        if not self._serving or not isinstance(role, Leader) or role.next_zxid is None:
+            raise NotLeadingError(None if self.leader == self._state.me else self.leader)
+        if first != role.next_zxid:
+            raise BadArgumentsError(
+                f"the next zxid is {format_zxid(role.next_zxid)}, the proposal begins at {format_zxid(first)}"
+            )
+        if role.is_full:
+            raise ThrottledError()
+        return role
+
+    def reconfigure(
+        self, first: Zxid, config: EnsembleConfig, note: bytes = b"", *, expected: Zxid | None = None
+    ) -> None:
+        """Propose that the members shall be those of `config` from now on (protocol.md 1.10). `first` must be
+        `next_zxid`. It takes two records: what is delivered for `first`, and later another, behind which the change is
+        made; both carry `note`. The zxid of that other one is the version of the new configuration. `expected` is the
+        version that is to be replaced, None for any.
+
+        Raises what `propose` does; ReconfigInProgressError while the change before is under way, BadVersionError where
+        another version than `expected` is in force, and NewConfigNoQuorumError where those who are in line with this
+        leader are no quorum of `config`. Nothing has happened then.
+        """
+        role = self._check_proposal(first)
+        if expected is not None and expected != self._state.memberships.newest.zxid:
+            raise BadVersionError(
+                f"the members are those of version {self._state.memberships.newest.zxid:#x}, not of {expected:#x}"
+            )
+        role.reconfigure(first, config, note)
 
     def transfer(self, target: PeerId | None = None) -> None:
         """Hand the leadership over to `target`, by default to the voter that lacks least (protocol.md 1.11).
@@ -334,6 +368,8 @@ class Peer:
         before = state.delivered
         if before < state.committed or not self._announced:
             self._deliver()
+        if self._serving and isinstance(self._role, Leader):
+            self._role.try_end_change()
         self._role.flush()
         self._change_roles()
         if state.delivered != before:
@@ -354,11 +390,18 @@ class Peer:
         if self._unconfirmed:
             raise RuntimeError("a Ready is out: act on it and call drain() until it is empty before the next input")
 
+    def _is_heard(self, peer: PeerId, message: ZabMessage | None = None) -> bool:
+        """Whether what comes from `peer` is for us: it is a member, or whom we follow, or one that was a member when it
+        came to follow us. A vote may come from a member that we have not heard of, and go to one (protocol.md 1.10)."""
+        if peer in self._state.config.members or peer == self.leader:
+            return peer != self._state.me
+        return isinstance(message, Vote) or (isinstance(self._role, Leader) and self._role.leads(peer))
+
     def _on_vote(self, sender: PeerId, vote: Vote) -> str | None:
         if not 0 <= vote.round <= self._state.round + MAX_ROUND_JUMP:
             return f"VOTE of round {vote.round}"
         if vote.state is Role.LOOKING and not isinstance(self._role, Election):
-            self._state.out.send(sender, self._state.vote)
+            self._state.out.send(sender, self._state.ballot)
         self._role.on_vote(sender, vote)
         return None
 
@@ -377,6 +420,7 @@ class Peer:
         retained = history.records_before(snapshot.zxid, self._state.limits.retained_records)
         upto = max(min(retained, needed), history.base)
         history.compact(snapshot, upto)
+        self._state.memberships.on_compacted(snapshot.zxid)
         self._state.out.write(Compact(snapshot, upto))
 
     def _change_roles(self) -> None:
@@ -396,9 +440,10 @@ class Peer:
             return
         vote = outcome.vote
         role = Role.LEADING if vote.leader == state.me else state.learner_role
-        state.vote = Vote(role, vote.leader, vote.zxid, vote.peer_epoch, state.round, state.damage is not None)
+        damaged = state.damage is not None
+        state.vote = Vote(role, vote.leader, vote.zxid, vote.peer_epoch, state.round, damaged, state.membership)
         self._tell_role(role, vote.leader, established=False, why=outcome.why)
-        for peer in state.others:
+        for peer in sorted(state.out.linked):
             state.out.send(peer, state.vote)
         self._role = Leader(state) if role is Role.LEADING else Learner(state, vote.leader)
 

@@ -8,12 +8,15 @@ Three groups of three in three sites, say, survive the loss of a whole site and 
 commit with four acknowledgements instead of five::
 
     1 2 3 | 4 5 6 | 7 8 9        a quorum:  1 2 . | 4 . 6 | . . .
+
+While one set of members is replaced by another a Transition is in force, and takes quorums of both (protocol.md 1.10).
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 from itertools import pairwise
+from typing import TypeAlias
 
 from attrs import field, frozen
 
@@ -21,7 +24,7 @@ from zkcore.errors import ConfigurationError
 from zkcore.zab.messages import PeerId
 from zkcore.zxid import Zxid
 
-__all__ = ["EnsembleConfig"]
+__all__ = ["Configuration", "EnsembleConfig", "Transition"]
 
 
 def _sorted_ids(ids: Iterable[PeerId]) -> tuple[PeerId, ...]:
@@ -38,7 +41,7 @@ def _sorted_weights(weights: Mapping[PeerId, int] | Iterable[tuple[PeerId, int]]
 
 @frozen
 class EnsembleConfig:
-    """The fixed set of members of an ensemble.
+    """A set of members of an ensemble.
 
     `voters` are server numbers, 1 to 255, in any order. `observers` are further members: they get everything that is
     committed, and serve clients, but neither vote nor acknowledge. `groups` divides the voters into groups, every
@@ -54,10 +57,13 @@ class EnsembleConfig:
     observers: tuple[PeerId, ...] = field(converter=_sorted_ids, default=(), kw_only=True)
     groups: tuple[tuple[PeerId, ...], ...] = field(converter=_sorted_groups, default=(), kw_only=True)
     weights: tuple[tuple[PeerId, int], ...] = field(converter=_sorted_weights, default=(), kw_only=True)
+    members: tuple[PeerId, ...] = field(init=False, eq=False, repr=False)
+    """Voters and observers, ascending."""
     _weighed: tuple[tuple[tuple[PeerId, int], ...], ...] = field(init=False, eq=False, repr=False)
     """The groups that count, each as its voters with their weights. Empty where a plain majority decides."""
 
     def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "members", _sorted_ids((*self.voters, *self.observers)))
         self._check_members()
         self._check_groups()
         weights = dict(self.weights)
@@ -88,10 +94,16 @@ class EnsembleConfig:
         if self.groups and grouped != self.voters:
             raise ConfigurationError(f"the groups hold {grouped}; put every one of the voters {self.voters} into one")
 
+    def __str__(self) -> str:
+        observers = f" observers {_words(self.observers)}" if self.observers else ""
+        groups = f" groups {' '.join(','.join(map(str, group)) for group in self.groups)}" if self.groups else ""
+        weights = f" weights {' '.join(f'{voter}:{weight}' for voter, weight in self.weights)}" if self.weights else ""
+        return f"voters {_words(self.voters)}{observers}{groups}{weights}"
+
     @property
-    def members(self) -> tuple[PeerId, ...]:
-        """Voters and observers, ascending."""
-        return _sorted_ids((*self.voters, *self.observers))
+    def newest(self) -> EnsembleConfig:
+        """Itself: nothing is replaced."""
+        return self
 
     def can_lead(self, member: PeerId) -> bool:
         """Whether `member` is a voter whose vote counts for anything."""
@@ -121,6 +133,52 @@ class EnsembleConfig:
             return highest_first[len(highest_first) // 2]
         by_group = [_agreed_in(group, acked) for group in self._weighed]
         return sorted(by_group, reverse=True)[len(by_group) // 2]
+
+
+@frozen
+class Transition:
+    """`old` is being replaced by `new`: both decide. Members are those of either."""
+
+    old: EnsembleConfig
+    new: EnsembleConfig
+    voters: tuple[PeerId, ...] = field(init=False, eq=False, repr=False)
+    observers: tuple[PeerId, ...] = field(init=False, eq=False, repr=False)
+    members: tuple[PeerId, ...] = field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        voters = {*self.old.voters, *self.new.voters}
+        members = {*self.old.members, *self.new.members}
+        object.__setattr__(self, "voters", _sorted_ids(voters))
+        object.__setattr__(self, "observers", _sorted_ids(members - voters))
+        object.__setattr__(self, "members", _sorted_ids(members))
+
+    def __str__(self) -> str:
+        return f"{self.old} -> {self.new}"
+
+    @property
+    def newest(self) -> EnsembleConfig:
+        """The one that will be in force alone."""
+        return self.new
+
+    def can_lead(self, member: PeerId) -> bool:
+        """See EnsembleConfig: in either."""
+        return self.old.can_lead(member) or self.new.can_lead(member)
+
+    def is_quorum(self, ids: Container[PeerId]) -> bool:
+        """See EnsembleConfig: of both."""
+        return self.old.is_quorum(ids) and self.new.is_quorum(ids)
+
+    def agreed(self, acked: Mapping[PeerId, Zxid]) -> Zxid:
+        """See EnsembleConfig: by quorums of both."""
+        return min(self.old.agreed(acked), self.new.agreed(acked))
+
+
+Configuration: TypeAlias = EnsembleConfig | Transition
+"""What can be in force."""
+
+
+def _words(numbers: Iterable[int]) -> str:
+    return " ".join(map(str, numbers))
 
 
 def _agreed_in(group: tuple[tuple[PeerId, int], ...], acked: Mapping[PeerId, Zxid]) -> Zxid:

@@ -13,7 +13,7 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from zkcore.zab.messages import PeerId
-from zkcore.zab.quorum import EnsembleConfig
+from zkcore.zab.quorum import Configuration
 from zkcore.zab.ready import ReadReady
 from zkcore.zxid import Zxid
 
@@ -29,9 +29,8 @@ class _Round(NamedTuple):
 class ReadRounds:
     """The questions of one leader, `me`."""
 
-    def __init__(self, me: PeerId, config: EnsembleConfig) -> None:
+    def __init__(self, me: PeerId) -> None:
         self._me = me
-        self._config = config
         self._asked: list[Any] = []
         self._under_way: deque[_Round] = deque()
         self._answered: dict[PeerId, int] = {}
@@ -55,11 +54,11 @@ class ReadRounds:
         """`peer` answered PING `number`, and with it every one before."""
         self._answered[peer] = max(number, self._answered.get(peer, 0))
 
-    def take_ready(self) -> list[ReadReady]:
-        """The questions that a quorum has answered."""
+    def take_ready(self, config: Configuration) -> list[ReadReady]:
+        """The questions that a quorum of `config`, what is in force now, has answered."""
         ready: list[ReadReady] = []
         if self._under_way:
-            proven = self._config.agreed(self._answered)
+            proven = config.agreed(self._answered)
             while self._under_way and self._under_way[0].number <= proven:
                 done = self._under_way.popleft()
                 ready += [ReadReady(token, done.committed) for token in done.tokens]

@@ -7,13 +7,24 @@ delivered, which links are up, and the Ready that is being filled.
 
 from __future__ import annotations
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define, evolve, frozen
 
 from zkcore.zab.history import History
 from zkcore.zab.limits import Limits
+from zkcore.zab.membership import Membership, Memberships
 from zkcore.zab.messages import Damage, Message, PeerId, Role, Vote
-from zkcore.zab.quorum import EnsembleConfig
-from zkcore.zab.ready import NOTHING, Event, Ready, SaveEpochs, Write
+from zkcore.zab.quorum import Configuration
+from zkcore.zab.ready import (
+    NOTHING,
+    Append,
+    Event,
+    InstallSnapshot,
+    Ready,
+    SaveEpochs,
+    SnapshotRef,
+    Truncate,
+    Write,
+)
 from zkcore.zxid import Zxid
 
 __all__ = ["MAX_EPOCH_JUMP", "Complaint", "Elected", "Left", "Outbox", "Outcome", "State"]
@@ -117,7 +128,7 @@ class State:
     """See the module."""
 
     me: PeerId
-    config: EnsembleConfig
+    memberships: Memberships
     limits: Limits
     history: History
     accepted_epoch: int
@@ -143,10 +154,66 @@ class State:
         self.current_epoch = self.current_epoch if current is None else current
         self.out.write(SaveEpochs(self.accepted_epoch, self.current_epoch))
 
+    # --- the log, and the configurations in it
+
+    def append(self, first: Zxid, payloads: tuple[bytes, ...]) -> int:
+        """Add records to the log, here and on disk; how many bytes they are. Raises ConfigurationError for one that
+        names members and makes no sense; nothing has happened then."""
+        self.memberships.on_appended(first, payloads)
+        size = self.history.append(first, payloads)
+        self.out.write(Append(first, payloads))
+        return size
+
+    def truncate(self, zxid: Zxid) -> None:
+        """Cut the log after `zxid`, here and on disk."""
+        self.history.truncate(zxid)
+        self.memberships.on_truncated(zxid)
+        self.out.write(Truncate(zxid))
+
+    def install(self, ref: SnapshotRef, size: int, membership: Membership | None) -> None:
+        """Begin anew after a snapshot, here and on disk; `membership` is in force there."""
+        self.history.install(ref)
+        self.memberships.on_installed(membership)
+        self.out.write(InstallSnapshot(ref, size))
+
+    @property
+    def config(self) -> Configuration:
+        """Who the members are, by the log."""
+        return self.memberships.newest.config
+
+    @property
+    def membership(self) -> Membership | None:
+        """The same with its version, for others to know; None where the members are those we began with."""
+        newest = self.memberships.newest
+        return newest if newest.zxid else None
+
+    def config_of(self, membership: Membership | None) -> Configuration | None:
+        """What another peer means by what it calls `membership`. None where nobody knows any more what the members
+        were in the beginning: then whoever still goes by that is not to be followed."""
+        if membership is not None:
+            return membership.config
+        first = self.memberships.first
+        return first.config if first.zxid == 0 else None
+
+    @property
+    def ballot(self) -> Vote:
+        """The vote as others get to hear it: of who has a leader, with its own role and members of now."""
+        if self.vote.state is Role.LOOKING:
+            return self.vote
+        role = self.vote.state if self.vote.state is Role.LEADING else self.learner_role
+        if role is self.vote.state and self.vote.membership is self.membership:
+            return self.vote
+        return evolve(self.vote, state=role, membership=self.membership)
+
     @property
     def counts(self) -> bool:
         """Whether this node may be elected, and its vote and promise count."""
         return self.damage is None and self.config.can_lead(self.me)
+
+    def counts_by(self, config: Configuration) -> bool:
+        """Whether its vote and promise may count for somebody whose members are these: a new voter does not know yet
+        that it is one (protocol.md 1.10)."""
+        return self.counts or (self.damage is None and config.can_lead(self.me))
 
     @property
     def learner_role(self) -> Role:

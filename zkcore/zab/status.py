@@ -10,7 +10,7 @@ from enum import Enum, auto
 from attrs import frozen
 
 from zkcore.zab.messages import NOBODY, Damage, PeerId, Role, Vote
-from zkcore.zab.quorum import EnsembleConfig
+from zkcore.zab.quorum import Configuration, Transition
 from zkcore.zxid import Zxid, format_zxid
 
 __all__ = ["LearnerStatus", "PeerStatus", "SyncMode", "SyncStatus", "explain"]
@@ -57,10 +57,11 @@ class PeerStatus:
     SYNCING, ACKED or BROADCAST; as a leader DISCOVERY, EPOCH_PROPOSED, SYNCHRONIZATION or BROADCAST. `agreed` are
     those who have done their part in that phase of an election or leadership. `learners` are known to a leader only,
     `sync` to a learner, once its leader has begun.
+    `version` is the zxid of the record that made `config`, 0 for the members of the beginning.
     """
 
     me: PeerId
-    config: EnsembleConfig
+    config: Configuration
     role: Role
     phase: str
     established: bool
@@ -79,6 +80,7 @@ class PeerStatus:
     learners: tuple[LearnerStatus, ...] = ()
     sync: SyncStatus | None = None
     handing_over_to: PeerId | None = None
+    version: Zxid = 0
     is_full: bool = False
 
     def __str__(self) -> str:
@@ -107,6 +109,8 @@ def explain(status: PeerStatus) -> tuple[str, ...]:
 
 def _explain_self(status: PeerStatus) -> list[str]:
     lines: list[str] = []
+    if isinstance(status.config, Transition):
+        lines.append(f"the members are being changed, which takes quorums of both: {status.config}")
     if status.damage is Damage.LOG:
         lines.append("records that were saved here are lost: no vote and no leading until a leader has sent them again")
     elif status.damage is Damage.EPOCHS:
@@ -114,7 +118,9 @@ def _explain_self(status: PeerStatus) -> list[str]:
             "what this node has promised is lost: no vote and no leading until it follows a leader and every other "
             "voter was heard"
         )
-    if status.me in status.config.observers:
+    if status.me not in status.config.members:
+        lines.append(f"this node is no member since {format_zxid(status.version)}: it waits to be added again")
+    elif status.me in status.config.observers:
         lines.append("an observer never leads")
     elif not status.config.can_lead(status.me):
         lines.append("a voter of weight 0 never leads")

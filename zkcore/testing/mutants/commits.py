@@ -16,7 +16,7 @@ from zkcore.zab.learner import Learner
 from zkcore.zab.learner_view import LearnerView, Stage
 from zkcore.zab.messages import Ack, Commit, HandOff, NewLeader, PeerId, SyncAck, UpToDate
 from zkcore.zab.outstanding import Outstanding
-from zkcore.zab.quorum import EnsembleConfig
+from zkcore.zab.quorum import Configuration, EnsembleConfig
 from zkcore.zab.reads import ReadRounds
 from zkcore.zab.ready import ReadReady
 from zkcore.zab.state import State
@@ -128,7 +128,7 @@ def _committed_when_saved(real: Real) -> Real:
 
 
 def _read_unconfirmed(_: Real) -> Real:
-    def take_ready(self: ReadRounds) -> list[ReadReady]:
+    def take_ready(self: ReadRounds, config: Configuration) -> list[ReadReady]:
         ready = [ReadReady(token, done.committed) for done in self._under_way for token in done.tokens]
         self._under_way.clear()
         return ready
