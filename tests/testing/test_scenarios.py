@@ -87,7 +87,7 @@ def test_what_comments_say_by_name_can_be_asked_for() -> None:
         ("nodes 3\n\n\nqqq", "small:4: there is no command `qqq`; there are: nodes, start,"),
         ("start 1", "small:1: there are no nodes yet; begin with `nodes 3`"),
         ("nodes three", "small:1: `nodes three`: 'three' is not a number; it is `nodes VOTERS"),
-        ("nodes 3 tick=5", "'tick' is no field of Limits, and none of observers, groups, weights and filler"),
+        ("nodes 3 tick=5", "'tick' is no field of Limits, and none of observers, spares, groups, weights and filler"),
         ("nodes 3 tick_ms=0", "Limits.tick_ms is 0"),
         ("nodes", "small:1: `nodes`: a word is missing; it is `nodes VOTERS"),
         ("nodes 3\nstart 4", "small:2: there is no node 4; there are 1, 2, 3"),

@@ -18,7 +18,9 @@ from zkcore.zab.learner import Learner
 from zkcore.zab.messages import Vote
 
 SEEN = {
-    "ack-before-durable": 2, "answers-whoever-waits": 10, "attached-at-once": 39, "closed-link-heard": 8,
+    "ack-before-durable": 2, "answers-whoever-waits": 10, "attached-at-once": 39,
+    "change-before-commit": 0, "change-by-the-new-alone": 0, "change-by-the-old-alone": 0, "change-not-undone": 0,
+    "closed-link-heard": 8,
     "commit-beyond-sent": 17, "commit-without-quorum": 2, "committed-when-saved": 1, "compacted-too-far": 8,
     "compacted-under-a-reader": 8, "current-epoch-before-history": 7, "current-epoch-from-the-start": 0,
     "damaged-leads": 543, "damaged-promises": 7, "deliver-before-durable": 4, "duplicate-proposal-accepted": 2,
@@ -26,14 +28,16 @@ SEEN = {
     "every-answer-counts": 9, "forgetful-counted-at-once": 62, "forgetful-counted-early": 62,
     "forgetful-mends-itself": 62, "forward-when-acked": 4, "forwarded-twice": 2, "full-for-ever": 0,
     "handover-keeps-the-epoch": 2, "handover-to-anybody": 21, "handover-too-early": 2, "index-not-waited-for": 52,
-    "interrupted-sync-carried-on": 14, "laggard-skipped": 0, "lost-learner-kept": 0, "moved-accepted": 65,
+    "interrupted-sync-carried-on": 14, "joiner-counted-early": 2, "laggard-skipped": 0, "lost-learner-kept": 0,
+    "moved-accepted": 65,
     "never-full": 0, "newleader-acked-early": 2, "newleader-first": 0, "observers-counted": 169,
     "observers-fed-at-once": 6, "observers-promise": 6, "own-epoch-not-durable": 2, "own-record-counts-at-once": 27,
     "prepared-blindly": 1, "promise-before-durable": 2, "promise-given-again": 10, "question-joined": 25,
     "read-counts-old-pings": 472, "read-joins-a-round": 2, "read-level-ignored": 2, "read-unconfirmed": 1,
     "reads-forgotten": 125, "reads-overtake": 2, "recency-by-zxid": 0, "recency-unchecked": 4, "restored-untold": 1,
     "sessions-kept": 1, "sessions-not-restored": 1, "stale-leader-serves": 0, "sync-acks-counted": 8,
-    "timeouts-run-on": 2, "touch-unconfirmed": 83, "trunc-skipped": 1, "trunc-too-far": 1, "uptodate-uncommitted": 12,
+    "timeouts-run-on": 2, "touch-unconfirmed": 83, "trunc-skipped": 1, "trunc-too-far": 1, "two-changes-at-once": 0,
+    "uptodate-uncommitted": 12,
     "watches-last": 142, "watches-lost": 2, "weights-ignored": 0, "window-ignored": 1, "writes-dropped": 2,
 }  # fmt: skip
 """A seed for each bug. They are cheap ones: the bug shows early in their lives."""

@@ -13,7 +13,7 @@ from attrs import evolve
 
 from zkcore.testing.checkers import Violation
 from zkcore.testing.faults import CLASSES, Plan, draw_plan
-from zkcore.testing.load import BarePeers, Program
+from zkcore.testing.load import BarePeers, ChangingPeers, Program
 from zkcore.testing.replicas import Replicas
 from zkcore.testing.trace import NANOSECONDS
 from zkcore.testing.world import World, simulate
@@ -33,7 +33,7 @@ def quiet(voters: int) -> Plan:
 
 
 @pytest.mark.parametrize("first", SAMPLE[::5])
-@pytest.mark.parametrize("program", [Replicas, BarePeers])
+@pytest.mark.parametrize("program", [Replicas, BarePeers, ChangingPeers])
 def test_no_invariant_breaks(first: int, program: Callable[[Plan], Program]) -> None:
     for seed in range(first, first + 5):
         report = simulate(seed, make_program=program)

@@ -23,14 +23,16 @@ from zkcore.cli import mutants, scenario
 from zkcore.cli.totals import Totals
 from zkcore.cli.workers import spread
 from zkcore.testing.faults import Plan
-from zkcore.testing.load import BarePeers, Program
+from zkcore.testing.load import BarePeers, ChangingPeers, Program
 from zkcore.testing.mutants import MUTANTS, planted
 from zkcore.testing.replicas import Replicas
 from zkcore.testing.world import Report, simulate
 
 __all__ = ["add_to"]
 
-PROGRAMS: dict[str, Callable[[Plan], Program]] = {"peers": BarePeers, "replicas": Replicas}
+PROGRAMS: dict[str, Callable[[Plan], Program]] = {
+    "peers": BarePeers, "members": ChangingPeers, "replicas": Replicas,
+}  # fmt: skip
 
 BATCH = 5
 """Seeds that one of several workers runs before it reports."""
@@ -77,7 +79,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         )  # fmt: skip
         parser.add_argument(
             "--drive", choices=sorted(PROGRAMS), default="replicas",
-            help="what runs on the nodes: replicas with clients on them, or the core alone (default: %(default)s)",
+            help="what runs on the nodes: replicas with clients on them; the core alone; or that, and its members "
+            "change (default: %(default)s)",
         )  # fmt: skip
         parser.add_argument(
             "--storage", choices=("memory", "files"),

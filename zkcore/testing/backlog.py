@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from zkcore.testing.durable import Durable
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
-from zkcore.zab.quorum import EnsembleConfig
+from zkcore.zab.quorum import Configuration
 from zkcore.zxid import Zxid, epoch_of
 
 __all__ = ["Backlog", "held_by_quorum"]
@@ -46,7 +46,7 @@ class Backlog:
             self._batches.popleft()
 
 
-def held_by_quorum(config: EnsembleConfig, disks: Mapping[PeerId, Durable]) -> Zxid:
+def held_by_quorum(config: Configuration, disks: Mapping[PeerId, Durable]) -> Zxid:
     """The newest record that a quorum has on disk, or had before a disk was damaged."""
     return config.agreed({voter: _furthest(disks[voter]) for voter in config.voters})
 

@@ -18,6 +18,9 @@ Every check is incremental and cheap, so all of them run after every event:
   an earlier one; that a node has both of two transactions or the earlier (X4), and the orders of one primary and of all
   (X5, X6), follow.
 
+- Who a quorum is, each log says itself (protocol.md 1.10). What is committed is held against the configurations that
+  are in its leader's log at its place or later.
+
 A broken invariant raises Violation, out of whatever call brought it to light.
 """
 
@@ -26,8 +29,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from zlib import crc32
 
+from zkcore.testing.configs import Configs, decides
 from zkcore.testing.conversations import Conversations
 from zkcore.testing.durable import Durable, Violation
+from zkcore.zab.membership import is_configuration
 from zkcore.zab.messages import Commit, Damage, HandOff, Message, NewLeader, PeerId, Proposal, Role, UpToDate
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import (
@@ -58,16 +63,23 @@ def chain(state: int, zxid: Zxid, payload: bytes) -> int:
 
 
 class Oracle:
-    """Everything that is known about one ensemble, whose `Limits.window_bytes` is `window_bytes`. `without` names
-    invariants that are not to be checked."""
+    """Everything that is known about one ensemble, whose `Limits.window_bytes` is `window_bytes`: the members of
+    `config` are in it in the beginning, and `spares` may come in. `without` names invariants that are not to be
+    checked."""
 
     def __init__(
-        self, config: EnsembleConfig, *, window_bytes: int = 8 << 20, without: frozenset[str] = frozenset()
+        self,
+        config: EnsembleConfig,
+        *,
+        spares: tuple[PeerId, ...] = (),
+        window_bytes: int = 8 << 20,
+        without: frozenset[str] = frozenset(),
     ) -> None:
-        self.config = config
+        self.nodes = members = (*config.members, *spares)
         self.window_bytes = window_bytes
         self.without = without
-        self.durable = {member: Durable() for member in config.members}
+        self.configs = Configs(self, config)
+        self.durable = {member: Durable() for member in members}
         self.born: dict[Zxid, bytes] = {}
         self.before: dict[int, Zxid] = {}  # what comes before the first zxid of an epoch, in every log
         self.committed: list[Zxid] = []
@@ -75,7 +87,6 @@ class Oracle:
         self.tag = 0  # the epoch of the leader that committed the newest; it never goes down
         self.tags: list[tuple[int, int]] = []  # (epoch, how many were committed when its leader first committed more)
         self.established: dict[int, PeerId] = {}
-        members = config.members
         self.delivered: dict[PeerId, int] = dict.fromkeys(members, 0)  # how many of `committed`, in this incarnation
         self.leads: dict[PeerId, bool] = dict.fromkeys(members, False)  # or did, and has not followed anybody since
         self.led: dict[PeerId, int] = dict.fromkeys(members, 0)  # the newest epoch it served in, in this incarnation
@@ -178,9 +189,10 @@ class Oracle:
         zxid = self.committed_before(durable.current)
         if not durable.keeps(zxid):
             self.fail("X9", f"node {node} counts as repaired without {format_zxid(zxid)}, which is committed")
-        if durable.damage is Damage.EPOCHS and self.config.can_lead(node):
+        config = self.configs.committed
+        if durable.damage is Damage.EPOCHS and config.can_lead(node):
             epoch = durable.current
-            away = [v for v in self.config.voters if self.config.can_lead(v) and self.durable[v].current < epoch]
+            away = [v for v in config.voters if config.can_lead(v) and self.durable[v].current < epoch]
             if away:
                 self.fail("X13", f"node {node} counts again in epoch {epoch}, which {away} have not accepted")
             self.talk.forget_own_promise(node, epoch)
@@ -227,6 +239,8 @@ class Oracle:
                 if self.established.get(epoch_of(zxid)) != node:
                     self.fail("X2", f"node {node} has {format_zxid(zxid)} from nowhere: it does not lead that epoch")
                 born[zxid] = payload
+                if is_configuration(payload):
+                    self.configs.born(node, zxid, payload)
             elif known is not payload and known != payload:
                 self.fail("X2", f"node {node} has another payload for {format_zxid(zxid)}")
 
@@ -255,9 +269,9 @@ class Oracle:
         """How many committed transactions are not beyond `zxid`."""
         return bisect_right(self.committed, zxid)
 
-    def _holders(self, zxid: Zxid) -> list[PeerId]:
-        """The voters on whose disks `zxid` is, or was before they were damaged."""
-        return [voter for voter in self.config.voters if self.durable[voter].vouches_for(zxid)]
+    def holders(self, zxid: Zxid) -> list[PeerId]:
+        """The nodes on whose disks `zxid` is, or was before they were damaged."""
+        return [node for node, durable in self.durable.items() if durable.vouches_for(zxid)]
 
     def commit(self, node: PeerId, zxid: Zxid) -> None:
         """The leader `node` treats everything up to `zxid` as committed."""
@@ -265,10 +279,11 @@ class Oracle:
             if zxid and not self.is_committed(zxid):
                 self.fail("X10", f"leader {node} commits {format_zxid(zxid)}, which was passed over")
             return
-        holders = self._holders(zxid)
-        if not self.config.is_quorum(holders):
-            self.fail("X9", f"leader {node} commits {format_zxid(zxid)}, durable only at {holders}")
+        holders = self.holders(zxid)
         epoch = self.durable[node].current if self.leads[node] else self.led[node]
+        self.configs.deciding = self.configs.for_commit(node, epoch, zxid)
+        if not self._is_decided(holders):
+            self.fail("X9", f"leader {node} commits {format_zxid(zxid)}, durable only at {holders}")
         if epoch < self.tag:
             self.fail("X10", f"leader {node} of epoch {epoch} commits {format_zxid(zxid)} after epoch {self.tag} did")
         for later, leader in self.established.items():
@@ -292,6 +307,7 @@ class Oracle:
             state = chain(state, each, self.born[each])
             self.committed.append(each)
             self.chains.append(state)
+        self.configs.committed_up_to(zxid)
 
     def committed_before(self, epoch: int) -> Zxid:
         """The last transaction that a leader of an earlier epoch committed."""
@@ -307,11 +323,15 @@ class Oracle:
         if not self.durable[node].holds(zxid):
             self.fail(invariant, f"leader {node} of epoch {epoch} lacks {format_zxid(zxid)}, committed before")
 
+    def _is_decided(self, holders: list[PeerId]) -> bool:
+        """Whether what these have is on a quorum, by those who decided on the newest that is committed."""
+        return any(decides(config, holders) for config in self.configs.deciding)
+
     def _check_quorum(self, after: str) -> None:
         if self.committed:
             last = self.committed[-1]
-            holders = self._holders(last)
-            if not self.config.is_quorum(holders):
+            holders = self.holders(last)
+            if not self._is_decided(holders):
                 self.fail("X9", f"{after}: {format_zxid(last)} is committed and durable only at {holders}")
 
     # --- what the application is told
@@ -323,7 +343,8 @@ class Oracle:
         elif isinstance(event, RoleChanged):
             self._told_role(node, event)
         elif isinstance(event, PeerRejected):
-            self.fail("N8", f"node {node} {event}")
+            if event.peer in self.configs.of(node).members:
+                self.fail("N8", f"node {node} {event}")
         elif isinstance(event, Restored):
             zxid = event.snapshot.zxid
             if not self.is_committed(zxid) or self._position(zxid) < self.delivered[node]:

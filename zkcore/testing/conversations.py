@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from zkcore.testing.configs import decides
 from zkcore.zab.messages import (
     Ack,
     AckEpoch,
@@ -63,8 +64,7 @@ class Conversations:
 
     def __init__(self, oracle: Oracle) -> None:
         self._oracle = oracle
-        members = oracle.config.members
-        self._observers = frozenset(oracle.config.observers)
+        members = oracle.nodes
         self._links = {
             (one, other): _Link() for one in members for other in members if one != other
         }  # fmt: skip
@@ -159,7 +159,9 @@ class Conversations:
         if message.current_epoch is not None:
             if message.current_epoch != durable.current:
                 self._lacks(node, message, "that current epoch")
-            if node in self._observers or durable.damage is not None:
+            if durable.damage is not None or not any(
+                node in config.voters for config in self._oracle.configs.records.values()
+            ):
                 self._oracle.fail("X13", f"node {node} sends {message}, and has no promise to give")
             self._promise(node, to, epoch)
             self._recency[epoch, node] = message.current_epoch, message.last_zxid
@@ -197,11 +199,12 @@ class Conversations:
         promises = list(dict.fromkeys((*self._promises.get((message.epoch, node), ()), node)))
         durable = self._oracle.durable[node]
         self._recency.setdefault((message.epoch, node), (durable.current, durable.last))
-        if not self._oracle.config.is_quorum(promises):
+        config = self._oracle.configs.before(node, message.epoch)
+        if not decides(config, promises):
             self._oracle.fail("X1", f"node {node} leads epoch {message.epoch}, promised only by {promises}")
         recency, epoch = self._recency, message.epoch
         behind = [peer for peer in promises if recency[epoch, peer] <= recency[epoch, node]]
-        if not self._oracle.config.is_quorum(behind):
+        if not decides(config, behind):
             self._oracle.fail("X15", f"node {node} leads epoch {epoch}, and only {behind} have no newer history")
         link.history = link.tip if link.tip is not None else 0
         self._oracle.announces(node, message)
@@ -214,7 +217,7 @@ class Conversations:
             after = "before synchronisation" if tip is None else f"after {format_zxid(tip)}"
             self._oracle.fail("N9", f"node {node} sends {message} to {to} {after}")
         self._oracle.proposes(node, message)
-        if to in self._observers:
+        if not self._oracle.configs.is_fed_at_once(node, self._oracle.durable[node].current, to):
             self._oracle.commit(node, message.last)  # an observer gets nothing else
         if link.unacked_bytes >= self._oracle.window_bytes:
             self._oracle.fail("L5", f"node {node} sends {message} to {to}, which owes {link.unacked_bytes} bytes")

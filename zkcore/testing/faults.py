@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Container
 from random import Random
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from zkcore.testing.network import MILLISECOND
 from zkcore.testing.node import Node, Strike, Trap
@@ -66,6 +66,10 @@ class Plan:
     snapshot_every: int
     snapshot_filler: int
     over_wire: bool
+    spares: tuple[PeerId, ...] = ()
+    """Nodes that are no members in the beginning."""
+    reconfigure_share: float = 0.0
+    """The share of the load that asks for other members."""
 
     @property
     def config(self) -> EnsembleConfig:
@@ -74,9 +78,30 @@ class Plan:
             self.voters, observers=self.observers, groups=self.groups, weights=self.weights
         )
 
+    def seed_config(self, me: PeerId) -> EnsembleConfig:
+        """What `me` is started with: a spare has been told of the members, and that it will be an observer."""
+        if me not in self.spares:
+            return self.config
+        return evolve(self.config, observers=(*self.observers, me))
 
-def draw_plan(seed: int) -> Plan:
-    """The plan of `seed`."""
+
+def draw_plan(seed: int, *, reconfigure: bool = False) -> Plan:
+    """The plan of `seed`. With `reconfigure` there are nodes more, and the members change; all else is the same."""
+    return _with_spares(_draw_plan(seed)) if reconfigure else _draw_plan(seed)
+
+
+def _with_spares(plan: Plan) -> Plan:
+    """In some worlds the members change once or twice, in others all the time."""
+    rng = random_stream(plan.seed, "plan/members")
+    count = len(plan.voters) + len(plan.observers)
+    spares = tuple(range(count + 1, count + 1 + rng.choice((0, 1, 2, 2, 3))))
+    changes = 10 ** rng.uniform(0.3, 2)
+    share = min(0.3, changes / (plan.load_rate * plan.chaos_ns / NANOSECONDS))
+    tick_ns = (*plan.tick_ns, *(rng.choice(plan.tick_ns) for _ in spares))
+    return evolve(plan, spares=spares, reconfigure_share=share, tick_ns=tick_ns)
+
+
+def _draw_plan(seed: int) -> Plan:
     rng = random_stream(seed, "plan")
     voters = tuple(range(1, 1 + rng.choices((1, 2, 3, 4, 5, 7), (4, 6, 45, 8, 32, 5))[0]))
     observers = tuple(range(len(voters) + 1, len(voters) + 1 + rng.choices((0, 1, 2), (70, 20, 10))[0]))

@@ -20,12 +20,15 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Any
 
+from attrs import evolve
+
 from zkcore.errors import ZkcoreError
 from zkcore.storage.storage import MemoryStorage, prefix_of
 from zkcore.testing.checkers import Oracle, Violation, chain
 from zkcore.testing.disk import held_in
 from zkcore.testing.links import Item, Links, News
 from zkcore.zab.limits import Limits
+from zkcore.zab.membership import Membership
 from zkcore.zab.messages import Message, PeerId
 from zkcore.zab.peer import Peer
 from zkcore.zab.quorum import EnsembleConfig
@@ -69,8 +72,8 @@ class _Node:
 
 
 class HandWired:
-    """`config` says who the members are. Snapshots have `filler` bytes more than they need, so that they may be sent in
-    pieces. `without` names invariants that are not to be checked."""
+    """`config` says who the members are, and `spares` who may come in. Snapshots have `filler` bytes more than they
+    need, so that they may be sent in pieces. `without` names invariants that are not to be checked."""
 
     def __init__(
         self,
@@ -78,15 +81,17 @@ class HandWired:
         limits: Limits | None = None,
         *,
         filler: int = 0,
+        spares: tuple[PeerId, ...] = (),
         without: frozenset[str] = frozenset(),
     ) -> None:
         self.config = config
+        self._spares = spares
         self._filler = bytes(filler)
         self.limits = limits if limits is not None else Limits()
         self.lines: list[str] = []
-        self.oracle = Oracle(config, window_bytes=self.limits.window_bytes, without=without)
-        self._nodes = {me: _Node(me) for me in config.members}
-        self.links = Links(config.members)
+        self.oracle = Oracle(config, spares=spares, window_bytes=self.limits.window_bytes, without=without)
+        self._nodes = {me: _Node(me) for me in self.members}
+        self.links = Links(self.members)
         self._cut: set[tuple[PeerId, PeerId]] = set()  # pairs that are kept apart until they are linked by name
         self._questions: list[Zxid] = []  # what was committed when each read was asked
 
@@ -94,7 +99,8 @@ class HandWired:
 
     @property
     def members(self) -> tuple[PeerId, ...]:
-        return self.config.members
+        """All that there are, members or not."""
+        return (*self.config.members, *self._spares)
 
     @property
     def up(self) -> list[PeerId]:
@@ -137,7 +143,9 @@ class HandWired:
         node.storage.reopen()
         saved = node.storage.load()
         self.oracle.started(me, saved)
-        node.peer = Peer(me, self.config, saved, node.storage, self.limits)
+        version, config = self.oracle.configs.at(saved.snapshot)
+        begun = Membership(version, config) if version else self._seed_config(me)
+        node.peer = Peer(me, begun, saved, node.storage, self.limits)
         damage = f" lost its {saved.damage}" if saved.damage is not None else ""
         self._say(
             f"{me} starts: accepted={saved.accepted_epoch} current={saved.current_epoch} "
@@ -256,6 +264,30 @@ class HandWired:
                 self._say(f"{me} refuses: {type(error).__name__}: {error}")
 
         self._feed(self._node(me), feed)
+
+    def reconfigure(self, me: PeerId, config: EnsembleConfig) -> None:
+        """The application of `me` wants other members. A refusal is told."""
+        peer = self.peer(me)
+
+        def feed() -> None:
+            first = peer.next_zxid
+            if first is None:
+                self._say(f"{me} cannot change the members, it is no established leader")
+                return
+            try:
+                peer.reconfigure(first, config)
+            except ZkcoreError as error:
+                self._say(f"{me} refuses: {type(error).__name__}")
+            else:
+                self.oracle.configs.asked(me, peer.epoch, config)
+
+        self._feed(self._node(me), feed)
+
+    def _seed_config(self, me: PeerId) -> EnsembleConfig:
+        """What `me` is started with: a spare has been told of the members, and that it will be an observer."""
+        if me not in self._spares:
+            return self.config
+        return evolve(self.config, observers=(*self.config.observers, me))
 
     # --- draining and saving
 

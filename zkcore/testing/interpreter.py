@@ -18,6 +18,7 @@ from zkcore.testing.checkers import Violation
 from zkcore.testing.handwired import HandWired, RefusedError
 from zkcore.testing.undisturbed import common_leader, relink, run, stabilize
 from zkcore.zab.limits import Limits
+from zkcore.zab.membership import is_configuration, read_configuration
 from zkcore.zab.messages import PeerId
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zxid import Zxid, format_zxid, make_zxid
@@ -111,13 +112,15 @@ class Interpreter:
     # --- the ensemble
 
     def make(self, words: list[str]) -> None:
-        voters, observers, filler = _number(words[0]), 0, 0
+        voters, observers, spares, filler = _number(words[0]), 0, 0, 0
         divided: dict[str, Any] = {}
         limits: dict[str, int] = {}
         for word in words[1:]:
             name, _, value = word.partition("=")
             if name == "observers":
                 observers = _number(value)
+            elif name == "spares":
+                spares = _number(value)
             elif name == "filler":
                 filler = _number(value)
             elif name == "groups":
@@ -127,10 +130,12 @@ class Interpreter:
             elif name in fields_dict(Limits):
                 limits[name] = _number(value)
             else:
-                raise ValueError(f"{name!r} is no field of Limits, and none of observers, groups, weights and filler")
+                others = "observers, spares, groups, weights and filler"
+                raise ValueError(f"{name!r} is no field of Limits, and none of {others}")
         ids = range(voters + 1, voters + observers + 1)
         config = EnsembleConfig(range(1, voters + 1), observers=ids, **divided)
-        self._ensemble = HandWired(config, Limits(**limits), filler=filler, without=self._without)
+        more = tuple(range(len(config.members) + 1, len(config.members) + spares + 1))
+        self._ensemble = HandWired(config, Limits(**limits), filler=filler, spares=more, without=self._without)
         self._ensemble.lines = self.lines
 
     def start(self, words: list[str]) -> None:
@@ -216,6 +221,12 @@ class Interpreter:
         if not run(ensemble, PATIENCE_TICKS, among, until=is_sent, looking_always=True):
             raise ScenarioError(f"{sender} does not send {name} to {to} within {PATIENCE_TICKS} ticks")
 
+    def reconfigure(self, words: list[str]) -> None:
+        """Voters, and behind them observers."""
+        observers = [int(word) for word in words[2].removeprefix("observers=").split(",")] if len(words) > 2 else []
+        voters = [_number(word) for word in words[1].removeprefix("voters=").split(",")]
+        self.ensemble.reconfigure(_number(words[0]), EnsembleConfig(voters, observers=observers))
+
     # --- looking
 
     def state(self, words: list[str]) -> None:
@@ -228,7 +239,7 @@ class Interpreter:
             storage = self.ensemble.storage(me)
             saved = storage.load()
             records = [
-                f"{format_zxid(entry.zxid)}={entry.payload.decode()}" for entry in storage.entries(saved.base, 1 << 40)
+                f"{format_zxid(entry.zxid)}={_shown(entry.payload)}" for entry in storage.entries(saved.base, 1 << 40)
             ]
             self.lines.append(
                 f"{me} accepted={saved.accepted_epoch} current={saved.current_epoch} "
@@ -245,7 +256,7 @@ class Interpreter:
     def check(self, words: list[str]) -> None:
         self.ensemble.check_storages()
         oracle = self.ensemble.oracle
-        committed = " ".join(f"{format_zxid(zxid)}={oracle.born[zxid].decode()}" for zxid in oracle.committed)
+        committed = " ".join(f"{format_zxid(zxid)}={_shown(oracle.born[zxid])}" for zxid in oracle.committed)
         self.lines.append(f"committed: {committed or 'nothing'}")
 
     def expect_violation(self, words: list[str]) -> None:
@@ -255,6 +266,10 @@ class Interpreter:
 def _name_of(item: object) -> str:
     """What a transcript calls a message, or the news of a link."""
     return str(item).split()[0]
+
+
+def _shown(payload: bytes) -> str:
+    return f"({read_configuration(payload)[0]})" if is_configuration(payload) else payload.decode()
 
 
 class Command(NamedTuple):
@@ -276,7 +291,8 @@ def _each(step: str, **how: bool) -> Callable[[Interpreter, list[str]], None]:
 
 COMMANDS: dict[str, Command] = {
     "nodes": Command(
-        "nodes VOTERS [observers=N] [groups=1,2/3,4] [weights=1:2,3:0] [filler=BYTES] [LIMIT=N ...]", Interpreter.make
+        "nodes VOTERS [observers=N] [spares=N] [groups=1,2/3,4] [weights=1:2,3:0] [filler=BYTES] [LIMIT=N ...]",
+        Interpreter.make,
     ),
     "start": Command("start [ID ...]", Interpreter.start),
     "crash": Command("crash ID [keep WRITES [records RECORDS]]", Interpreter.crash),
@@ -301,6 +317,7 @@ COMMANDS: dict[str, Command] = {
         "transfer FROM [TO]",
         lambda script, words: script.ensemble.transfer(*_ids(words)),
     ),
+    "reconfigure": Command("reconfigure LEADER voters=ID,ID [observers=ID,ID]", Interpreter.reconfigure),
     "snapshot": Command("snapshot ID ...", _each("snapshot")),
     "hold-saves": Command("hold-saves ID ...", _each("hold_saves")),
     "let-save": Command("let-save ID ...", _each("hold_saves", hold=False)),

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from random import Random
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from zkcore.errors import BadArgumentsError, ThrottledError
+from zkcore.errors import BadArgumentsError, ConfigurationError, RequestError, StorageFailedError, ThrottledError
 from zkcore.testing.backlog import Backlog, held_by_quorum
 from zkcore.testing.checkers import chain
+from zkcore.zab.membership import Membership
 from zkcore.zab.messages import PeerId
 from zkcore.zab.peer import Peer
+from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import Delivered, Event, ReadDropped, ReadReady, Ready, Restored, Saved, SnapshotRef
 from zkcore.zxid import Zxid, format_zxid
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from zkcore.testing.faults import Plan
     from zkcore.testing.node import Node
 
-__all__ = ["BarePeers", "Machine", "Program"]
+__all__ = ["BarePeers", "ChangingPeers", "Machine", "Program"]
 
 
 class Machine(Protocol):
@@ -78,7 +80,11 @@ _HEADER = Struct(">QI")
 class BarePeers:
     """Peers alone. A transaction is a few random bytes, and the state a digest of all of them."""
 
+    changes_members: ClassVar[bool] = False
+    """Whether its worlds have nodes more than members, and the members change (faults.py)."""
+
     def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self._config = plan.config
         self._limits = plan.limits
         self._transfer_share = plan.transfer_share
@@ -88,12 +94,22 @@ class BarePeers:
         self._asked: dict[PeerId, set[int]] = {}  # read-index questions without an answer
         self._questions: list[Zxid] = []  # what was committed when each was asked
         self._backlogs: dict[PeerId, Backlog] = {}
+        self._nodes: dict[PeerId, Node] = {}
 
     def start(self, node: Node, saved: Saved) -> Machine:
         self._states[node.me] = (0, 0)
         self._asked[node.me] = set()
         self._backlogs[node.me] = Backlog(self._limits)
-        return Peer(node.me, self._config, saved, node.disk.storage, self._limits)
+        self._nodes[node.me] = node
+        try:
+            return self._peer(node, saved)
+        except StorageFailedError:
+            return self._peer(node, node.disk.load())
+
+    def _peer(self, node: Node, saved: Saved) -> Peer:
+        version, config = node.oracle.configs.at(saved.snapshot)
+        begun = Membership(version, config) if version else self._plan.seed_config(node.me)
+        return Peer(node.me, begun, saved, node.disk.storage, self._limits)
 
     def peer(self, machine: Machine) -> Peer:
         assert isinstance(machine, Peer)
@@ -104,8 +120,10 @@ class BarePeers:
         return node.machine.next_zxid is not None
 
     def step(self, node: Node, rng: Random) -> None:
-        """Propose a batch, where this node leads; perhaps ask for a read index, or hand over."""
+        """Propose a batch, where this node leads; perhaps ask for a read index, other members, or hand over."""
         assert isinstance(node.machine, Peer)
+        if self._plan.reconfigure_share and rng.random() < self._plan.reconfigure_share:
+            self._reconfigure(node, node.machine, rng)
         first = node.machine.next_zxid
         if first is None:
             return
@@ -122,10 +140,10 @@ class BarePeers:
             peer.propose(first, payloads)
         except ThrottledError:
             node.sightings.see("throttled")
-            if not backlog.is_full(self._states[node.me][0]):
+            if not backlog.is_full(self._states[node.me][0]) and not self._plan.reconfigure_share:
                 node.oracle.fail("L5", f"node {node.me} takes no proposals, and all but few of its own are committed")
         else:
-            if backlog.is_full(held_by_quorum(self._config, node.oracle.durable)):
+            if backlog.is_full(held_by_quorum(node.oracle.configs.of(node.me), node.oracle.durable)):
                 node.oracle.fail("L5", f"node {node.me} takes more proposals, and too many are not committed")
             backlog.proposed(first, payloads)
 
@@ -135,6 +153,30 @@ class BarePeers:
             peer.transfer(target)
         except BadArgumentsError:
             node.sightings.see("transfer refused")
+
+    def _reconfigure(self, node: Node, peer: Peer, rng: Random) -> None:
+        """Ask for other members: some of those that there are, or all others beside them as observers, so that they can
+        be voters next time. Not while a disk is damaged and nobody knows: the ensemble could do without it as it was,
+        and might not as it will be."""
+        if any(other.disk.unsound for other in self._nodes.values()):
+            return
+        ids, now, first = node.oracle.nodes, peer.status().config.newest, peer.next_zxid
+        members = list(now.members) if rng.random() < 0.7 else list(ids)
+        voters = rng.sample(members, min(len(members), rng.choice((1, 2, 3, 3, 3, 4, 5))))
+        weights = {voter: rng.choice((0, 1, 1, 2)) for voter in voters} if rng.random() < 0.1 else {}
+        if rng.random() < 0.4:
+            voters, weights = list(now.voters), dict(now.weights)
+        others = [each for each in ids if each not in voters]
+        observers = others if rng.random() < 0.7 else rng.sample(others, rng.randrange(len(others) + 1))
+        expected = rng.choice((None, None, peer.status().version, 0))
+        try:
+            if first is not None:
+                config = EnsembleConfig(voters, observers=observers, weights=weights)
+                peer.reconfigure(first, config, expected=expected)
+                node.oracle.configs.asked(node.me, peer.epoch, config)
+                node.sightings.see("other members proposed")
+        except (RequestError, ConfigurationError) as error:
+            node.sightings.see(f"refused: {type(error).__name__}")
 
     def _ask(self, node: Node, peer: Peer) -> None:
         """Ask for proof of leadership. The token is the number of the question."""
@@ -172,3 +214,9 @@ class BarePeers:
 
     def check(self, nodes: Iterable[Node]) -> None:
         """Every state was checked when it was reached."""
+
+
+class ChangingPeers(BarePeers):
+    """Peers whose ensemble changes while it runs."""
+
+    changes_members = True

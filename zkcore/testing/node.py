@@ -181,6 +181,10 @@ class Node:
         saved = self.disk.load()
         self.oracle.started(self.me, saved)
         self.machine = world.program.start(self, saved)
+        if self.disk.face_harm():  # what it read first was hit
+            saved = self.disk.load()
+            self.oracle.damaged(self.me, saved, held_in(self.disk.storage))
+            self.oracle.started(self.me, saved)
         self.survivor = None
         self._life += 1
         self._ticked_at = self.stalled_at = world.now

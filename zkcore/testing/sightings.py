@@ -53,7 +53,7 @@ SOMETIMES = (
     "interrupted sync found at start", "interrupted sync undone", "snapshot installed", "log kept behind its snapshot",
     "read answered", "read dropped", "leader established", "two leaders at once", "throttled",
     "transfer refused", "transfer failed", "disk repaired", "damaged and away from the leader", "learner lags",
-    "damage met by a read", "observer serves", "observer behind",
+    "damage met by a read", "observer serves", "observer behind", "other members proposed",
     *(name for _, name in _ROLE_ENDS),
 )  # fmt: skip
 """All there is to see."""

@@ -255,7 +255,10 @@ class NodeStrikes:
             return False
         if any(other.disk.unsound for other in self._scene.nodes.values()):
             return False
-        if not oracle.config.is_quorum([voter for voter in oracle.config.voters if voter != node.me]):
+        if not oracle.configs.settled:
+            return False  # whoever would vouch for it may be in the other half
+        config = oracle.configs.committed
+        if not config.is_quorum([voter for voter in config.voters if voter != node.me]):
             return False
         return oracle.durable[node.me].last > 0  # else it has nothing to lose
 
@@ -267,11 +270,14 @@ class NodeStrikes:
         others = [other for other in self._scene.nodes.values() if other is not node]
         if any(other.disk.unsound or oracle.durable[other.me].damage is not None for other in others):
             return False
-        voters = [voter for voter in oracle.config.voters if voter != node.me]
-        if any(oracle.durable[v].current < mine.accepted for v in voters if oracle.config.can_lead(v)):
+        if oracle.configs.changed:
+            return False  # a disk that forgets a change votes as before it
+        config = oracle.configs.committed
+        voters = [voter for voter in config.voters if voter != node.me]
+        if any(oracle.durable[v].current < mine.accepted for v in voters if config.can_lead(v)):
             return False
         holders = [voter for voter in voters if oracle.durable[voter].keeps(mine.last)]
-        return mine.damage is None and oracle.config.is_quorum(holders)
+        return mine.damage is None and config.is_quorum(holders)
 
     def hit(self, strike: Strike) -> bool:
         """A bit turns over, a sector cannot be read, a write has gone astray, on a disk in use. Whoever reads there

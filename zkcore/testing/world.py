@@ -19,6 +19,7 @@ from attrs import frozen
 
 from zkcore.storage.storage import MemoryStorage
 from zkcore.testing.checkers import Oracle, Violation
+from zkcore.testing.configs import decides
 from zkcore.testing.disk import Disk
 from zkcore.testing.faults import Faults, Plan, draw_plan
 from zkcore.testing.file_disk import FileDisk
@@ -29,6 +30,7 @@ from zkcore.testing.sightings import Sightings
 from zkcore.testing.trace import NANOSECONDS, NumberedStreams, Trace, random_stream
 from zkcore.zab.messages import PeerId, Role
 from zkcore.zab.peer import Peer
+from zkcore.zab.quorum import Transition
 from zkcore.zab.ready import Write
 from zkcore.zxid import format_zxid
 
@@ -77,7 +79,8 @@ class Report:
 
 
 class World:
-    """One ensemble. `make_program` makes what runs on its nodes: `BarePeers`, or `Replicas` with clients.
+    """One ensemble. `make_program` makes what runs on its nodes: `BarePeers`, or `ChangingPeers`, whose members change,
+    or `Replicas` with clients.
 
     `leave_out` names strikes and load that shall not happen ("crash/3", "load/17"): what is left draws what it would
     have drawn. `without` names invariants that are not checked. `on_files` says whether the storages are those in
@@ -99,12 +102,15 @@ class World:
         self.now = 0
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._sequence = 0
-        self.plan = plan = plan if plan is not None else draw_plan(seed)
+        if plan is None:
+            plan = draw_plan(seed, reconfigure=getattr(make_program, "changes_members", False))
+        self.plan = plan
         self.trace = Trace(keep=keep_trace)
         config = plan.config
-        self.oracle = Oracle(config, window_bytes=plan.limits.window_bytes, without=without)
+        self.oracle = Oracle(config, spares=plan.spares, window_bytes=plan.limits.window_bytes, without=without)
+        ids = self.oracle.nodes
         self.sightings = Sightings(self.oracle)
-        self.network = Network(self, config.members, plan, seed)
+        self.network = Network(self, ids, plan, seed)
         self.network.on_link = self.oracle.linked
         self.program = make_program(plan)
         self.half_sync_ticks = plan.limits.sync_limit_ticks // 2
@@ -112,11 +118,11 @@ class World:
         self.over_wire = plan.over_wire
         self.nodes: dict[PeerId, Node] = {}
         on_files = bool(seed % 2) if on_files is None else on_files
-        for me, tick_ns in zip(config.members, plan.tick_ns, strict=True):
+        for me, tick_ns in zip(ids, plan.tick_ns, strict=True):
             wrote = self._wrote_at(me)
             disk = FileDisk(me, wrote) if on_files else Disk(MemoryStorage(), wrote)
             self.nodes[me] = Node(me, self, disk, random_stream(seed, f"node/{me}"), tick_ns=tick_ns)
-        self._disks = {me: random_stream(seed, f"disk/{me}") for me in config.members}
+        self._disks = {me: random_stream(seed, f"disk/{me}") for me in ids}
         self._load_times = random_stream(seed, "load")
         self._load_streams = NumberedStreams(seed, "load")
         self.loads = 0  # how many pieces of load there were
@@ -232,11 +238,12 @@ class World:
         raise Violation("L2", f"{late}: {states}; committed is {format_zxid(last)}")
 
     def _settled(self) -> bool:
-        """One established leader, everybody established with it, all logs alike, whole and delivered, nobody waiting.
-        """
-        peers = [node.peer for node in self.nodes.values()]
+        """One established leader, all members established with it, all their logs alike, whole and delivered, nobody
+        waiting, and no change of the members under way."""
+        members = [me for me in self.nodes if me in self.oracle.configs.committed.members]
+        peers = [self.nodes[me].peer for me in members]
         leaders = [peer for peer in peers if peer is not None and peer.role is Role.LEADING]
-        if len(leaders) != 1 or not self.program.idle():
+        if len(leaders) != 1 or not self.program.idle() or isinstance(leaders[0].status().config, Transition):
             return False
         leader, committed = leaders[0], self.oracle.committed
         last = committed[-1] if committed else 0
@@ -244,7 +251,7 @@ class World:
             peer is not None and peer.established and peer.leader == leader.leader and peer.epoch == leader.epoch
             and peer.last_logged == last and self.oracle.delivered[me] == len(committed)
             and self.oracle.durable[me].damage is None
-            for me, peer in zip(self.nodes, peers, strict=True)
+            for me, peer in zip(members, peers, strict=True)
         )  # fmt: skip
 
     def _check_storages(self) -> None:
@@ -298,6 +305,11 @@ class World:
             status = node.peer.status()
             node.peer.explain()
             self.sightings.heard(status)
+            if self.oracle.configs.changed and not node.busy:
+                version = self.oracle.configs.version_of(node.me)
+                if status.version != version:
+                    what = f"goes by version {format_zxid(status.version)}, and has {format_zxid(version)} on disk"
+                    self.oracle.fail("X16", f"node {node.me} {what}")
 
     def _check_leader(self, node: Node, peer: Peer) -> None:
         """An established leader that hears no quorum follow it must step down before long (L4)."""
@@ -308,7 +320,7 @@ class World:
         patience = self.plan.limits.sync_limit_ticks * node.tick_ns + LEADER_GRACE_NS
         if self.now - since > patience:
             heard = [other for other, last in node.followed.items() if self.now - last <= patience]
-            if not self.oracle.config.is_quorum([node.me, *heard]):
+            if not decides(self.oracle.configs.of(node.me), [node.me, *heard]):
                 self.oracle.fail("L4", f"node {node.me} has led epoch {peer.epoch} without a quorum for too long")
 
 

@@ -3,7 +3,7 @@
 Each is a patch of zkcore, applied from outside for as long as a `with planted(name):` lasts. The code has no switch for
 any of them. Many are bugs that ZooKeeper has had; where there is a number, it is that of the bug. The others take away
 one rule of docs/protocol.md each. What the patches do stands in one file for each part of the protocol: epochs.py,
-streams.py, commits.py, members.py, and replicas.py for what is above it.
+streams.py, commits.py, members.py, changes.py, and replicas.py for what is above it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from zkcore.testing.mutants.changes import CHANGES
 from zkcore.testing.mutants.commits import COMMITS
 from zkcore.testing.mutants.epochs import EPOCHS
 from zkcore.testing.mutants.members import MEMBERS
@@ -20,7 +21,7 @@ from zkcore.testing.mutants.streams import STREAMS
 
 __all__ = ["MUTANTS", "Mutant", "Patch", "patched", "planted"]
 
-MUTANTS: dict[str, Mutant] = {**EPOCHS, **STREAMS, **COMMITS, **MEMBERS, **REPLICAS}
+MUTANTS: dict[str, Mutant] = {**EPOCHS, **STREAMS, **COMMITS, **MEMBERS, **CHANGES, **REPLICAS}
 """All of them, by name."""
 
 

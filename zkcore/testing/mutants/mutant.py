@@ -19,7 +19,7 @@ Patch: TypeAlias = tuple[object, str, Callable[[Any], Any]]
 
 class Mutant(NamedTuple):
     """One bug: `what` goes wrong, `patches` that make it do so, and the `drive` of the simulator that looks for it:
-    "peers", where the core alone is enough, else "replicas"."""
+    "peers", where the core alone is enough, "members", where its members must change, else "replicas"."""
 
     what: str
     patches: tuple[Patch, ...]
