@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from zkcore.cli.zoo_cfg import Member, ZooCfg, read_zoo_cfg
+from zkcore.cli.zoo_cfg import ZooCfg, read_zoo_cfg
 from zkcore.errors import ConfigurationError
+from zkcore.replica.members import Member
 from zkcore.transport.address import Address
 from zkcore.transport.security import Plaintext, SharedSecret, Tls
 from zkcore.tree.acl import DigestScheme, digest_id

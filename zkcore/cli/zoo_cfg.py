@@ -22,6 +22,7 @@ from attrs import evolve, field, frozen
 
 from zkcore.errors import ConfigurationError
 from zkcore.jute.records import Id
+from zkcore.replica.members import Member, read_member
 from zkcore.replica.rules import Rules
 from zkcore.server.four_letter import ALLOWED
 from zkcore.server.limits import ListenerLimits
@@ -33,7 +34,7 @@ from zkcore.tree.sessions import Timeouts
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
 
-__all__ = ["Member", "ZooCfg", "read_zoo_cfg"]
+__all__ = ["ZooCfg", "read_zoo_cfg"]
 
 T = TypeVar("T")
 
@@ -53,14 +54,6 @@ _KNOWN_AND_UNUSED = frozenset({
     "metricsProvider.className", "metricsProvider.httpPort", "metricsProvider.exportJvmInfo",
 })  # fmt: skip
 """Keys of ZooKeeper that ask for nothing a node of ours would do otherwise, or must not do."""
-
-
-class Member(NamedTuple):
-    """What a line `server.N=` says."""
-
-    address: Address
-    observes: bool
-    client: Address | None
 
 
 class _Line(NamedTuple):
@@ -207,7 +200,9 @@ class _Reader:
         for line in self._take_all("server."):
             number = self._number_of(line)
             try:
-                member = _member(line.value)
+                member = read_member(line.value)
+                if not member.is_somewhere:
+                    raise ValueError("give the address at which the others reach it")
             except (ValueError, ConfigurationError) as error:
                 raise self._error(line, f"{line.key} is {line.value!r}; {error}") from error
             if member.address in taken:
@@ -395,23 +390,3 @@ def _super_digest(value: str) -> Id:
     if not (user and colon and digest):
         raise ValueError("it is user:hash, as ZooKeeper's DigestAuthenticationProvider prints it")
     return Id("digest", value)
-
-
-def _member(value: str) -> Member:
-    """What stands behind `server.N=`: host:port:port[:role][;[host:]port]."""
-    said, semicolon, client = value.partition(";")
-    if "|" in said:
-        raise ValueError("a server has one address here; leave the one the others reach it by")
-    rest, role = said, "participant"
-    head, _, last = said.rpartition(":")
-    if last.lower() in ("participant", "observer"):
-        rest, role = head, last.lower()
-    head, _, election = rest.rpartition(":")
-    _port(election)
-    address = parse_address(head, key="the address")
-    return Member(address, role == "observer", _client_address(client) if semicolon else None)
-
-
-def _client_address(value: str) -> Address:
-    host, colon, port = value.rpartition(":")
-    return Address(_host(host.strip("[]")) if colon else "0.0.0.0", _port(port))

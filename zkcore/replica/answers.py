@@ -1,8 +1,8 @@
 """What a Replica tells its host beside the Peer's own events: answers, watch events, and the fate of sessions.
 
 They stand among the events of a Ready, in the order in which a client must learn of them: a watch event comes before
-any answer that shows the change. SessionCreated and SessionRemoved are no client's: they are for who watches over the
-ensemble.
+any answer that shows the change. SessionCreated, SessionRemoved and MembersChanged are no client's: they are for who
+watches over the ensemble, and the last for whoever sees to the links.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 from zkcore.errors import ZkcoreError
+from zkcore.replica.members import Members
 from zkcore.tree.watch_requests import Missed
 from zkcore.zxid import Zxid
 
 __all__ = [
-    "Answer", "Attached", "Detached", "Replied", "SessionCreated", "SessionEnded", "SessionRemoved", "Touched",
-    "WatchFired",
+    "Answer", "Attached", "Detached", "MembersChanged", "Replied", "SessionAnswer", "SessionCreated", "SessionEnded",
+    "SessionRemoved", "Touched", "WatchFired",
 ]  # fmt: skip
 
 
@@ -108,6 +109,21 @@ class SessionRemoved(NamedTuple):
         return f"removed {self.session:#x}{', which has expired' if self.expired else ''}"
 
 
-Answer: TypeAlias = (
+class MembersChanged(NamedTuple):
+    """The ensemble has other `members`, from their version on. As long as `replaced` is there the change is under way:
+    both decide, and the members of both must be reached, where they are in two places by the address in `members`. It
+    is told once more when it is made, and then who is not in `members` may be forgotten.
+
+    Told, too, when a replica begins, of what its log names last, be that committed or not."""
+
+    members: Members
+    replaced: Members | None
+
+    def __str__(self) -> str:
+        return f"members {self.members}{'' if self.replaced is None else f', replacing {self.replaced}'}"
+
+
+SessionAnswer: TypeAlias = (
     Replied | WatchFired | Touched | Attached | Detached | SessionEnded | SessionCreated | SessionRemoved
 )
+Answer: TypeAlias = SessionAnswer | MembersChanged

@@ -15,6 +15,7 @@ from zkcore.replica.answers import (
     Attached,
     Detached,
     Replied,
+    SessionAnswer,
     SessionCreated,
     SessionEnded,
     SessionRemoved,
@@ -103,7 +104,7 @@ class Attendance:
         if took > self._telling.slow_request_seconds:
             self._telling.on_slow_answer(asked, took)
 
-    def _tell_rest(self, event: Answer) -> None:
+    def _tell_rest(self, event: SessionAnswer) -> None:
         if isinstance(event, Detached):
             self.take(event.session).on_detached(event.why)
         elif isinstance(event, SessionEnded):

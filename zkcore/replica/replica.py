@@ -41,6 +41,7 @@ from zkcore.jute.records import Id
 from zkcore.replica.admission import check_attaching, check_opening
 from zkcore.replica.answers import Answer, Touched
 from zkcore.replica.arriving import Arrivals
+from zkcore.replica.confirming import Confirming
 from zkcore.replica.forward import (
     AskIndex,
     Claim,
@@ -124,9 +125,8 @@ class Replica:
         self._claims = 0
         self._questions = Questions()
         self._leading: Leading | None = None
-        self._asks: dict[PeerId, int] = {}  # which replica asks how new a read must be, by which question
-        self._asking = False  # there is such a question to put or to answer; looked at in every drain
-        self._links: dict[PeerId, int] = {}  # how often the link to each was lost
+        self._confirming = Confirming()
+        self._asking = False  # there is a question to put or to answer; looked at in every drain
         self._arrivals = Arrivals(self._most_requests)
         self._leader: PeerId | None = None
         self._sends: list[tuple[PeerId, bytes]] = []  # what is to be forwarded, packed
@@ -202,8 +202,7 @@ class Replica:
     def report_lost(self, peer: PeerId) -> None:
         """See `Peer.report_lost`."""
         self._check_idle()
-        self._links[peer] = self._links.get(peer, 0) + 1
-        self._asks.pop(peer, None)
+        self._confirming.on_lost(peer)
         self._sends = [pair for pair in self._sends if pair[0] != peer]
         self.peer.report_lost(peer)
 
@@ -448,11 +447,12 @@ class Replica:
             self._ask()
         leading = self._leading
         if leading is None:
-            self._asking = bool(self._asks)
+            self._asking = self._confirming.waiting
             return False
         fed = bool(leading.arrived) and self._propose(leading)
-        if self._asks:
-            self._confirm_asks()
+        if self._confirming.waiting:
+            for origin, index in self._confirming.take_asks(self.peer.last_logged):
+                self._confirm(origin, index)
             fed = True
         self._asking = False
         return fed
@@ -477,29 +477,17 @@ class Replica:
         """How much must be applied here for the reads that wait?"""
         nonce = self._questions.ask()
         if self._leading is not None:
-            self._asks[self.me] = nonce
+            self._confirming.ask(self.me, nonce)
         else:
             self._to_leader(AskIndex(nonce))
 
-    def _confirm_asks(self) -> None:
-        for origin, nonce in self._asks.items():
-            self._confirm(origin, Index(nonce, 0, self.peer.last_logged))
-        self._asks.clear()
-
     def _confirm(self, origin: PeerId, answer: Claimed | TouchReply | Index) -> None:
-        """Answer only as the leader that a quorum still follows. One that was deposed without knowing it would
-        promise time that the next leader, which began to count the session's silence long ago, does not give."""
-        self.peer.read_index((origin, self._links.get(origin, 0), answer))
+        self.peer.read_index(self._confirming.token(origin, answer))
 
     def _on_confirmed(self, event: ReadReady) -> None:
-        """What was asked on a link that is gone is not answered on the next: a replica that was started anew may have
-        given the same number to another question."""
-        origin, link, answer = event.token
-        if link != self._links.get(origin, 0):
-            return
-        if isinstance(answer, Index):
-            answer = Index(answer.nonce, event.zxid, max(event.zxid, answer.proposed))
-        self._answer_origin(origin, answer)
+        confirmed = self._confirming.on_confirmed(event)
+        if confirmed is not None:
+            self._answer_origin(*confirmed)
 
     def _answer_origin(self, origin: PeerId, answer: FromLeader) -> None:
         if origin == self.me:
@@ -528,7 +516,8 @@ class Replica:
                 self._on_touch(sender, self._leading, message.session, message.token)
         elif isinstance(message, AskIndex):
             if self._leads:
-                self._asks[sender], self._asking = message.nonce, True
+                self._confirming.ask(sender, message.nonce)
+                self._asking = True
         elif sender == self._leader:
             self._on_leader_says(message)
 
@@ -627,7 +616,7 @@ class Replica:
     def _leave(self, why: str) -> None:
         self._leader = self._leading = None
         self._arrivals.clear()
-        self._asks.clear()
+        self._confirming.clear()
         self._sends.clear()
         self._questions.drop()
         self._serving.detach_all(why)

@@ -21,10 +21,10 @@ from attrs import Factory, define, field, frozen
 from zkcore.errors import SessionClosedError, ZkcoreError
 from zkcore.jute.records import Id
 from zkcore.replica.answers import (
-    Answer,
     Attached,
     Detached,
     Replied,
+    SessionAnswer,
     SessionCreated,
     SessionEnded,
     SessionRemoved,
@@ -87,7 +87,7 @@ class Serving:
     def __init__(self, tree: Tree, watches: Watches) -> None:
         self.tree = tree
         """The replica's state, which it replaces when it restores a snapshot."""
-        self.answers: list[Answer] = []
+        self.answers: list[SessionAnswer] = []
         self.released: list[tuple[Connection, int, Request[Any]]] = []
         """Writes that nothing holds up any more, with their numbers; see `take_released`."""
         self.behind: list[tuple[Zxid, int]] = []

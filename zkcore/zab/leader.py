@@ -54,16 +54,12 @@ from zkcore.zab.reads import ReadRounds
 from zkcore.zab.ready import PeerRejected, ReadDropped, TransferFailed
 from zkcore.zab.state import MAX_EPOCH_JUMP, Complaint, Left, Outcome, State
 from zkcore.zab.status import LearnerStatus
-from zkcore.zab.sync_plan import LogSummary
 from zkcore.zxid import MAX_COUNTER, MAX_EPOCH, Zxid, counter_of, epoch_of, format_zxid, make_zxid
 
 __all__ = ["Leader"]
 
 ATTEMPTS_BEFORE_YIELDING = 3
 """So often a voter that has promised a newer epoch may knock in vain before the leader steps down for its sake."""
-
-MAX_SNAPSHOT_BYTES = (1 << 63) - 1
-"""Positions in files are signed 64-bit numbers."""
 
 
 class Phase(Enum):
@@ -320,17 +316,9 @@ class Leader:
         learner = self._learners.get(sender)
         if learner is None or learner.stage is not Stage.WAIT_ACKEPOCH or self._phase is Phase.DISCOVERY:
             return "ACKEPOCH out of turn"
-        log = LogSummary(message.base, message.epoch_ends)
-        complaint = log.complaint()
-        if complaint is None and log.last != message.last_zxid:
-            complaint = "ACKEPOCH that contradicts itself"
-        if message.partial is not None and not 0 <= message.partial[1] <= MAX_SNAPSHOT_BYTES:
-            complaint = f"ACKEPOCH with {message.partial[1]} bytes of a snapshot"
+        complaint = learner.on_ack_epoch(message)
         if complaint is not None:
             return complaint
-        learner.log = log
-        learner.partial = message.partial
-        learner.damage = message.damage
         forgetful = message.damage is Damage.EPOCHS and self._state.config.can_lead(sender)
         learner.counts = learner.counts and not forgetful
         learner.stage = Stage.WAIT_SYNC
@@ -338,7 +326,7 @@ class Leader:
             return self._feeding.begin(sender, learner)
         if self._phase is Phase.EPOCH_PROPOSED and learner.counts and message.current_epoch is not None:
             state = self._state
-            if (message.current_epoch, log.last) > (state.current_epoch, state.history.last):
+            if (message.current_epoch, message.last_zxid) > (state.current_epoch, state.history.last):
                 self.outcome = Left(f"voter {sender} has a newer history")
                 return None
             self._promise(sender)

@@ -12,12 +12,16 @@ from enum import Enum, auto
 
 from attrs import Factory, define
 
-from zkcore.zab.messages import Damage, PeerId
+from zkcore.zab.messages import AckEpoch, Damage, PeerId
 from zkcore.zab.ready import SnapshotRef
 from zkcore.zab.sync_plan import LogSummary
 from zkcore.zxid import Zxid
 
 __all__ = ["FED", "LearnerView", "Stage"]
+
+
+MAX_SNAPSHOT_BYTES = (1 << 63) - 1
+"""Positions in files are signed 64-bit numbers."""
 
 
 class Stage(Enum):
@@ -62,6 +66,18 @@ class LearnerView:
     unheard_round: int = 0
     unacked_bytes: int = 0
     _unacked: deque[tuple[Zxid, int]] = Factory(deque)
+
+    def on_ack_epoch(self, message: AckEpoch) -> str | None:
+        """The learner has said what its log is; what is wrong with that, if anything."""
+        log = LogSummary(message.base, message.epoch_ends)
+        complaint = log.complaint()
+        if complaint is None and log.last != message.last_zxid:
+            complaint = "ACKEPOCH that contradicts itself"
+        if message.partial is not None and not 0 <= message.partial[1] <= MAX_SNAPSHOT_BYTES:
+            complaint = f"ACKEPOCH with {message.partial[1]} bytes of a snapshot"
+        if complaint is None:
+            self.log, self.partial, self.damage = log, message.partial, message.damage
+        return complaint
 
     def on_sent(self, last: Zxid, size: int) -> None:
         """Records up to `last` are on their way, `size` bytes of them new."""

@@ -134,7 +134,7 @@ def _timeouts_run_on(real: Real) -> Real:
 
 def _unconfirmed(_: Real) -> Real:
     def confirm(self: Replica, origin: PeerId, answer: Any) -> None:
-        self._on_confirmed(ReadReady((origin, self._links.get(origin, 0), answer), self.peer.last_committed))
+        self._on_confirmed(ReadReady(self._confirming.token(origin, answer), self.peer.last_committed))
 
     return confirm
 
