@@ -9,25 +9,31 @@ To restore is to write the state and the log into the storage of a new member, u
 cluster: all members of the new ensemble get the same, and none of the old one can be mistaken for one of them. What
 the old leader had not committed yet, but this member had, is then part of the history.
 
+To renew is the same in the member's own directory: it becomes that of a member of a new ensemble, with records behind
+its log that the new one begins with.
+
 This module must not know what the payloads mean.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 
 from zkcore.errors import StorageCorruptError, StorageError, StorageFullError
 from zkcore.storage.file import FileStorage, owner_of
 from zkcore.storage.files import Directory, Files, make_durable
 from zkcore.storage.log import read_records_of
 from zkcore.storage.records import RECORDS, Records, read_mark, read_records
+from zkcore.storage.renewing import Beside, is_half_done, settle, take_place
 from zkcore.storage.snapshots import SnapshotStore
 from zkcore.storage.survey import Survey, survey
 from zkcore.zab.messages import PeerId
 from zkcore.zab.ready import Append, InstallSnapshot, Saved, SaveEpochs, SnapshotChunk, SnapshotRef
-from zkcore.zxid import epoch_of, format_zxid
+from zkcore.zxid import epoch_of, format_zxid, make_zxid
 
-__all__ = ["Checked", "backup", "check", "restore"]
+__all__ = ["Checked", "backup", "check", "renew", "restore"]
 
 Path = str | os.PathLike[str]
 
@@ -43,6 +49,11 @@ class Checked:
     def __init__(self, files: Files) -> None:
         if RECORDS not in files.names():
             raise StorageError(f"{files.where} holds no storage: give the directory of a member, or a backup")
+        if is_half_done(files):
+            raise StorageError(
+                f"in {files.where} one storage takes the place of another, and that was cut short: to recover it "
+                f"again, or to start its member, goes on with it"
+            )
         found = read_records(files)
         if found is None:
             raise StorageCorruptError(f"{files.where}/{RECORDS} cannot be read: the epochs are lost")
@@ -121,28 +132,55 @@ def restore(source: Path, to: Path, *, node: PeerId, cluster: str) -> Saved:
             raise StorageError(f"the restored ensemble needs a name of its own: the old one is {cluster!r}, too")
         with FileStorage(to, node=node, cluster=cluster, new=True) as storage:
             _write(storage, files, old)
+            current = max(old.records.current, epoch_of(old.log.index.last))
+            storage.save([SaveEpochs(max(old.records.accepted, current), current)])
             return storage.load()
     finally:
         files.close()
 
 
+def renew(files: Files, old: Checked, *, cluster: str, epoch: int, payloads: Sequence[bytes]) -> Saved:
+    """Make the storage in `files`, a directory that was claimed, that of the same member of the new ensemble `cluster`;
+    what it then holds. `payloads` are the first records of `epoch`, behind all others, and of damage in `old` nothing
+    is left but what it has destroyed.
+
+    A crash leaves `old`, or all that is new. Raises StorageError where there is no room for both, and the old one is as
+    it was.
+    """
+    settle(files)
+    try:
+        with FileStorage(Beside(files), node=old.records.node, cluster=cluster, new=True) as storage:
+            _write(storage, files, old)
+            storage.save([Append(make_zxid(epoch, 1), tuple(payloads)), SaveEpochs(epoch, epoch)])
+            saved = storage.load()
+    except (OSError, StorageError):
+        with suppress(OSError):
+            settle(files)
+        raise
+    try:
+        take_place(files)
+    except OSError as error:
+        raise StorageError(f"{files.where}: {error}; see to the disk, and do this again") from error
+    return saved
+
+
 def _write(storage: FileStorage, files: Files, old: Checked) -> None:
-    """The state of `old` and the records behind it, and then, since they stand for these, the epochs."""
-    records, ref, offset = old.records, SnapshotRef(old.records.snapshot), 0
+    """The state of `old`, and the records behind it as far as they follow from that."""
+    ref, offset = SnapshotRef(old.records.snapshot), 0
     if ref.zxid:
         while piece := old.snapshots.read(ref.zxid, offset, _PIECE_BYTES):
             storage.save([SnapshotChunk(ref, offset, piece)])
             offset += len(piece)
         storage.save([InstallSnapshot(ref, offset)])
     pending: list[Append] = []
-    for zxid, payload in read_records_of(files, old.log):
+    follows = old.log.index.floor <= ref.zxid <= old.log.index.last
+    for zxid, payload in read_records_of(files, old.log) if follows else ():
         if zxid > ref.zxid:
             pending.append(Append(zxid, (payload,)))
         if len(pending) >= _BATCH:
             storage.save(pending)
             pending.clear()
-    current = max(records.current, epoch_of(old.log.index.last))
-    storage.save([*pending, SaveEpochs(max(records.accepted, current), current)])
+    storage.save(pending)
 
 
 def _copy(source: Files, target: Files) -> None:

@@ -39,6 +39,7 @@ from zkcore.storage.index import LogIndex
 from zkcore.storage.log import Log
 from zkcore.storage.opening import check_room, open_parts, refuse_strangers, remove_aside, remove_begun
 from zkcore.storage.records import MAX_NAME_BYTES, RecordStore
+from zkcore.storage.renewing import settle
 from zkcore.storage.snapshots import SnapshotStore
 from zkcore.storage.storage import size_of
 from zkcore.storage.survey import Harm
@@ -135,6 +136,7 @@ class FileStorage:
         try:
             if not self._files.lock():
                 raise StorageError(f"{self._files.where} is in use by another process: stop that one first")
+            settle(self._files)
             refuse_strangers(
                 self._files, cluster=cluster, node=node, owner=self._owner, new=new, ensemble=ensemble
             )

@@ -31,13 +31,15 @@ from zkcore.zab.messages import Damage
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zxid import Zxid, format_zxid
 
-__all__ = ["Opened", "check_room", "open_parts", "refuse_strangers", "remove_aside", "remove_begun"]
+__all__ = ["OURS", "Opened", "check_room", "open_parts", "refuse_strangers", "remove_aside", "remove_begun"]
 
 _logger = logging.getLogger("zkcore.storage")
 
 ASIDE = "damaged-"
 ROOM = "room"
-_OURS = ("log-", "snapshot-", "saving", "incoming", ROOM, RECORDS, ASIDE)
+OURS = ("log-", "snapshot-", "saving", "incoming", ROOM, RECORDS, ASIDE)
+"""How the names of all files of a storage begin."""
+
 _HARMLESS = frozenset({"lost+found"})
 
 
@@ -57,7 +59,7 @@ def refuse_strangers(
     """Raises StorageError where the directory is not fit for this member; nothing is changed."""
     names, where = [name for name in files.names() if name not in _HARMLESS], files.where
     if RECORDS not in names:
-        if strange := [name for name in names if not name.startswith(_OURS)]:
+        if strange := [name for name in names if not name.startswith(OURS)]:
             raise StorageError(f"{where} holds {strange[0]}, and no storage: give the right directory, or an empty one")
         if new and (parts := [name for name in names if name != f"{RECORDS}.new"]):
             raise StorageError(
@@ -145,7 +147,7 @@ def check_room(files: Files, size: int) -> None:
 def remove_begun(files: Files) -> None:
     """Leave the directory of a new member, which could not be made, as it was before."""
     for name in files.names():
-        if name.startswith(_OURS):
+        if name.startswith(OURS):
             with suppress(OSError):
                 files.remove(name)
 

@@ -1,0 +1,199 @@
+"""A storage takes the place of another in its directory: whatever is cut short, one of the two is there, whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from file_crashes import State, open_sim, state_of
+
+from zkcore.errors import StorageError
+from zkcore.storage import FileStorage
+from zkcore.storage.backup import Checked, check, renew
+from zkcore.testing.sim_files import SimFiles
+from zkcore.zab.messages import Damage
+from zkcore.zab.ready import Append, Compact, SaveEpochs, SnapshotRef
+from zkcore.zxid import make_zxid as Z
+
+REFS = (SnapshotRef(Z(1, 2)), SnapshotRef(Z(1, 3)))
+RECORD = bytes(range(140))
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.fixture(autouse=True)
+def _small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new storage reserves as little as those of the tests."""
+    real = FileStorage.__init__
+
+    def small(self: FileStorage, directory: Any, **options: Any) -> None:
+        real(self, directory, **{"segment_bytes": 4096, **options})
+
+    monkeypatch.setattr(FileStorage, "__init__", small)
+
+
+def begin(files: SimFiles) -> None:
+    """A storage with two snapshots, the first in use, and records behind both, in two segments."""
+    with open_sim(files, new=True, segment_bytes=1024) as storage:
+        storage.save([SaveEpochs(1, 1), Append(Z(1, 1), (RECORD,) * 4)])
+        for ref in REFS:
+            storage.save_snapshot(ref, [b"state ", b"of %d" % ref.zxid])
+        storage.save([Compact(REFS[0], Z(1, 1)), SaveEpochs(3, 2), Append(Z(2, 1), (RECORD,) * 3)])
+
+
+def renew_it(files: SimFiles) -> None:
+    assert files.lock()
+    renew(files, Checked(files), cluster="again", epoch=9, payloads=[b"first"])
+    files.close()
+
+
+def found_in(files: SimFiles) -> tuple[str, State]:
+    """Which of the two is there, and that the other is not."""
+    found: list[tuple[str, State]] = []
+    for cluster in ("test", "again"):
+        try:
+            storage = FileStorage(files, node=1, cluster=cluster)
+        except StorageError as refused:
+            assert f"not of member 1 of '{cluster}'" in str(refused)  # noqa: PT017
+            continue
+        found.append((cluster, state_of(storage, REFS)))
+        storage.close()
+    assert len(found) == 1
+    return found[0]
+
+
+def test_it_holds_what_the_old_one_held_and_what_it_begins_with() -> None:
+    files = SimFiles()
+    begin(files)
+    _, (before, entries, _) = found_in(files)
+    renew_it(files)
+    cluster, (saved, after, snapshots) = found_in(files)
+    assert cluster == "again"
+    assert (saved.accepted_epoch, saved.current_epoch, saved.damage) == (9, 9, None)
+    assert (saved.snapshot, saved.last) == (before.snapshot, Z(9, 1))
+    assert after == (*(entry for entry in entries if entry.zxid > before.snapshot), (Z(9, 1), b"first"))
+    assert snapshots == ((REFS[0].zxid, b"state of %d" % REFS[0].zxid),)
+    assert not [name for name in files.names() if name.startswith(("renew", "damaged"))]
+
+
+def all_stops(stop: Callable[[SimFiles, int], SimFiles | None]) -> list[SimFiles]:
+    """What is left where the work stops at its first step, its second, and so on to the end."""
+    left = []
+    while True:
+        files = SimFiles()
+        begin(files)
+        image = stop(files, len(left))
+        if image is None:
+            return left
+        left.append(image)
+
+
+def kill(files: SimFiles, at: int) -> SimFiles | None:
+    """The process is killed before step `at`; what it has written is there."""
+    steps = iter(range(1 << 30))
+
+    def step(_: str) -> None:
+        if next(steps) == at:
+            raise Killed
+
+    files.before_step = step
+    try:
+        renew_it(files)
+    except Killed:
+        files.before_step = lambda step: None
+        files.close()
+        return files
+    return None
+
+
+def test_a_kill_at_any_step_leaves_the_one_or_the_other() -> None:
+    files = SimFiles()
+    begin(files)
+    old = found_in(files)
+    renew_it(files)
+    new = found_in(files)
+    left = all_stops(kill)
+    found = [found_in(image) for image in left]
+    assert len(found) > 40
+    assert all(each in (old, new) for each in found)
+    changes = [number for number in range(1, len(found)) if found[number] != found[number - 1]]
+    assert len(changes) == 1  # there is one moment
+    assert not [name for image in left for name in image.names() if name.startswith("renew")]
+
+
+def test_a_power_failure_at_any_step_leaves_the_one_or_the_other() -> None:
+    files = SimFiles()
+    begin(files)
+    legal = [found_in(files)]
+    copy = SimFiles()
+    begin(copy)
+    renew_it(copy)
+    legal.append(found_in(copy))
+    files.sync_all()
+    images: list[SimFiles] = []
+    files.before_step = lambda step: images.extend(files.crash(Random(number)) for number in range(4))
+    renew_it(files)
+    seen = set()
+    for image in images:
+        if (key := image.image_key()) in seen:
+            continue
+        seen.add(key)
+        again: list[SimFiles] = []
+        image.before_step = lambda step, image=image, again=again: again.append(image.crash(Random(len(again))))
+        first = found_in(image)
+        assert first in legal
+        for each in again:  # a failure while what is left is put in order
+            assert found_in(each) == first
+    assert len(seen) > 40
+
+
+def test_without_room_for_both_the_old_one_stays() -> None:
+    files = SimFiles()
+    begin(files)
+    old = found_in(files)
+    used = sum(files.size_of(name) for name in files.names())
+    for more in range(0, 40_000, 3000):
+        files.capacity_bytes = used + more
+        assert files.lock()
+        try:
+            renew(files, Checked(files), cluster="again", epoch=9, payloads=[b"first"])
+        except StorageError as error:
+            files.close()
+            assert "is full" in str(error)  # noqa: PT017
+            assert found_in(files) == old
+        else:
+            break
+    assert more > 0
+    files.close()
+    assert found_in(files)[0] == "again"
+
+
+def test_what_is_half_done_is_not_read(tmp_path: Path) -> None:
+    with FileStorage(tmp_path / "data", node=1, cluster="old", new=True):
+        pass
+    (tmp_path / "data" / "renewing").touch()
+    with pytest.raises(StorageError, match="cut short: to recover it again, or to start its member, goes on with it"):
+        check(tmp_path / "data")
+    with FileStorage(tmp_path / "data", node=1, cluster="old"):
+        pass
+    assert not check(tmp_path / "data").problems
+
+
+def test_of_a_damaged_log_what_comes_before_the_damage_is_kept() -> None:
+    files = SimFiles()
+    begin(files)
+    _, (_, entries, _) = found_in(files)
+    name = next(name for name in reversed(files.names()) if name.startswith("log-"))
+    files.flip(name, 8 * 700)
+    renew_it(files)
+    _, (saved, after, _) = found_in(files)
+    kept = after[:-1]
+    assert saved.damage is not Damage.LOG
+    assert kept == entries[1 : 1 + len(kept)]
+    assert len(kept) < len(entries) - 1
+    assert after[-1] == (Z(9, 1), b"first")
