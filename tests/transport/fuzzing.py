@@ -45,7 +45,11 @@ SECRET = b"known to all members"
 VOTERS = (2, 3, 4)
 DIALLED, CALLING = 1, 9
 LIMITS = zkcore.LinkLimits(
-    handshake_seconds=1, redial_seconds=0.01, redial_most_seconds=0.02, dials_per_second=1e6, dials_at_once=10**6,
+    handshake_seconds=1,
+    redial_seconds=0.01,
+    redial_most_seconds=0.02,
+    dials_per_second=1e6,
+    dials_at_once=10**6,
     log_every_seconds=0.01,
 )
 

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from zkcore.testing.contracts import RecordingInbox, TransportContract
-from zkcore.transport import Inbox, LocalNetwork, Transport
+from zkcore.transport import Inbox, LocalNetwork, Relinking, Transport
 from zkcore.zab.messages import Forward, Message, PeerId, Ping
 
 
@@ -518,3 +518,40 @@ def test_the_contract_catches(broken: type[Passing] | type[Sending], promise: st
 def test_every_promise_of_the_contract_can_be_broken() -> None:
     promises = {name.removeprefix("test_") for name in vars(TransportContract) if name.startswith("test_")}
     assert promises == {promise for _, promise in CAUGHT}
+
+
+# --- members ---------------------------------------------------------------------------------------------------------
+
+
+def test_who_is_no_member_any_more_keeps_its_link_and_gets_no_other() -> None:
+    _, inboxes, transports = linked(1, 2)
+    know(transports, 1)
+    assert inboxes[1].record == [("linked", 2)]
+    transports[1].close(2)
+    assert inboxes[1].record == [("linked", 2), ("lost", 2)]
+    know(transports, 1, 2)
+    assert inboxes[1].record == [("linked", 2), ("lost", 2), ("linked", 2)]
+    for inbox in inboxes.values():
+        inbox.check_law()
+
+
+def test_a_stranger_is_linked_only_with_those_who_may_have_missed_that_it_is_a_member() -> None:
+    network, inboxes, transports = linked(1, 2)
+    know(transports, 1, 2)
+    _tell(transports[2], 1, 2, sure=False)
+    stranger = RecordingInbox()
+    network.attach(3, stranger)
+    assert stranger.record == [("linked", 2)]
+    know(transports, 1, 2, 3)
+    assert stranger.record == [("linked", 2), ("linked", 1)]
+    assert inboxes[1].record == [("linked", 2), ("linked", 3)]
+
+
+def know(transports: Mapping[PeerId, Transport], *members: PeerId) -> None:
+    for transport in transports.values():
+        _tell(transport, *members, sure=True)
+
+
+def _tell(transport: Transport, *members: PeerId, sure: bool) -> None:
+    assert isinstance(transport, Relinking)
+    transport.set_members(dict.fromkeys(members, ""), version=1, sure=sure)

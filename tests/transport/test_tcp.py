@@ -481,9 +481,7 @@ def test_where_to_listen_may_differ_from_where_one_is_reached(addresses: dict[in
         (1, {1: "a:1"}, "é" * 128, "a name has 1 to 255 bytes"),
     ],
 )
-def test_what_cannot_be_an_ensemble_is_refused(
-    me: int, members: dict[int, str], cluster: str, complaint: str
-) -> None:
+def test_what_cannot_be_an_ensemble_is_refused(me: int, members: dict[int, str], cluster: str, complaint: str) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
         TcpTransport(me, members, cluster=cluster, security=Plaintext())
 

@@ -32,8 +32,9 @@ from zkcore.transport.address import Address, parse_address
 from zkcore.transport.handshake import MAX_CLUSTER_BYTES, Terms
 from zkcore.transport.limits import LinkLimits
 from zkcore.transport.link import LOOKS, Link
+from zkcore.transport.places import Places
 from zkcore.transport.rates import Buckets, Seldom
-from zkcore.transport.security import Security, SharedSecret, Tls, identity_of, mode_of
+from zkcore.transport.security import Security, SharedSecret, Tls, mode_of
 from zkcore.transport.threads import made
 from zkcore.transport.tls import TlsFiles, names_in
 from zkcore.transport.transport import Inbox
@@ -45,6 +46,8 @@ __all__ = ["TcpTransport", "close_all", "listen_at"]
 _log = logging.getLogger("zkcore.peer")
 
 _BACKLOG = 128
+_RESOLVERS = 254
+"""So many names may be resolved at the same time, one for each other member. Threads come when they are needed."""
 _PAUSE_SECONDS = 0.1
 """Between two attempts to accept where the system has no more descriptors."""
 
@@ -81,15 +84,13 @@ class TcpTransport:
         if not isinstance(cluster, str) or not 0 < len(cluster.encode()) <= MAX_CLUSTER_BYTES:
             raise ConfigurationError(f"cluster is {cluster!r}; a name has 1 to {MAX_CLUSTER_BYTES} bytes")
         self.me = me
-        self._addresses = {peer: parse_address(text, key=f"members[{peer}]") for peer, text in members.items()}
-        _check_distinct(self._addresses)
-        self._bind = parse_address(bind, key="bind") if bind is not None else self._addresses[me]
+        self._places = Places(me, members, cluster=cluster, security=security)
+        self._bind = parse_address(bind, key="bind") if bind is not None else self._places[me]
         self._bind_key = "bind" if bind is not None else f"members[{me}]"
         self._limits = limits if limits is not None else LinkLimits()
         secret = security.secret if isinstance(security, SharedSecret) else b""
         self._terms = Terms(me=me, cluster=cluster, mode=mode_of(security), secret=secret)
-        self._identities = _identities(security, self._addresses, cluster)
-        self._tls = TlsFiles(security, identity=self._identities[me]) if isinstance(security, Tls) else None
+        self._tls = TlsFiles(security, identity=self._places.identity(me)) if isinstance(security, Tls) else None
         self._inbox: Inbox | None = None
         self._stopped = False
         self._listeners: list[socket.socket] = []
@@ -97,6 +98,7 @@ class TcpTransport:
         self._connections: set[Link] = set()  # all that have a socket
         self._callers: set[Link] = set()  # those of them that others have made
         self._tasks: set[asyncio.Task[None]] = set()
+        self._dialled: dict[PeerId, asyncio.Event] = {}  # set where there is news of a member that is dialled
         self._look: asyncio.TimerHandle | None = None
         self._resolver: ThreadPoolExecutor | None = None
         self._dials = Buckets(per_second=self._limits.dials_per_second, burst=self._limits.dials_at_once)
@@ -121,12 +123,9 @@ class TcpTransport:
         self._inbox = inbox
         for listener in self._listeners:
             self._spawn(self._accept(listener))
-        below = [peer for peer in self._addresses if peer < self.me]
-        if below:
-            # Of its own: the application may fill the loop's, and a name may take long to resolve.
-            self._resolver = ThreadPoolExecutor(len(below), f"zkcore-{self.me}-names")
-        for peer in below:
-            self._spawn(self._keep_linked(peer))
+        # Of its own: the application may fill the loop's, and a name may take long to resolve.
+        self._resolver = ThreadPoolExecutor(_RESOLVERS, f"zkcore-{self.me}-names")
+        self._dial_all()
         self._look_again()
         return self
 
@@ -190,18 +189,24 @@ class TcpTransport:
         if link is not None:
             link.end("closed by this member")
 
+    def set_members(self, members: Mapping[PeerId, str], *, version: int, sure: bool) -> None:
+        """See `Relinking`."""
+        for peer in self._places.change(members, version=version, sure=sure):
+            if peer in self._dialled:
+                self._dialled[peer].set()
+        if self._inbox is not None and not self._stopped:
+            self._dial_all()
+
     # --- what becomes of connections
 
     def why_refused(self, peer: PeerId, link: Link) -> str | None:
         """See `LinkOwner`."""
-        if peer not in self._addresses or peer == self.me:
-            return f"there is no other member {peer} in the ensemble of member {self.me}"
+        why = self._places.why_unwelcome(peer)
+        if why is not None:
+            return why
         if link in self._callers and peer < self.me:
             return f"member {peer} waits until member {self.me} dials: of two members the larger number does"
-        if self._tls is not None and self._identities[peer] not in (names := names_in(link.certificate())):
-            shown = ", ".join(sorted(names)) or "nobody"
-            return f"member {peer} is {self._identities[peer]}, and the certificate shown is for {shown}"
-        return None
+        return self._places.why_mistaken(peer, names_in(link.certificate())) if self._tls is not None else None
 
     def on_linked(self, link: Link) -> None:
         """See `LinkOwner`. The newest link counts: its dialler knows that there is no other."""
@@ -228,7 +233,7 @@ class TcpTransport:
             assert self._inbox is not None
             self._inbox.report_lost(peer, why)
         elif link in self._callers:
-            claimed = peer if peer in self._addresses else None
+            claimed = peer if peer in self._places else None
             host = link.where.rpartition(":")[0]
             self._refused(("called", host, claimed), claimed, where=link.where, why=why, called=True)
         else:
@@ -301,18 +306,34 @@ class TcpTransport:
 
     # --- dialling
 
-    async def _keep_linked(self, peer: PeerId) -> None:
+    def _dial_all(self) -> None:
+        """Begin to dial those who are not dialled yet."""
+        for peer in self._places.below:
+            if peer not in self._dialled:
+                self._dialled[peer] = asyncio.Event()
+                self._spawn(self._keep_linked(peer, self._dialled[peer]))
+
+    async def _keep_linked(self, peer: PeerId, news: asyncio.Event) -> None:
+        """As long as `peer` is a member, or its link lasts."""
         limits = self._limits
         wait = limits.redial_seconds
-        while True:
+        while peer in self._places:
+            news.clear()
             if await self._dial(peer):
                 wait = limits.redial_seconds
-            await asyncio.sleep(wait * random.uniform(0.5, 1))
-            wait = min(2 * wait, limits.redial_most_seconds)
+            if self.me not in self._places:
+                wait = limits.redial_most_seconds  # this member was removed: it may be added again, and else be quiet
+            try:
+                async with asyncio.timeout(wait * random.uniform(0.5, 1)):
+                    await news.wait()
+                wait = limits.redial_seconds
+            except TimeoutError:
+                wait = min(2 * wait, limits.redial_most_seconds)
+        del self._dialled[peer]
 
     async def _dial(self, peer: PeerId) -> bool:
         """Whether there was a link with `peer`, which is lost again."""
-        address = self._addresses[peer]
+        address = self._places[peer]
         try:
             async with asyncio.timeout(self._limits.handshake_seconds):
                 hosts = await self._resolve(address)
@@ -339,7 +360,7 @@ class TcpTransport:
         """Raises OSError, of which TimeoutError is one."""
         context = self._tls.contexts().dialling if self._tls is not None else None
         seconds = self._limits.handshake_seconds if context is not None else None
-        name = self._identities[link.peer] if context is not None and link.peer is not None else None
+        name = self._places.identity(link.peer) if context is not None and link.peer is not None else None
         async with asyncio.timeout(self._limits.handshake_seconds):
             await self._loop.create_connection(
                 lambda: link, host, port, ssl=context, server_hostname=name,
@@ -351,32 +372,6 @@ class TcpTransport:
             return [address.host]
         assert self._resolver is not None
         return await self._loop.run_in_executor(self._resolver, _look_up, address)
-
-
-def _check_distinct(addresses: Mapping[PeerId, Address]) -> None:
-    seen: dict[Address, PeerId] = {}
-    for peer, address in sorted(addresses.items()):
-        if address in seen:
-            raise ConfigurationError(
-                f"members[{seen[address]}] and members[{peer}] are both {address}; give each a port of its own"
-            )
-        seen[address] = peer
-
-
-def _identities(security: Security, addresses: Mapping[PeerId, Address], cluster: str) -> dict[PeerId, str]:
-    """The name in the certificate of every member."""
-    if not isinstance(security, Tls):
-        return {}
-    found: dict[str, PeerId] = {}
-    for peer, address in sorted(addresses.items()):
-        name = identity_of(security, peer, address, cluster=cluster)
-        if name in found:
-            raise ConfigurationError(
-                f"members {found[name]} and {peer} would both be known by a certificate for {name}; "
-                "tell them apart with {id} in Tls.identity"
-            )
-        found[name] = peer
-    return {peer: name for name, peer in found.items()}
 
 
 def _look_up(address: Address) -> list[str]:

@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from attrs import Factory, define
 
 from zkcore.zab.messages import Message, PeerId
 
-__all__ = ["Inbox", "LocalNetwork", "Transport"]
+__all__ = ["Inbox", "LocalNetwork", "Relinking", "Transport"]
 
 
 class Transport(Protocol):
@@ -33,6 +33,22 @@ class Transport(Protocol):
 
     def close(self, to: PeerId) -> None:
         """Break the link to `to`. Both ends report it lost, and later linked again."""
+
+
+@runtime_checkable
+class Relinking(Protocol):
+    """What a Transport may have besides: it goes by the members as they are while it runs. One that has not links
+    those it was made for, and no others."""
+
+    def set_members(self, members: Mapping[PeerId, str], *, version: int, sure: bool) -> None:
+        """From `version` on these are the members: to link with, if there is no link yet, and to be let in. `members`
+        says where each is, "" where that is not known here, or in one process; a new address is for the next dial, and
+        a link that works is not cut. Nor is that with one who is no member any more, but there is not another one.
+        This member itself may be missing.
+
+        Two members hear of a change at different moments, so a refusal is never for good. Unless the host is `sure`
+        that these are the members of now, since it has a leader, others may be members, too: who proves to be one by
+        what all members know is let in, under any number but one that has left."""
 
 
 class Inbox(Protocol):
@@ -93,7 +109,7 @@ class _Turns:
 
 
 class LocalNetwork:
-    """Links every replica attached to it with every other.
+    """Links every replica attached to it with every other; once they know who the members are, only those.
 
     Replicas may live in different threads. Whatever happens on the network (a message is handed over, a link made or
     broken) happens in its turn, see `_Turns`. So
@@ -119,7 +135,7 @@ class LocalNetwork:
 
     def attach(self, me: PeerId, inbox: Inbox) -> Transport:
         """The transport of replica `me`, linked at once with everyone attached; ValueError where `me` is attached."""
-        transport = _LocalTransport(me, inbox, self._turns, self._renew)
+        transport = _LocalTransport(me, inbox, self._turns, self._renew, self._meet)
         with self._claiming:
             if me in self._claimed:
                 raise ValueError(f"replica {me} is attached already; detach it first")
@@ -175,8 +191,15 @@ class LocalNetwork:
             self._break(closing, other)
             self._link(closing, other)
 
+    def _meet(self, knowing: _LocalTransport) -> None:
+        """It knows other members."""
+        if self._attached.get(knowing.me) is knowing:
+            for other in list(self._attached.values()):
+                if other is not knowing and other.me not in knowing.pipes:
+                    self._link(knowing, other)
+
     def _link(self, a: _LocalTransport, b: _LocalTransport) -> None:
-        if frozenset((a.me, b.me)) in self._cuts:
+        if frozenset((a.me, b.me)) in self._cuts or not (a.takes(b.me) and b.takes(a.me)):
             return
         # The pipes come first, so that whoever hears of the link can use it; what is sent before the other end has
         # heard of it waits for its turn.
@@ -200,7 +223,11 @@ class _LocalTransport:
     inbox: Inbox
     turns: _Turns
     renew: Callable[[_LocalTransport, PeerId, _Pipe], None]
+    meet: Callable[[_LocalTransport], None]
     pipes: dict[PeerId, _Pipe] = Factory(dict)
+    members: frozenset[PeerId] = frozenset()
+    left: frozenset[PeerId] = frozenset()
+    sure: bool = False
 
     def send(self, to: PeerId, message: Message) -> None:
         """Hand `message` to the Inbox of `to`; without a link it is dropped."""
@@ -226,6 +253,19 @@ class _LocalTransport:
         pipe = self.pipes.get(to)
         if pipe is not None:
             self.turns.do(partial(self.renew, self, to, pipe))
+
+    def set_members(self, members: Mapping[PeerId, str], *, version: int, sure: bool) -> None:
+        """See `Relinking`."""
+        self.turns.do(partial(self._know, frozenset(members), sure))
+
+    def _know(self, members: frozenset[PeerId], sure: bool) -> None:
+        self.left = (self.left | self.members) - members
+        self.members, self.sure = members, sure
+        self.meet(self)
+
+    def takes(self, peer: PeerId) -> bool:
+        """Whether a link with `peer` may begin."""
+        return peer in self.members or (not self.sure and peer not in self.left)
 
     def _deliver(self, pipe: _Pipe, message: Message) -> None:
         if pipe.up:
