@@ -69,6 +69,7 @@ SHELLS = (
     "zkcore.replica.host",
     "zkcore.replica.pump",
     "zkcore.replica.attending",
+    "zkcore.replica.minding",
     "zkcore.replica.snapshotting",
     "zkcore.replica.telling",
     "zkcore.replica.transfers",

@@ -13,7 +13,7 @@ from ports import Ports
 import zkcore
 from zkcore.cli import status as status_module
 from zkcore.cli.main import main
-from zkcore.cli.status import ServerStatus, ask_all, judge
+from zkcore.cli.status import ServerStatus, ask_all, judge, told_of_members
 from zkcore.testing.zookeeper import zookeeper_server
 from zkcore.transport.address import parse_address
 
@@ -54,6 +54,22 @@ def test_the_verdict_on_some_servers(servers: list[ServerStatus], status: int, s
     assert said in why
 
 
+def test_the_members_are_shown_as_the_leader_knows_them_and_who_lags() -> None:
+    old = server("follower", configuration="voters 1 2 3", configuration_version=0x100000003, changing=False)
+    change = server(
+        "leader", configuration="voters 1 2 3 -> voters 1 2 4", configuration_version=0x100000007, changing=True,
+        lags={"2": 0, "3": 12, "4": 340},
+    )  # fmt: skip
+    assert told_of_members([old, change]) == [
+        "members: voters 1 2 3 -> voters 1 2 4, version 100000007",
+        "they are being changed, which takes quorums of both",
+        "behind: node 3 by 12 records, node 4 by 340 records",
+    ]
+    assert told_of_members([old, DOWN]) == ["members: voters 1 2 3, version 100000003"]
+    assert told_of_members([DOWN, server("leader")]) == []
+    assert told_of_members([server("standalone", configuration="voters 1")]) == []
+
+
 def test_an_ensemble_is_shown_line_by_line_and_without_its_leader() -> None:
     async def test() -> None:
         async with zkcore.local_cluster(3) as cluster, cluster.client() as zk:
@@ -77,6 +93,11 @@ def test_an_ensemble_is_shown_line_by_line_and_without_its_leader() -> None:
             assert leading.zxid == cluster.nodes[leader].replica.tree.last_zxid
             assert leading.epoch == 1
             assert "followers 2  sessions 1" in str(leading)
+            assert (leading.configuration, leading.configuration_version) == ("voters 1 2 3", 0)
+            assert leading.changing is False
+            assert leading.lags is not None
+            assert leading.lags.keys() == {str(me) for me in cluster.nodes if me != leader}
+            assert told_of_members(found) == ["members: voters 1 2 3, version 0"]
             others = [each for each in found if each is not leading]
             assert [(each.mode, each.followers) for each in others] == [("follower", None)] * 2
             assert all(f"zkcore-{zkcore.__version__}" in str(each) for each in found)

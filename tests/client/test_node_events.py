@@ -577,18 +577,20 @@ def test_links_over_tcp_say_where_and_why_and_who_was_refused(members: dict[int,
 
 
 def test_blocking_code_is_called_on_a_thread_of_its_own_and_may_use_the_cluster(members: dict[int, str]) -> None:
-    told, found = Told(), []
+    told, found, asked = Told(), [], threading.Event()
     cluster = zkcore.sync.local_cluster(3)
 
     def ask(event: NodeEvent) -> None:
         if isinstance(event, SessionOpened) and event.served_here:
             found.append(cluster.leader)
+            asked.set()
 
     cluster.events.subscribe(told)
     cluster.events.subscribe(ask)
     with cluster, cluster.events.stream() as stream, cluster.client() as zk:
         zk.create("/a")
         assert next(event for event in stream if isinstance(event, SessionOpened)).session == zk.session_id
+        assert asked.wait(30)
         cluster.events.unsubscribe(ask)
         leader = cluster.leader
     assert found == [leader]

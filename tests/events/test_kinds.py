@@ -11,13 +11,15 @@ from zkcore import events
 from zkcore.events import NodeEvent, SyncMode, Tally
 from zkcore.events.logs import log
 from zkcore.zab.messages import Damage, Role
+from zkcore.zab.quorum import EnsembleConfig
 
 VALUES: dict[str, object] = {
     "node": 1, "peer": 2, "leader": 3, "previous": None, "target": 2, "epoch": 4, "role": Role.LOOKING,
     "established": False, "why": "that is why", "where": "here:1", "called": True, "session": 0x1F, "timeout_ms": 4000,
     "served_here": True, "zxid": 0x300000007, "bytes": 10, "seconds": 2.5, "mode": SyncMode.SNAP, "opens_anew": True,
     "damage": Damage.LOG, "harms": ("a", "b"), "suppressed": 7, "under_way": True, "request": "Create",
-    "path": "/secret", "error": ValueError("broken"),
+    "path": "/secret", "error": ValueError("broken"), "member": 2, "votes": True, "version": 0x300000007,
+    "config": EnsembleConfig([1, 2], observers=[4]), "replaced": EnsembleConfig([1]),
 }  # fmt: skip
 
 KINDS = [
@@ -83,6 +85,10 @@ def test_what_was_left_untold_is_said_and_an_event_of_a_leader_reads_well() -> N
     assert str(an(events.SlowSave, suppressed=0, under_way=False)) == "node 1: its disk is slow: to save took 2.5 s"
     assert str(an(events.LeaderChanged)) == "node 1 follows node 3 in epoch 4"
     assert str(an(events.LeaderChanged, leader=1)) == "node 1 leads in epoch 4"
+    assert str(an(events.MemberJoined)) == "node 1: node 2 has joined, and votes"
+    assert str(an(events.ConfigurationChanging)) == (
+        "node 1: the members are being changed from voters 1 to voters 1 2 observers 4"
+    )
     assert str(an(events.LinkRefused, called=False, suppressed=0)) == (
         "node 1: no link with node 2 at here:1: that is why"
     )

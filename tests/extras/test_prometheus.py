@@ -46,7 +46,7 @@ def test_names_are_told_once_and_have_their_units_last() -> None:
     names = [metric.name for metric in METRICS]
     assert len(set(names)) == len(names)
     assert all(not name.endswith("_total") for name in names)
-    assert {metric.labels for metric in METRICS} == {(), ("role",), ("mode",), ("how",)}
+    assert {metric.labels for metric in METRICS} == {(), ("role",), ("mode",), ("how",), ("member",)}
 
 
 def test_a_scrape_shows_what_has_happened() -> None:
@@ -69,6 +69,10 @@ def test_a_scrape_shows_what_has_happened() -> None:
             assert value("role", follower, role="following") == 1
             assert value("up", leader) == value("ready", leader) == value("epoch", leader) == 1
             assert value("synced_followers", leader) == 2
+            assert value("member_lag_records", leader, member=str(follower)) is not None
+            assert value("voters", follower) == 3
+            assert value("observers", follower) == value("configuration_version", follower) == 0
+            assert value("configuration_changing", follower) == value("configurations_total", follower) == 0
             assert value("requests_total", leader) == 10
             assert value("request_seconds_total", leader) >= value("request_seconds_max", leader) > 0
             assert value("saves_total", leader) >= 10

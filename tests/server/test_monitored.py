@@ -15,6 +15,9 @@ KEYS = frozenset({
 })  # fmt: skip
 """Those of Apache ZooKeeper 3.8 that zkcore has something to say to."""
 
+OURS = frozenset({"configuration", "configuration_version", "configuration_changing", "learner_lags"})
+"""Those that ZooKeeper does not have."""
+
 
 async def mntr(node: zkcore.Node) -> dict[str, str]:
     async with zkcore.ClientListener(node.host, "127.0.0.1:0", words=["mntr"]) as listener:
@@ -39,9 +42,13 @@ def test_monitors_are_told_true_values_under_the_names_of_zookeeper() -> None:
             while sum(each.stage == "ACTIVE" for each in cluster.nodes[leader].status().learners) < 3:
                 await asyncio.sleep(0.001)
             leading = await mntr(cluster.nodes[leader])
-            assert leading.keys() == KEYS
+            assert leading.keys() == KEYS | OURS
             told = {name: leading[name] for name in ("quorum_size", "synced_followers", "synced_observers", "learners")}
             assert told == {"quorum_size": "3", "synced_followers": "2", "synced_observers": "1", "learners": "3"}
+            assert leading["configuration"] == "voters 1 2 3 observers 4"
+            assert (leading["configuration_version"], leading["configuration_changing"]) == ("0", "0")
+            lags = dict(pair.split(":") for pair in leading["learner_lags"].split())
+            assert lags.keys() == {str(me) for me in cluster.nodes if me != leader}
             assert leading["stale_sessions_expired"] == "1"
             assert int(leading["looking_count"]) >= 1
             assert int(leading["cnt_fsynctime"]) >= 6
@@ -49,6 +56,6 @@ def test_monitors_are_told_true_values_under_the_names_of_zookeeper() -> None:
             assert leading["cnt_snapshottime"] == "0"
             assert 0 <= int(leading["uptime"]) < 60_000
             follower = next(me for me in cluster.ensemble.voters if me != leader)
-            assert (await mntr(cluster.nodes[follower])).keys() == KEYS - told.keys()
+            assert (await mntr(cluster.nodes[follower])).keys() == (KEYS | OURS) - told.keys() - {"learner_lags"}
 
     asyncio.run(asyncio.wait_for(main(), 30))

@@ -23,7 +23,7 @@ from zkcore.errors import ConfigurationError
 from zkcore.transport.address import Address, parse_address
 from zkcore.zxid import Zxid, format_zxid
 
-__all__ = ["ServerStatus", "add_to", "ask_all", "judge"]
+__all__ = ["ServerStatus", "add_to", "ask_all", "judge", "told_of_members"]
 
 FINE, NO_QUORUM, USAGE, NOT_ALL_WELL = 0, 1, 2, 3
 """Exit statuses."""
@@ -49,6 +49,13 @@ class ServerStatus:
     epoch: int | None = None
     followers: int | None = None
     """Those that have all the leader has; told by leaders."""
+    configuration: str | None = None
+    """Who the members are; of a change under way both sets, which takes quorums of both."""
+    configuration_version: int | None = None
+    """Since which zxid; 0 from the beginning."""
+    changing: bool | None = None
+    lags: dict[str, int] | None = None
+    """By the number of a member, how many records it has not acknowledged; told by leaders."""
     sessions: int | None = None
     """Of the ensemble."""
     connections: int | None = None
@@ -139,10 +146,17 @@ def _read(address: str, srvr: str, mntr: str, isro: str) -> ServerStatus:
         found = re.search(pattern, srvr, re.MULTILINE)
         return found.group(1) if found else None
 
+    def of(name: str, pattern: str) -> str | None:
+        found = re.search(rf"^zk_{name}\t({pattern})$", mntr, re.MULTILINE)
+        return found.group(1) if found else None
+
     zxid = words(r"^Zxid: 0x([0-9a-fA-F]{1,16})$")
     latencies = re.search(r"^Latency min/avg/max: ([\d.]{1,20})/([\d.]{1,20})/([\d.]{1,20})$", srvr, re.MULTILINE)
     least, mean, most = map(_as_float, latencies.groups()) if latencies else (None, None, None)
     mode = words(r"^Mode: ([a-z-]{1,20})$")
+    version = of("configuration_version", "[0-9a-f]{1,16}")
+    changing = of("configuration_changing", "[01]")
+    lags = of("learner_lags", r"[\d: ]{0,8000}")
     return ServerStatus(
         address=address,
         mode=mode,
@@ -150,6 +164,10 @@ def _read(address: str, srvr: str, mntr: str, isro: str) -> ServerStatus:
         zxid=int(zxid, 16) if zxid else None,
         epoch=int(zxid, 16) >> 32 if zxid else None,
         followers=number(r"zk_synced_followers\t", mntr),
+        configuration=of("configuration", "[a-z0-9,:> -]{1,8000}"),
+        configuration_version=int(version, 16) if version else None,
+        changing=changing == "1" if changing else None,
+        lags={each: int(lag) for each, lag in re.findall(r"(\d{1,3}):(\d{1,20})", lags)} if lags is not None else None,
         sessions=number(r"zk_global_sessions\t", mntr),
         connections=number("Connections: ", srvr),
         znodes=number("Node count: ", srvr),
@@ -194,6 +212,20 @@ def judge(servers: Sequence[ServerStatus]) -> tuple[int, str]:
     if ill:
         return NOT_ALL_WELL, f"{leading[0].address} {what}; not well: {', '.join(server.address for server in ill)}"
     return FINE, f"{leading[0].address} {what}"
+
+
+def told_of_members(servers: Sequence[ServerStatus]) -> list[str]:
+    """Who the members are, if that is being changed, and who of them lags, by the leader, or else by who knows the
+    newest configuration. Nothing of one that stands alone."""
+    told = [server for server in servers if server.configuration is not None and server.mode != "standalone"]
+    if not told:
+        return []
+    best = max(told, key=lambda server: (server.mode == "leader", server.configuration_version or 0))
+    lines = [f"members: {best.configuration}, version {best.configuration_version or 0:x}"]
+    if best.changing:
+        lines.append("they are being changed, which takes quorums of both")
+    behind = [f"node {member} by {lag} records" for member, lag in (best.lags or {}).items() if lag]
+    return [*lines, *([f"behind: {', '.join(behind)}"] if behind else [])]
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -242,5 +274,5 @@ def _look(addresses: Sequence[Address], chosen: argparse.Namespace) -> int:
     if chosen.json:
         print(json.dumps({"status": status, "verdict": verdict, "servers": [asdict(server) for server in servers]}))
     else:
-        print("\n".join([*map(str, servers), verdict]), flush=True)
+        print("\n".join([*map(str, servers), *told_of_members(servers), verdict]), flush=True)
     return status

@@ -1,4 +1,4 @@
-"""What a node tells of itself, as values: roles, quorums, sessions, links, snapshots, storages, and what was slow.
+"""What a node tells of itself, as values: roles, quorums, members, sessions, links, snapshots, storages, what was slow.
 
 A node has one Dispatcher, `node.events`. Whoever wants to know subscribes a callable, or iterates over a `stream`; the
 log (`logs.py`) and the counts behind the metrics (`tally.py`) are subscribers like any other::
@@ -19,12 +19,18 @@ The core does not know this package. What it has to say is in its Ready and its 
 
 from zkcore.events.dispatcher import Dispatcher, Dropped, EventStream, Subscriber
 from zkcore.events.kinds import (
+    ConfigurationActivated,
+    ConfigurationChanging,
     DamageFound,
     DamageRepaired,
     LeaderChanged,
     LinkDown,
     LinkRefused,
     LinkUp,
+    MemberCaughtUp,
+    MemberJoined,
+    MemberLeft,
+    MemberSuspected,
     NodeEvent,
     NodeHalted,
     NodeStarted,
@@ -53,6 +59,8 @@ from zkcore.events.tally import Tally
 from zkcore.zab.status import SyncMode
 
 __all__ = [
+    "ConfigurationActivated",
+    "ConfigurationChanging",
     "DamageFound",
     "DamageRepaired",
     "Dispatcher",
@@ -62,6 +70,10 @@ __all__ = [
     "LinkDown",
     "LinkRefused",
     "LinkUp",
+    "MemberCaughtUp",
+    "MemberJoined",
+    "MemberLeft",
+    "MemberSuspected",
     "NodeEvent",
     "NodeHalted",
     "NodeStarted",

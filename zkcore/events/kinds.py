@@ -8,16 +8,23 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from zkcore.zab.messages import Damage, PeerId, Role
+from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.status import SyncMode
 from zkcore.zxid import Zxid, format_zxid
 
 __all__ = [
+    "ConfigurationActivated",
+    "ConfigurationChanging",
     "DamageFound",
     "DamageRepaired",
     "LeaderChanged",
     "LinkDown",
     "LinkRefused",
     "LinkUp",
+    "MemberCaughtUp",
+    "MemberJoined",
+    "MemberLeft",
+    "MemberSuspected",
     "NodeEvent",
     "NodeHalted",
     "NodeStarted",
@@ -170,6 +177,81 @@ class PeerRejected(NodeEvent):
 
     def __str__(self) -> str:
         return f"node {self.node} has rejected what node {self.peer} sent: {self.why}"
+
+
+# --- members ---------------------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class ConfigurationChanging(NodeEvent):
+    """The members `replaced` are being replaced by those of `config`: for as long as that lasts it takes quorums of
+    both. It is told of what is in the node's log, which may not come to be committed: then ConfigurationActivated does
+    not follow. Every node tells; `version` is that of the record which begins the change."""
+
+    version: Zxid
+    replaced: EnsembleConfig
+    config: EnsembleConfig
+
+    def __str__(self) -> str:
+        return f"node {self.node}: the members are being changed from {self.replaced} to {self.config}"
+
+
+@frozen(kw_only=True)
+class ConfigurationActivated(NodeEvent):
+    """The change is made: from now on those of `config` are the members, alone. `version` is what a change that names a
+    version names. Every node tells, behind MemberJoined and MemberLeft."""
+
+    version: Zxid
+    config: EnsembleConfig
+
+    def __str__(self) -> str:
+        return f"node {self.node}: the members are {self.config}, in version {self.version:x}"
+
+
+@frozen(kw_only=True)
+class MemberJoined(NodeEvent):
+    """`member` belongs to the ensemble, and `votes` or observes. Every node tells."""
+
+    member: PeerId
+    votes: bool
+
+    def __str__(self) -> str:
+        return f"node {self.node}: node {self.member} has joined, and {'votes' if self.votes else 'observes'}"
+
+
+@frozen(kw_only=True)
+class MemberLeft(NodeEvent):
+    """`member` does not belong to the ensemble any more. Every node tells; the member itself may not hear of it."""
+
+    member: PeerId
+
+    def __str__(self) -> str:
+        return f"node {self.node}: node {self.member} has left"
+
+
+@frozen(kw_only=True)
+class MemberCaughtUp(NodeEvent):
+    """`member` has what this node, its leader, had when it came, up to `zxid`, and gets everything new with all others.
+    Told by a leader: of each member once, and again behind MemberSuspected."""
+
+    member: PeerId
+    zxid: Zxid
+
+    def __str__(self) -> str:
+        return f"node {self.node}: node {self.member} has caught up, with {format_zxid(self.zxid)}"
+
+
+@frozen(kw_only=True)
+class MemberSuspected(NodeEvent):
+    """Nothing was heard of `member`, for `seconds`: half of the sync limit, or longer. Told by a leader, which does
+    nothing more about it: a member stays one until somebody has it removed."""
+
+    member: PeerId
+    why: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"node {self.node} suspects node {self.member}: {self.why}, for {self.seconds:.2f} s"
 
 
 # --- links -----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@
     prometheus_client.start_http_server(9100)
 
 Nothing is counted for this that is not counted anyway, so a node that nobody scrapes pays nothing. Labels are the
-number of the node, and names from short lists, never paths or sessions: the number of series does not grow with what
+numbers of the nodes, and names from short lists, never paths or sessions: the number of series does not grow with what
 clients do.
 """
 
@@ -24,6 +24,7 @@ from zkcore.events import kinds
 from zkcore.replica.telling import Telling
 from zkcore.sync.tcp_node import TcpNode as BlockingTcpNode
 from zkcore.zab.messages import Role
+from zkcore.zab.quorum import Transition
 from zkcore.zab.status import PeerStatus, SyncMode
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ def _one(read: Callable[[_Seen], float]) -> Callable[[_Seen], Samples]:
 
 def _role(seen: _Seen) -> Samples:
     return [((role.name.lower(),), float(seen.status.role is role)) for role in Role]
+
+
+def _lags(seen: _Seen) -> Samples:
+    return [((str(learner.peer),), float(learner.lag)) for learner in seen.status.learners]
 
 
 def _by_mode(read: Callable[[_Seen], Any]) -> Callable[[_Seen], Samples]:
@@ -114,6 +119,19 @@ METRICS: tuple[_Metric, ...] = (
     _gauge("synced_followers", "Of a leader: those that have what it has, and count for a quorum.", lambda seen: (
         sum(learner.counts and learner.stage == "ACTIVE" for learner in seen.status.learners)
     )),
+    _Metric("member_lag_records", (
+        "Of a leader: records that the learner has not acknowledged, those behind a snapshot it is sent among them."
+    ), "gauge", ("member",), _lags),
+    _gauge("configuration_version", "The zxid from which on the members in its log are these, 0 from the beginning.", (
+        lambda seen: seen.status.version
+    )),
+    _gauge("configuration_changing", "Whether they are being changed, which takes quorums of both.", lambda seen: (
+        isinstance(seen.status.config, Transition)
+    )),
+    _gauge("voters", "Members that vote, before or after the change where there is one.", lambda seen: (
+        len(seen.status.config.voters)
+    )),
+    _gauge("observers", "Members that observe.", lambda seen: len(seen.status.config.observers)),
     _gauge("sessions", "Sessions of the ensemble.", lambda seen: len(seen.node.replica.tree.sessions)),
     _gauge("znodes", "Znodes in its tree.", lambda seen: len(seen.node.replica.tree)),
     _gauge("tree_size_bytes", "Bytes of the paths and data in its tree.", lambda seen: (
@@ -152,6 +170,8 @@ METRICS: tuple[_Metric, ...] = (
     _told("sessions_moved", "Sessions that this node has taken up.", kinds.SessionMoved),
     _told("link_losses", "Links with other members that were lost.", kinds.LinkDown),
     _told("rejected_peers", "How often a member broke the protocol.", kinds.PeerRejected),
+    _told("suspicions", "How often it has suspected a member, as a leader.", kinds.MemberSuspected),
+    _told("configurations", "How often other members came into force.", kinds.ConfigurationActivated),
     _told("storage_repairs", "How often the others have made damage good.", kinds.DamageRepaired),
     _told("storage_failures", "How often its storage failed.", kinds.StorageFailed),
 )  # fmt: skip

@@ -323,7 +323,7 @@ class Host:
             else:
                 self._feed(kind, item, now)
         at = loop.time()
-        self.telling.look_at_waiting(self._attendance.waiting, at)
+        self.telling.look_around(self._attendance.waiting, at)
         passed = int((at - self._ticked_at) / self._tick_seconds)
         if passed > 0:
             self._ticked_at += passed * self._tick_seconds

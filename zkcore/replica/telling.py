@@ -21,7 +21,8 @@ from zkcore.events import kinds
 from zkcore.events.dispatcher import Dispatcher
 from zkcore.events.logs import log
 from zkcore.events.tally import Tally
-from zkcore.replica.answers import Attached, SessionCreated, SessionRemoved
+from zkcore.replica.answers import Attached, MembersChanged, SessionCreated, SessionRemoved
+from zkcore.replica.minding import Minding
 from zkcore.replica.replica import Replica
 from zkcore.transport.rates import Seldom
 from zkcore.zab.messages import Damage, PeerId, Role
@@ -90,6 +91,7 @@ class Telling:
         """Something is damaged, and may have become whole."""
         self._replica = replica
         self._me = replica.me
+        self._minding = Minding(self.events.tell, replica.status(), replica.limits)
         self._clock: Callable[[], float] = time.monotonic
         self._seldom = Seldom(_WARN_SECONDS)
         self._damage: Damage | None = None
@@ -127,7 +129,7 @@ class Telling:
 
     # --- what the core says
 
-    def on_event(self, event: Event | Attached | SessionCreated | SessionRemoved) -> None:
+    def on_event(self, event: Event | Attached | SessionCreated | SessionRemoved | MembersChanged) -> None:
         """Tell what a Ready has told."""
         me, tell = self._me, self.events.tell
         match event:
@@ -137,6 +139,8 @@ class Telling:
                 tell(kinds.PeerRejected(node=me, peer=peer, why=why))
             case TransferFailed(target, why):
                 tell(kinds.TransferFailed(node=me, target=target, why=why))
+            case MembersChanged():
+                self._minding.on_members(event)
             case Restored(snapshot):
                 tell(kinds.SnapshotRestored(node=me, zxid=snapshot.zxid))
             case Attached(session):
@@ -251,6 +255,13 @@ class Telling:
             self.events.tell(
                 kinds.SlowSave(node=self._me, seconds=seconds, under_way=under_way, suppressed=suppressed)
             )
+
+    # --- now and then
+
+    def look_around(self, waiting: Iterable[deque[Asked]], now: float) -> None:
+        """In every turn: whether a request waits for too long, and while this node leads how the other members are."""
+        self.look_at_waiting(waiting, now)
+        self._minding.look(now, self._replica.status, leads=self._replica.leader == self._me)
 
     # --- requests
 

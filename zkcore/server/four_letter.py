@@ -23,6 +23,7 @@ from zkcore.events.kinds import SessionExpired, SnapshotSaved
 from zkcore.replica.host import Host
 from zkcore.version import VERSION
 from zkcore.zab.messages import Role
+from zkcore.zab.quorum import Transition
 from zkcore.zxid import Zxid
 
 __all__ = ["ALLOWED", "MAX_SAID", "TRACE_MASK", "Facts", "OneClient", "Traffic", "answer"]
@@ -233,12 +234,16 @@ def _mntr(facts: Facts) -> str:
         "global_sessions": len(tree.sessions),
     }
     told |= _measured(facts.host)
+    told["configuration"] = status.config
+    told["configuration_version"] = f"{status.version:x}"
+    told["configuration_changing"] = int(isinstance(status.config, Transition))
     if status.role is Role.LEADING:
         synced = [learner.peer for learner in status.learners if learner.stage == "ACTIVE"]
         told["learners"] = len(status.learners)
         told["quorum_size"] = len(status.config.voters)
         told["synced_followers"] = sum(peer in status.config.voters for peer in synced)
         told["synced_observers"] = sum(peer in status.config.observers for peer in synced)
+        told["learner_lags"] = " ".join(f"{learner.peer}:{learner.lag}" for learner in status.learners)
     return "".join(f"zk_{name}\t{value}\n" for name, value in told.items())
 
 
