@@ -88,6 +88,8 @@ def test_the_other_keys(read: Read) -> None:
     assert len(digest.authenticate(b"super:pw")) == 2
     assert cfg.settings["superDigest"] == "*"
     assert cfg.listener.read_only_seconds is None
+    assert cfg.cluster == ""
+    assert read("zkcore.cluster=orders-2\n").cluster == "orders-2"
     assert read("readonlymode.enabled=true\n").listener.read_only_seconds == 3.0
     assert read("readonlymode.enabled=true\ntickTime=100\n").listener.read_only_seconds == 2.0
     assert read("maxClientCnxns=0\n").listener.connections_per_address > 1_000_000
@@ -118,6 +120,7 @@ def test_how_members_know_each_other(read: Read, tmp_path: Path) -> None:
         ("minSessionTimeout=9\nmaxSessionTimeout=5\n", "minSessionTimeout and maxSessionTimeout"),
         ("tickTime=1\nsyncLimit=5\n", "a syncLimit of 0 ms leaves no time for a heartbeat"),
         ("superDigest=super\n", "line 2: superDigest is 'super'; it is user:hash"),
+        ("zkcore.cluster=\n", "line 2: zkcore.cluster is ''; a name has 1 to 200 bytes"),
         ("server.x=a:1:2\n", "line 2: server.x names no server"),
         ("server.256=a:1:2\n", "line 2: server.256 names no server"),
         ("server.1=a:1\n", "line 2: server.1 is 'a:1'"),

@@ -13,13 +13,17 @@ from file_crashes import State, open_sim, state_of
 from zkcore.errors import StorageError
 from zkcore.storage import FileStorage
 from zkcore.storage.backup import Checked, check, renew
+from zkcore.storage.members import parse_ensemble
+from zkcore.storage.records import read_ensemble
 from zkcore.testing.sim_files import SimFiles
 from zkcore.zab.messages import Damage
+from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import Append, Compact, SaveEpochs, SnapshotRef
 from zkcore.zxid import make_zxid as Z
 
 REFS = (SnapshotRef(Z(1, 2)), SnapshotRef(Z(1, 3)))
 RECORD = bytes(range(140))
+ALONE = EnsembleConfig([1])
 
 
 class Killed(BaseException):
@@ -48,7 +52,7 @@ def begin(files: SimFiles) -> None:
 
 def renew_it(files: SimFiles) -> None:
     assert files.lock()
-    renew(files, Checked(files), cluster="again", epoch=9, payloads=[b"first"])
+    renew(files, Checked(files), cluster="again", ensemble=ALONE, epoch=9, payloads=[b"first"])
     files.close()
 
 
@@ -74,6 +78,7 @@ def test_it_holds_what_the_old_one_held_and_what_it_begins_with() -> None:
     renew_it(files)
     cluster, (saved, after, snapshots) = found_in(files)
     assert cluster == "again"
+    assert parse_ensemble(read_ensemble(files)) == ALONE
     assert (saved.accepted_epoch, saved.current_epoch, saved.damage) == (9, 9, None)
     assert (saved.snapshot, saved.last) == (before.snapshot, Z(9, 1))
     assert after == (*(entry for entry in entries if entry.zxid > before.snapshot), (Z(9, 1), b"first"))
@@ -161,7 +166,7 @@ def test_without_room_for_both_the_old_one_stays() -> None:
         files.capacity_bytes = used + more
         assert files.lock()
         try:
-            renew(files, Checked(files), cluster="again", epoch=9, payloads=[b"first"])
+            renew(files, Checked(files), cluster="again", ensemble=ALONE, epoch=9, payloads=[b"first"])
         except StorageError as error:
             files.close()
             assert "is full" in str(error)  # noqa: PT017

@@ -150,8 +150,8 @@ def _alone(cfg: ZooCfg, *, new: bool) -> Node:
     network = LocalNetwork()
     return Node(
         cfg.me, EnsembleConfig([cfg.me]), transport=lambda inbox: network.attach(cfg.me, inbox),
-        data_dir=cfg.data_dir / "zkcore", new=new, fsync=cfg.fsync, limits=cfg.limits, rules=cfg.rules,
-        save_on_thread=False, snapshot_every=cfg.snapshot_every,
+        cluster=cfg.cluster, data_dir=cfg.data_dir / "zkcore", new=new, fsync=cfg.fsync, limits=cfg.limits,
+        rules=cfg.rules, save_on_thread=False, snapshot_every=cfg.snapshot_every,
     )  # fmt: skip
 
 
@@ -159,6 +159,7 @@ def _node_config(cfg: ZooCfg, *, new: bool) -> NodeConfig:
     assert cfg.security is not None
     return NodeConfig(
         me=cfg.me,
+        cluster=cfg.cluster,
         members={number: str(member.address) for number, member in cfg.members.items()},
         observers=[number for number, member in cfg.members.items() if member.observes],
         groups=cfg.groups,

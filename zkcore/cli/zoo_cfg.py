@@ -9,6 +9,8 @@ ZooKeeper's file has no way to say how the members know each other but a Java ke
     zkcore.certificate=...  zkcore.key=...  zkcore.authorities=...  [zkcore.identity={host}]
     zkcore.plaintext=true                           # nobody else is on that network
 
+One that was restored or recovered has a name of its own, `zkcore.cluster`.
+
 This module must not know how a node is run.
 """
 
@@ -27,6 +29,7 @@ from zkcore.replica.rules import Rules
 from zkcore.server.four_letter import ALLOWED
 from zkcore.server.limits import ListenerLimits
 from zkcore.storage.file import Fsync
+from zkcore.storage.records import MAX_NAME_BYTES
 from zkcore.transport.address import Address, parse_address
 from zkcore.transport.security import Plaintext, Security, SharedSecret, Tls
 from zkcore.tree.acl import Access, CertificateScheme, DigestScheme, IpScheme, ScryptScheme
@@ -70,6 +73,8 @@ class ZooCfg:
     me: PeerId
     members: dict[PeerId, Member] = field(factory=dict)
     """Empty for a server that stands alone."""
+    cluster: str = ""
+    """What the ensemble is called; without a name its voters stand for it."""
     groups: tuple[tuple[PeerId, ...], ...] = ()
     weights: dict[PeerId, int] = field(factory=dict)
     data_dir: Path
@@ -134,6 +139,7 @@ class _Reader:
             path=self._path,
             me=me,
             members=members,
+            cluster=self._take("zkcore.cluster", _name, ""),
             groups=groups,
             weights=weights,
             data_dir=data_dir,
@@ -379,6 +385,12 @@ def _path_of(value: str) -> Path:
     if not value:
         raise ValueError("give a path")
     return Path(value)
+
+
+def _name(value: str) -> str:
+    if not 0 < len(value.encode()) <= MAX_NAME_BYTES:
+        raise ValueError(f"a name has 1 to {MAX_NAME_BYTES} bytes")
+    return value
 
 
 def _words(value: str) -> frozenset[str]:

@@ -22,14 +22,19 @@ from attrs import define
 from zkcore.events.kinds import SessionExpired, SnapshotSaved
 from zkcore.replica.host import Host
 from zkcore.version import VERSION
-from zkcore.zab.messages import Role
+from zkcore.zab.messages import PeerId, Role
 from zkcore.zab.quorum import Transition
 from zkcore.zxid import Zxid
 
-__all__ = ["ALLOWED", "MAX_SAID", "TRACE_MASK", "Facts", "OneClient", "Traffic", "answer"]
+__all__ = ["ALLOWED", "LEAD", "MAX_SAID", "TRACE_MASK", "Facts", "OneClient", "Traffic", "answer"]
 
 ALLOWED = frozenset({"srvr"})
 """The words that are allowed where nobody says otherwise, as in ZooKeeper."""
+
+LEAD = "lead"
+"""A word that ZooKeeper does not have: the leader hands over, to the member whose number is the byte behind it, or
+where that is 0 to the one that lacks least. Since anybody can say it, "*" does not allow it."""
+
 
 TRACE_MASK = 306
 """What `gtmk` tells before anybody has set something else: ZooKeeper's own default."""
@@ -102,22 +107,26 @@ class Facts(Protocol):
     @property
     def serves_readers(self) -> bool: ...
 
+    def hand_over(self, target: PeerId) -> str: ...
+
 
 def answer(said: bytes, facts: Facts, *, allowed: Collection[str]) -> str | None:
     """The answer to the word with which `said` begins; None where that is none. "*" among the `allowed` allows all of
-    them."""
+    them but `LEAD`."""
     name = said[:4].decode("ascii", "replace")
     told = _WORDS.get(name)
-    if told is None:
+    if told is None and name != LEAD:
         return None
-    if name not in allowed and "*" not in allowed:
+    if name not in allowed and ("*" not in allowed or name == LEAD):
         return f"{name} is not executed because it is not in the whitelist.\n"
     if name == "stmk":
         mask = said[4 : 4 + _MASK.size]
         if len(mask) < _MASK.size:  # not all there when the word was: as in ZooKeeper, nothing is set, and nothing said
             return ""
         (facts.trace_mask,) = _MASK.unpack(mask)
-    return told(facts)
+    if name == LEAD:
+        return facts.hand_over(said[4]) if len(said) > 4 else ""
+    return told(facts) if told is not None else None
 
 
 def _is_serving(facts: Facts) -> bool:

@@ -24,6 +24,7 @@ from zkcore.server.limits import ListenerLimits
 from zkcore.transport.address import Address, parse_address
 from zkcore.transport.rates import Seldom
 from zkcore.tree.acl import CertificateScheme
+from zkcore.zab.messages import PeerId
 from zkcore.zab.ready import Event, RoleChanged
 
 __all__ = ["ClientListener"]
@@ -40,8 +41,9 @@ class ClientListener:
             ...
 
     Port 0 takes any that is free; `address` says which. With `tls` clients speak TLS, and what their certificates say,
-    if it asks for any, is an id of the scheme x509. `words` are the four-letter words that are answered, "*" for all.
-    Everything belongs to the event loop of the host. Raises ConfigurationError for an address that is none.
+    if it asks for any, is an id of the scheme x509. `words` are the four-letter words that are answered, "*" for all of
+    ZooKeeper's. Everything belongs to the event loop of the host. Raises ConfigurationError for an address that is
+    none.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class ClientListener:
         self._by_address: Counter[str] = Counter()
         self._seldom = Seldom(_WARN_SECONDS)
         self._alone_since: float | None = None
+        self._handing_over: asyncio.Task[PeerId] | None = None
 
     def __repr__(self) -> str:
         return f"<ClientListener {self._bind} with {len(self._connections)} connections>"
@@ -164,6 +167,24 @@ class ClientListener:
     def four_letters(self, said: bytes) -> str | None:
         """See `Owner`."""
         return answer(said, self, allowed=self._words)
+
+    def hand_over(self, target: PeerId) -> str:
+        """The answer to the word `LEAD`: it begins, or why not. What becomes of it is seen by who leads then."""
+        replica = self.host.replica
+        if replica.leader != replica.me or not self.host.running:
+            where = f"ask node {replica.leader}" if replica.leader is not None else "nobody does"
+            return f"node {replica.me} does not lead; {where}\n"
+        able = [each.peer for each in replica.status().learners if each.stage == "ACTIVE" and each.counts]
+        if not able or (target and target not in able):
+            ready = ", ".join(map(str, able)) or "none"
+            return f"node {target or replica.me} cannot take over: voters in line with node {replica.me} are {ready}\n"
+        self._handing_over = asyncio.get_running_loop().create_task(self.host.transfer(target or None))
+        self._handing_over.add_done_callback(self._on_handed_over)
+        return f"node {replica.me} hands over\n"
+
+    def _on_handed_over(self, moved: asyncio.Task[PeerId]) -> None:
+        if not moved.cancelled() and (error := moved.exception()) is not None:
+            _log.warning("node %s was told to hand over, and does not: %s", self.host.replica.me, error)
 
     def admit(self, connection: ClientConnection, address: str) -> str | None:
         """See `Owner`."""

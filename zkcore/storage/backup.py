@@ -30,6 +30,7 @@ from zkcore.storage.renewing import Beside, is_half_done, settle, take_place
 from zkcore.storage.snapshots import SnapshotStore
 from zkcore.storage.survey import Survey, survey
 from zkcore.zab.messages import PeerId
+from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import Append, InstallSnapshot, Saved, SaveEpochs, SnapshotChunk, SnapshotRef
 from zkcore.zxid import epoch_of, format_zxid, make_zxid
 
@@ -139,17 +140,21 @@ def restore(source: Path, to: Path, *, node: PeerId, cluster: str) -> Saved:
         files.close()
 
 
-def renew(files: Files, old: Checked, *, cluster: str, epoch: int, payloads: Sequence[bytes]) -> Saved:
-    """Make the storage in `files`, a directory that was claimed, that of the same member of the new ensemble `cluster`;
-    what it then holds. `payloads` are the first records of `epoch`, behind all others, and of damage in `old` nothing
-    is left but what it has destroyed.
+def renew(
+    files: Files, old: Checked, *, cluster: str, ensemble: EnsembleConfig, epoch: int, payloads: Sequence[bytes]
+) -> Saved:
+    """Make the storage in `files`, a directory that was claimed, that of the same member of the new `ensemble` called
+    `cluster`; what it then holds. `payloads` are the first records of `epoch`, behind all others, and of damage in
+    `old` nothing is left but what it has destroyed.
 
     A crash leaves `old`, or all that is new. Raises StorageError where there is no room for both, and the old one is as
     it was.
     """
     settle(files)
     try:
-        with FileStorage(Beside(files), node=old.records.node, cluster=cluster, new=True) as storage:
+        with FileStorage(
+            Beside(files), node=old.records.node, cluster=cluster, ensemble=ensemble, new=True
+        ) as storage:
             _write(storage, files, old)
             storage.save([Append(make_zxid(epoch, 1), tuple(payloads)), SaveEpochs(epoch, epoch)])
             saved = storage.load()
