@@ -81,6 +81,7 @@ from zkcore.errors import (
     QuotaExceededError,
     ReadOnlyError,
     RecipeError,
+    ReconfigDisabledError,
     ReconfigInProgressError,
     RequestError,
     SessionClosedError,
@@ -134,6 +135,7 @@ from zkcore.recipes.sharding import Sharding
 from zkcore.recipes.time_ids import TimeId, TimeIdGenerator
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
+from zkcore.replica.members import Members
 from zkcore.replica.replica import Replica
 from zkcore.replica.rules import Rules
 from zkcore.server.limits import ListenerLimits
@@ -264,6 +266,7 @@ __all__ = [
     "Mailbox",
     "MalformedFrameError",
     "Member",
+    "Members",
     "Membership",
     "MemoryStorage",
     "Message",
@@ -318,6 +321,7 @@ __all__ = [
     "ReadWriteLock",
     "Reads",
     "RecipeError",
+    "ReconfigDisabledError",
     "ReconfigInProgressError",
     "Registration",
     "Relation",

@@ -92,6 +92,13 @@ class ReconfigInProgressError(RequestError):
     summary = "a change of the members is under way; try again when it is done"
 
 
+class ReconfigDisabledError(RequestError):
+    """Here clients may not change the members."""
+
+    code = -123
+    summary = "clients may not change the members here; the rules of the ensemble (Rules.reconfig) would let them"
+
+
 class NotEmptyError(RequestError):
     """A znode with children cannot be deleted."""
 

@@ -16,7 +16,9 @@ from zkcore.tree.prepare import Preparer
 from zkcore.tree.requests import Create, CreateSession, SetData
 from zkcore.tree.snapshot import dump
 from zkcore.tree.tree import Tree
+from zkcore.zab.membership import configuration_record
 from zkcore.zab.messages import Damage
+from zkcore.zab.quorum import EnsembleConfig, Transition
 from zkcore.zab.ready import Append, Compact, SaveEpochs, SnapshotRef
 from zkcore.zxid import make_zxid
 
@@ -67,6 +69,14 @@ def test_the_log_is_shown_record_by_record(data: Path, run: Run) -> None:
     assert "type 5 for session" in told
     assert "three" not in told
     assert len(run("log", "dump", data, "--after", "0x1_00000003", "--limit", 1)[1].splitlines()) == 1
+
+
+def test_who_the_members_are_is_shown(data: Path, run: Run) -> None:
+    change = configuration_record(Transition(EnsembleConfig([1]), EnsembleConfig([1, 2])))
+    with open_it(data) as storage:
+        storage.save([Append(make_zxid(1, 6), (change,))])
+    shown = run("log", "dump", data, "--after", "0x1_00000005")[1]
+    assert shown == f"0x1_00000006  {len(change)} bytes, members voters 1 -> voters 1 2\n"
 
 
 def test_a_whole_directory_is_whole_also_while_it_is_used(data: Path, run: Run) -> None:

@@ -166,7 +166,6 @@ def test_without_a_directory_or_a_file_there_is_nothing(read: Read, tmp_path: Pa
     [
         ("tickTme=2000", "line 2: tickTme is unknown"),
         ("dataLogDir=/log", "dataLogDir is not used"),
-        ("reconfigEnabled=true", "reconfigEnabled asks for what there is not yet"),
         ("extendedTypesEnabled=false", "always there"),
         ("ssl.quorum.keyStore.location=/x.jks", "only a JVM can read"),
     ],
@@ -179,3 +178,11 @@ def test_what_means_nothing_is_warned_about(read: Read, line: str, said: str) ->
 @pytest.mark.parametrize("line", ["autopurge.purgeInterval=1", "extendedTypesEnabled=true", "reconfigEnabled=false"])
 def test_what_asks_for_nothing_else_is_not(read: Read, line: str) -> None:
     assert read(line + "\n").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "may"), [("", False), ("reconfigEnabled=true", True), ("reconfigEnabled=false", False)]
+)
+def test_clients_may_change_the_members_where_it_says_so(read: Read, line: str, may: bool) -> None:
+    cfg = read(line + "\n")
+    assert (cfg.rules.reconfig, cfg.warnings) == (may, ())

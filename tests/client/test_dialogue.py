@@ -70,6 +70,7 @@ from zkcore.tree.requests import (
     NodeData,
     Once,
     PlainCreate,
+    Reconfigure,
     Request,
     SetACL,
     SetData,
@@ -102,6 +103,7 @@ ANSWERED: list[tuple[Request[Any], Any]] = [
     (Exists("/a"), STAT),
     (Exists("/a"), None),
     (GetData("/a"), NodeData(b"12", STAT)),
+    (Reconfigure(joining="server.4=ä:1:1", from_config=7), NodeData(b"version=8", STAT)),
     (GetACL("/a"), NodeACL((ACL(3, Id("ip", "::1")), *OPEN_ACL), STAT)),
     (GetChildren("/a"), ("x", "y")),
     (GetChildren2("/a"), Children(("x", "y"), STAT)),
@@ -157,6 +159,12 @@ def test_every_request_that_a_server_answers_is_here() -> None:
 
     assert {kind.opcode for kind in _READERS} == set(ANSWERS)
     assert {type(request) for request, _ in ANSWERED} | {type(each) for each in SILENT} == set(_READERS)
+
+
+def test_what_is_not_asked_for_is_null() -> None:
+    """An empty list of new members would be one without members."""
+    body = ask(7, Reconfigure(leaving="2"))
+    assert body[8:] == bytes.fromhex("ffffffff 00000001 32 ffffffff ffffffffffffffff")
 
 
 def test_a_zookeeper_says_of_what_a_transaction_created_the_path_alone() -> None:

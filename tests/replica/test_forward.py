@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from virtual import Ensemble
 
-from zkcore.errors import ProtocolError
-from zkcore.replica.forward import Forwarded, Submit, Touch, TouchReply, bundle, pack, unpack
+from zkcore.errors import BadArgumentsError, ProtocolError, RequestError, SessionExpiredError, ThrottledError
+from zkcore.replica.forward import Forwarded, Refused, Submit, Touch, TouchReply, bundle, pack, unpack
 from zkcore.tree.requests import SetData
 from zkcore.zab.messages import Forward
 
@@ -18,6 +18,22 @@ def test_what_follows_each_other_to_one_peer_goes_together() -> None:
     sent = list(bundle([(7, one), (7, two), (8, three), (7, three)]))
     assert sent == [(7, Forward(one + two)), (8, Forward(three)), (7, Forward(three))]
     assert list(unpack(sent[0][1].data)) == SAID[:2]
+
+
+@pytest.mark.parametrize(
+    ("refused", "kind", "says"),
+    [
+        (Refused(1, 2, -8, "server 9 is none"), BadArgumentsError, "server 9 is none"),
+        (Refused(1, 2, -127), ThrottledError, ThrottledError.summary),
+        (Refused(1, 2, -112, "over"), SessionExpiredError, "over"),
+        (Refused(1, 2, 12345), RequestError, RequestError.summary),
+    ],
+)
+def test_a_refusal_says_why(refused: Refused, kind: type[Exception], says: str) -> None:
+    (found,) = unpack(pack(refused))
+    assert found == refused
+    assert isinstance(found, Refused)
+    assert (type(found.error), str(found.error)) == (kind, says)
 
 
 def test_a_bundle_that_is_large_enough_goes_alone() -> None:

@@ -33,7 +33,8 @@ REASONS = {
     r"addWatch path .*|setWatches2? bad( path)?": "what can never come shall not be waited for",
     r"sync path .*": "the path is told back as it came, or the request cannot be read",
     r".* -[25]|bool 2|multi(Read)? (long|after end)": "a body that cannot be read is never taken for another",
-    r"op \S+": "the others of the connection are still good; our own opcodes are there, and no reconfig",
+    r"op \S+": "the others of the connection are still good; our own opcodes are there",
+    r"reconfig": "there it is off, unless somebody turns it on; here it is for who may",
     r".* acl x509": "the scheme is there",
     r"multiRead exists|multiRead write|multiRead path .*": "more may be read; and what is refused has no body",
 }

@@ -4,7 +4,7 @@ ZooKeepers, or what else is launched by a ZooKeeper's configuration."""
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,8 +31,11 @@ class _Place:
 class LiveEnsemble:
     """An ensemble that ends with the `with`. A tick has 100 ms; sessions get what they ask for, up to a minute."""
 
-    def __init__(self, directory: Path, launch: Callable[..., subprocess.Popen[bytes]] = launch) -> None:
+    def __init__(
+        self, directory: Path, launch: Callable[..., subprocess.Popen[bytes]] = launch, *, lines: Iterable[str] = ()
+    ) -> None:
         self._directory = directory
+        self._more = lines
         self._launched = launch
         self._ports = Ports()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
@@ -41,6 +44,7 @@ class LiveEnsemble:
         self._clients = {me: self._ports.take() for me in _SERVERS}
         servers = [f"server.{me}={self._ports.take()}:{self._port()}" for me in _SERVERS]
         self._lines = ["tickTime=100", "initLimit=100", "syncLimit=100", "maxSessionTimeout=60000", *servers]
+        self._lines += self._more
         for me in _SERVERS:
             (self._directory / str(me) / "data").mkdir(parents=True)
             (self._directory / str(me) / "data" / "myid").write_text(str(me))
@@ -60,6 +64,10 @@ class LiveEnsemble:
     def hosts(self) -> str:
         """What a client is given."""
         return ",".join(self._clients.values())
+
+    def hosts_but(self, me: int) -> str:
+        """The same without a server."""
+        return ",".join(host for other, host in self._clients.items() if other != me)
 
     @property
     def leader(self) -> int | None:

@@ -20,6 +20,7 @@ from zkcore.tree.requests import (
     GetChildren2,
     GetData,
     PlainCreate,
+    Reconfigure,
     Request,
     SetData,
     decode_request,
@@ -42,6 +43,7 @@ OPEN = "00000001 0000001f 00000005 776f726c64 00000006 616e796f6e65"
         (CreateSession(30000), -10, "00007530 00000000"),
         (CreateSession(30000, key=b"\1\2"), -10, "00007530 00000002 0102"),
         (CloseSession(), -11, ""),
+        (Reconfigure(joining="a", leaving="2", from_config=9), 16, f"00000001 61 00000001 32 00000000 {9:016x}"),
         (Exists("/a", True), 3, "00000002 2f61 01"),
         (GetData("/a"), 4, "00000002 2f61 00"),
         (GetChildren("/a"), 8, "00000002 2f61 00"),
@@ -59,6 +61,11 @@ def test_the_older_create_has_the_same_body() -> None:
     assert encode_request(PlainCreate("/a", b"x")) == (1, body)
 
 
+def test_text_that_is_missing_is_no_text() -> None:
+    body = bytes.fromhex("ffffffff ffffffff 00000001 61 ffffffffffffffff")  # as kazoo writes None
+    assert decode_request(16, body) == Reconfigure(new_members="a")
+
+
 def test_requests_that_write_say_so() -> None:
     assert {kind.__name__ for kind in (Create, Delete, SetData, CreateSession, CloseSession) if kind.writes} == {
         "Create", "Delete", "SetData", "CreateSession", "CloseSession",
@@ -66,7 +73,7 @@ def test_requests_that_write_say_so() -> None:
     assert not any(kind.writes for kind in (Exists, GetData, GetChildren, GetChildren2))
 
 
-@pytest.mark.parametrize("opcode", [0, 9, 10, 11, 16, 17, 18, 20, 100, 101, 106, -1, 2**31 - 1])
+@pytest.mark.parametrize("opcode", [0, 9, 10, 11, 17, 18, 20, 100, 101, 106, -1, 2**31 - 1])
 def test_what_is_not_served_is_unimplemented(opcode: int) -> None:
     with pytest.raises(UnimplementedError):
         decode_request(opcode, b"")

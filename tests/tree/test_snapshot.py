@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from zkcore.errors import StorageCorruptError
 from zkcore.tree.prepare import Preparer
 from zkcore.tree.requests import CloseSession, Create, CreateSession, Delete, GetData, NullData, SetData
-from zkcore.tree.snapshot import VERSION, _blocks, dump, restore
+from zkcore.tree.snapshot import VERSION, _blocks, configuration_in, dump, restore
 from zkcore.tree.tree import Tree
 from zkcore.tree.znode import CreateMode
 
@@ -201,6 +201,20 @@ def test_a_block_that_is_missing_doubled_or_out_of_place_is_noticed() -> None:
         restore([*BLOCKS[:2], BLOCKS[3], BLOCKS[2], *BLOCKS[4:]])
 
 
+def test_who_the_members_are_is_part_of_it() -> None:
+    alone = lived_in()
+    alone.tree.configure(alone.zxid + 1, b"J")
+    alone.tree.configure(alone.zxid + 2, b"F", text=b"server.1=", time_ms=7)
+    data = list(dump(alone.tree))
+    tree = restore(data)
+    tree.check()
+    assert tree.configuration == configuration_in(data) == (alone.zxid + 2, b"F")
+    assert tree.read(GetData("/zookeeper/config")) == alone.tree.read(GetData("/zookeeper/config"))
+    assert b"".join(dump(tree)) == b"".join(data)
+    assert configuration_in(data[:3]) == (alone.zxid + 2, b"F")  # and no more is looked at
+    assert configuration_in(dump(lived_in().tree)) == (0, b"")
+
+
 def block(body: bytes) -> bytes:
     return pack(">II", len(body), crc32(body)) + body
 
@@ -224,8 +238,19 @@ def test_the_forger_can_write_a_snapshot() -> None:
     restore([ended(*body, sessions=1, znodes=1)])
 
 
+def test_a_snapshot_of_the_version_before_is_read() -> None:
+    body = [header(2, digest=crc32(bytes(60))), block(b"S" + pack(">qi", 1, 1)), block(b"Z" + znode(b"/", 0, 60))]
+    tree = restore([ended(*body, sessions=1, znodes=1)])
+    assert (dict(tree.sessions), tree.configuration) == ({1: 1}, (0, b""))
+
+
 def forged() -> Iterator[tuple[str, str, bytes]]:
     yield "a later version", "no snapshot of version", ended(header(VERSION + 1))
+    yield "an earlier version", "no snapshot of version", ended(header(1))
+    yield "members of later", "names members as of 0x6", ended(header(), block(b"M" + pack(">qi", 6, 0)))
+    yield "members of never", "names members as of 0x0", ended(header(), block(b"M" + pack(">qi", 0, 0)))
+    yield "half of the members", r"members\) does not decode", ended(header(), block(b"M" + pack(">qi", 5, 9)))
+    yield "members twice", "the end", ended(header(), *[block(b"M" + pack(">qi", 5, 0))] * 2)
     yield "another file", "no snapshot of version", ended(header(magic=b"ZKSN"))
     yield "no header", "begin with its header", ended()
     yield "a short header", "does not decode", ended(block(b"Hzkcs"))

@@ -46,6 +46,7 @@ from zkcore.tree.requests import (
     GetData,
     NodeData,
     NullData,
+    Reconfigure,
     SetData,
 )
 from zkcore.tree.tree import Tree
@@ -431,3 +432,24 @@ def test_a_frozen_state_stays_while_the_tree_goes_on(alone: Alone) -> None:
     assert dict(frozen.sessions) == {1: 4000}
     assert frozen.last_zxid == EPOCH + 301
     alone.tree.check()
+
+
+def test_who_the_members_are_is_shown_and_remembered() -> None:
+    tree = Tree()
+    assert tree.configuration == (0, b"")
+    tree.show_members(b"one")
+    digest = tree.digest
+    assert tree.configure(0x1_0000_0001, b"J").changes == ()
+    assert tree.read(GetData("/zookeeper/config")).data == b"one"
+    applied = tree.configure(0x1_0000_0002, b"F", text=b"two", time_ms=77, session=5, cxid=6)
+    assert (applied.session, applied.cxid, applied.changes) == (
+        5, 6, ((EventType.NODE_DATA_CHANGED, "/zookeeper/config"),)
+    )  # fmt: skip
+    shown = tree.read(GetData("/zookeeper/config"))
+    assert (shown.data, shown.stat.version, shown.stat.mzxid, shown.stat.mtime) == (b"two", -1, 0x1_0000_0002, 77)
+    assert tree.result(Reconfigure(), applied) == shown
+    assert (tree.configuration, tree.last_zxid) == ((0x1_0000_0002, b"F"), 0x1_0000_0002)
+    assert tree.digest == digest
+    tree.check()
+    assert tree.configure(0x1_0000_0001, b"J").changes == ()
+    assert tree.configuration == (0x1_0000_0002, b"F")

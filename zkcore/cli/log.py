@@ -17,6 +17,7 @@ from zkcore.storage.backup import Checked, check
 from zkcore.storage.file import FileStorage
 from zkcore.storage.files import Directory
 from zkcore.storage.log import read_records_of
+from zkcore.zab.membership import is_configuration, read_configuration
 from zkcore.zab.ready import Entry
 from zkcore.zxid import format_zxid
 
@@ -64,6 +65,8 @@ def _dump(chosen: argparse.Namespace) -> int:
 def _shown(entry: Entry) -> str:
     """A record on one line: not its data, which may be secret."""
     size = f"{len(entry.payload)} bytes"
+    if is_configuration(entry.payload):
+        return f"{format_zxid(entry.zxid)}  {size}, members {read_configuration(entry.payload)[0]}"
     try:
         header, _ = decode_from(TxnHeader, entry.payload, at=0)
     except ZkcoreError:

@@ -180,17 +180,13 @@ class _Reader:
 
     def _check_rest(self) -> None:
         for key, line in self._lines.items():
-            if key == "reconfigEnabled" and _is(line.value, "true"):
-                self._warn(line, f"{key} asks for what there is not yet")
-            elif key == "extendedTypesEnabled" and _is(line.value, "false"):
+            if key == "extendedTypesEnabled" and _is(line.value, "false"):
                 self._warn(line, "containers and znodes with a time to live are always there")
             elif key == "dataLogDir":
                 self._warn(line, "dataLogDir is not used: the log is kept in dataDir, beside the snapshots")
             elif key.startswith(("ssl.", "sslQuorum", "secureClientPort", "serverCnxnFactory", "portUnification")):
                 self._warn(line, f"{key} names what only a JVM can read, and is not used; see zkcore.certificate")
-            elif key not in _KNOWN_AND_UNUSED and key not in (
-                "reconfigEnabled", "extendedTypesEnabled",
-            ):  # fmt: skip
+            elif key not in _KNOWN_AND_UNUSED and key != "extendedTypesEnabled":
                 self._warn(line, f"{key} is unknown, and means nothing; check how it is spelled")
 
     # --- what they say
@@ -309,7 +305,7 @@ class _Reader:
         if superuser is None:
             superuser = self._take("DigestAuthenticationProvider.superDigest", _super_digest, None)
         access = Access([DigestScheme(superuser=superuser), ScryptScheme(), IpScheme(), CertificateScheme()])
-        return Rules(access=access, timeouts=timeouts)
+        return Rules(access=access, timeouts=timeouts, reconfig=self._take("reconfigEnabled", _true, False))
 
     def _security(self, *, alone: bool) -> Security | None:
         kinds: list[Security] = []

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from zkcore.errors import BadArgumentsError
 from zkcore.jute.records import ACL
+from zkcore.replica.members import Members
 from zkcore.tree.acl import DEFAULT_ACL
 from zkcore.tree.paths import validate
 from zkcore.tree.prepare import MAX_DATA
@@ -20,11 +21,13 @@ from zkcore.tree.requests import (
     CreateWithParents,
     Delete,
     DeleteIfPresent,
+    Reconfigure,
     SetData,
 )
 from zkcore.tree.znode import MAX_TTL, CreateMode
+from zkcore.zab.messages import PeerId
 
-__all__ = ["creation", "deletion", "replacement", "with_parents"]
+__all__ = ["creation", "deletion", "reconfiguration", "replacement", "with_parents"]
 
 _MODES = {
     (False, False): CreateMode.PERSISTENT,
@@ -84,6 +87,19 @@ def deletion(path: str, *, version: int, missing_ok: bool = False) -> Delete | D
     """See `Client.delete`. Raises BadArgumentsError."""
     validate(path)
     return DeleteIfPresent(path, version) if missing_ok else Delete(path, version)
+
+
+def reconfiguration(
+    joining: str | None, leaving: str | Iterable[PeerId] | None, new_members: str | Members | None, from_config: int
+) -> Reconfigure:
+    """See `Client.reconfig`. Raises TypeError."""
+    if leaving is not None and not isinstance(leaving, str):
+        leaving = ",".join(str(number) for number in leaving)
+    if isinstance(new_members, Members):
+        new_members = ",".join(new_members.lines())
+    return Reconfigure(
+        joining=joining or "", leaving=leaving or "", new_members=new_members or "", from_config=from_config
+    )
 
 
 def _check_data(data: bytes, path: str) -> bytes:

@@ -36,12 +36,22 @@ from zkcore.tree.requests import (
 from zkcore.tree.watch_requests import Missed
 from zkcore.tree.znode import CreateMode
 
-__all__ = ["ChrootPort"]
+__all__ = ["ChrootPort", "without_chroot"]
 
 T = TypeVar("T")
 
 _NUMBERED = (PlainCreate, Create, CreateContainer, CreateTTL, CreateWithParents)
 """The requests whose path may be completed with a number."""
+
+
+def without_chroot(port: Port) -> Port:
+    """`port` for the whole of the tree, but else as it is."""
+    if not isinstance(port, WrappedPort):
+        return port
+    inner = without_chroot(port.inner)
+    if isinstance(port, ChrootPort):
+        return inner
+    return port if inner is port.inner else port.wrap(inner)
 
 
 class ChrootPort(WrappedPort):

@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from zkcore.client.atomically import MOST_ATTEMPTS, Atomic, Committed, atomic
-from zkcore.client.building import creation, deletion, replacement, with_parents
-from zkcore.client.chroot import ChrootPort
+from zkcore.client.building import creation, deletion, reconfiguration, replacement, with_parents
+from zkcore.client.chroot import ChrootPort, without_chroot
 from zkcore.client.events import MOST_EVENTS, Events
 from zkcore.client.port import LastingWatcher, Port, SessionState, StateListener, Watcher
 from zkcore.client.reads import Reads
@@ -21,8 +21,9 @@ from zkcore.client.trees import delete_tree
 from zkcore.errors import BadArgumentsError, NodeExistsError, NoNodeError, NoWatcherError
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.replica.levels import Read, ReadLevel, Sync
+from zkcore.replica.members import Members
 from zkcore.tree.acl import DEFAULT_ACL
-from zkcore.tree.paths import parent_of, validate
+from zkcore.tree.paths import CONFIG, parent_of, validate
 from zkcore.tree.requests import (
     ChildKind,
     ChildPage,
@@ -424,6 +425,43 @@ class Client:
 
         Unlike Apache ZooKeeper's, it rests on a quorum: a leader that was deposed without knowing it cannot answer."""
         return await self.port.request(Sync(), read=Read.LINEARIZABLE)
+
+    async def reconfig(
+        self,
+        joining: str | None = None,
+        leaving: str | Iterable[int] | None = None,
+        new_members: str | Members | None = None,
+        from_config: int = -1,
+    ) -> NodeData:
+        """Change who the members of the ensemble are: who votes, who only observes, and where they are.
+
+        `joining` are lines as in ZooKeeper's configuration, `server.4=zk4:2888:2888:participant;2181`, parted by
+        commas, of members that come, or of present ones that move or change their role; `leaving` the numbers of those
+        that go. Or `new_members` are all there will be, as such lines or as Members: where voters have groups or
+        weights there is no other way. With a `from_config` it happens only if that is the version of the members now
+        (`get_config`, `members`).
+
+        Gives what `/zookeeper/config` says then, and its Stat. Once it is answered the change is made, and those that
+        have left may be switched off. While it is under way quorums of both, of the members before and of those to be,
+        must be up. Where a leader has to go with it, or is lost meanwhile, the outcome is unknown as that of any write:
+        read who the members are.
+
+        Raises BadArgumentsError, which names the member and the rule; BadVersionError; NewConfigNoQuorumError where
+        too few of the members to be follow the leader: add those that are missing as observers first;
+        ReconfigInProgressError; NoAuthError; and ReconfigDisabledError.
+        """
+        return await self.port.request(reconfiguration(joining, leaving, new_members, from_config))
+
+    async def get_config(self, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION) -> NodeData:
+        """Who the members of the ensemble are, as ZooKeeper's text, and its Stat; for a client of a part of the tree,
+        too. `Members.parse` reads it."""
+        port = without_chroot(self.port)
+        return await port.request(GetData(CONFIG, watch is not None), watch=watch, read=read)
+
+    async def members(self, *, read: ReadLevel = Read.SESSION) -> Members:
+        """Who the members of the ensemble are, and as of which version. Raises ConfigurationError where the server does
+        not say it: one that stands alone, here or at Apache, has nobody to name until it is given an address."""
+        return Members.parse((await self.get_config(read=read)).data.decode())
 
     async def add_auth(self, scheme: str, credentials: str | bytes) -> None:
         """Have this session known by what `credentials` prove, from the next request on: for `digest` and `scrypt`

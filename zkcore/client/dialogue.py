@@ -31,6 +31,7 @@ from zkcore.jute.protocol import (
     Number,
     OnePath,
     RawData,
+    ReconfigRequest,
     ReplyHeader,
     RequestHeader,
     SeveralPaths,
@@ -71,6 +72,7 @@ from zkcore.tree.requests import (
     NodeData,
     Once,
     PlainCreate,
+    Reconfigure,
     Request,
     SetACL,
     SetData,
@@ -121,6 +123,11 @@ def ask(xid: int, request: Request[Any]) -> bytes:
         opcode, body = Sync.opcode, encode(OnePath("/"))
     else:
         opcode, body = encode_request(request)
+        if isinstance(request, Reconfigure):
+            joining, leaving, new = (
+                text.encode() or None for text in (request.joining, request.leaving, request.new_members)
+            )
+            body = encode(ReconfigRequest(joining, leaving, new, request.from_config))
     return _pack_header(xid, opcode) + body
 
 
@@ -369,6 +376,7 @@ _READERS: dict[type[Request[Any]], _Reader] = {
     CloseSession: _nothing,
     Exists: _one_stat,
     GetData: _node_data,
+    Reconfigure: _node_data,
     GetACL: _node_acl,
     GetChildren: _names,
     GetChildren2: _children,

@@ -34,7 +34,7 @@ from zkcore.replica.host import Host
 from zkcore.replica.levels import AtLeast, Read, ReadLevel, check_level
 from zkcore.replica.rules import add_ids
 from zkcore.replica.serving import following_xid
-from zkcore.tree.acl import Access
+from zkcore.tree.acl import EMBEDDED, Access
 from zkcore.tree.requests import CloseSession, Request
 from zkcore.tree.sessions import PASSWORD_SIZE
 from zkcore.tree.watch_requests import Missed, RemoveWatches
@@ -79,7 +79,7 @@ class EmbeddedPort(AsyncPort):
         self._told: list[Missed] = []  # the last events of watches, those of one transaction
         self._told_zxid: Zxid = 0  # at the last place all was told up to here
         self._access = Access()  # that of the hosts, as soon as there was one
-        self._ids: tuple[Id, ...] = ()
+        self._ids: tuple[Id, ...] = (EMBEDDED,)
         self._most_requests = Limits().outstanding_proposals
         self._next_xid = 1
         self._heartbeats: dict[int, float] = {}

@@ -22,7 +22,7 @@ from zkcore.client.port import Port, Watcher
 from zkcore.client.wrapped import WrappedPort
 from zkcore.errors import BadArgumentsError, ZkcoreError
 from zkcore.replica.levels import Read, ReadLevel
-from zkcore.tree.requests import Once, Request
+from zkcore.tree.requests import Once, Reconfigure, Request
 
 __all__ = ["Retry", "RetryPort", "WriteRetry"]
 
@@ -89,7 +89,7 @@ class RetryPort(WrappedPort):
         """See `zkcore.client.port.Port.request`; of what is asked again, the last error is raised."""
         limits = [limit for limit in (timeout, self._retry.deadline) if limit is not None]
         ends = self._inner.now() + min(limits) if limits else None
-        if not op.writes or isinstance(op, Once) or self._retry.writes is not WriteRetry.ONCE:
+        if not op.writes or isinstance(op, Once | Reconfigure) or self._retry.writes is not WriteRetry.ONCE:
             return await self._ask(op, ends, watch=watch, read=read)
         numbers = numbers_of(self._inner)
         begun = await numbers.begin(self._inner, op, ends=ends)

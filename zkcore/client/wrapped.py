@@ -28,6 +28,15 @@ class WrappedPort:
         self._wrap = wrap
 
     @property
+    def inner(self) -> Port:
+        """What is wrapped."""
+        return self._inner
+
+    def wrap(self, port: Port) -> Port:
+        """Another Port, wrapped like this one."""
+        return self._wrap(port)
+
+    @property
     def rng(self) -> Random:
         return self._inner.rng
 

@@ -18,7 +18,8 @@ from zkcore.jute.records import ACL, Stat
 __all__ = [
     "AUTH", "CONNECTED", "EXTENSIONS", "PING", "RESYNC", "SASL", "SYNC", "AuthPacket", "ClientInfo", "ClientInfos",
     "ConnectRequest", "ConnectResponse", "ListedChild", "ListedPage", "MissedEvent", "MissedEvents", "MultiHeader",
-    "NodeAcls", "Number", "OnePath", "RawData", "ReplyHeader", "RequestHeader", "SeveralPaths", "WatcherEvent", "Xid",
+    "NodeAcls", "Number", "OnePath", "RawData", "ReconfigRequest", "ReplyHeader", "RequestHeader", "SeveralPaths",
+    "WatcherEvent", "Xid",
 ]  # fmt: skip
 
 PING, AUTH, SASL, SYNC = 11, 100, 102, 9
@@ -144,6 +145,17 @@ class NodeAcls:
     """The ACL of a znode."""
 
     acls: tuple[ACL, ...]
+
+
+@record
+@frozen
+class ReconfigRequest:
+    """Other members, as ZooKeeper reads that: what is not null is asked for."""
+
+    joining: NullableBuffer
+    leaving: NullableBuffer
+    new_members: NullableBuffer
+    from_config: Long
 
 
 @record

@@ -15,8 +15,8 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from zkcore.errors import MalformedFrameError
-from zkcore.jute.codec import Boolean, Buffer, Int, Long, decode_from, encode, record
+from zkcore.errors import BY_CODE, MalformedFrameError, RequestError, ZkcoreError
+from zkcore.jute.codec import Boolean, Buffer, Int, Long, UString, decode_from, encode, record
 from zkcore.jute.records import Id
 from zkcore.zab.messages import Forward, PeerId
 
@@ -42,11 +42,19 @@ class Submit:
 @record
 @frozen
 class Refused:
-    """From the leader: there will be no transaction for this request, because of the error `code`."""
+    """From the leader: there will be no transaction for this request, because of the error `code`, and `why` in words
+    where the code does not say it all."""
 
     session: Long
     xid: Int
     code: Int
+    why: UString = ""
+
+    @property
+    def error(self) -> ZkcoreError:
+        """What it says."""
+        kind = BY_CODE.get(self.code, RequestError)
+        return kind(self.why) if self.why else kind()
 
 
 @record

@@ -568,7 +568,7 @@ class Host:
         self.turn()
 
     def _break_links(self) -> None:
-        for peer in self.replica.ensemble.members:
+        for peer in self.replica.peer.membership.config.members:
             if peer != self.replica.me and self._transport is not None:
                 self._transport.close(peer)
 

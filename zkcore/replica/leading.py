@@ -12,14 +12,16 @@ from hmac import compare_digest
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
-from zkcore.errors import SessionMovedError, ThrottledError
+from zkcore.errors import ReconfigDisabledError, SessionExpiredError, SessionMovedError, ThrottledError
 from zkcore.jute.records import Id
 from zkcore.replica.forward import Claim, Claimed, FromLeader, Refused
 from zkcore.replica.rules import Rules
 from zkcore.replica.sizes import check_size, size_of
 from zkcore.tree import cleaning
+from zkcore.tree.acl import EMBEDDED, Permission
+from zkcore.tree.paths import CONFIG
 from zkcore.tree.prepare import Preparer
-from zkcore.tree.requests import CloseSession, CreateSession, Request
+from zkcore.tree.requests import CloseSession, CreateSession, Reconfigure, Request
 from zkcore.tree.sessions import SessionTracker
 from zkcore.tree.tree import Tree
 from zkcore.tree.writes import CleanUp
@@ -27,7 +29,7 @@ from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
 from zkcore.zxid import MAX_COUNTER, Zxid, counter_of
 
-__all__ = ["ALWAYS_TAKEN", "Leading", "LiveSession"]
+__all__ = ["ALWAYS_TAKEN", "AskedChange", "Leading", "LiveSession"]
 
 ALWAYS_TAKEN = (Claim, CloseSession)
 """What finds room however much waits: a session may always move, and always end."""
@@ -42,6 +44,17 @@ _Arrived: TypeAlias = tuple[PeerId | None, int, int, Request[Any] | Claim, tuple
 """A request: the replica it came from, None for the leader's own; session and number; what is asked; and the ids by
 which the client is known. A Claim stands among them, since their order matters. A plain tuple: one is made for every
 write."""
+
+
+class AskedChange(NamedTuple):
+    """A request for other members, as it arrived: number `xid` of `session`, which is served at `origin` for a client
+    known by `ids`."""
+
+    origin: PeerId
+    session: int
+    xid: int
+    request: Reconfigure
+    ids: tuple[Id, ...]
 
 
 class LiveSession(NamedTuple):
@@ -165,6 +178,27 @@ class Leading:
         self._bytes += size
         self.arrived.append((origin, session, xid, request, ids))
 
+    def take_reconfigure(self) -> AskedChange | None:
+        """A request for other members that is next: it goes by itself (`reconfiguring.py`)."""
+        if not self.arrived or type(self.arrived[0][3]) is not Reconfigure:
+            return None
+        asked = AskedChange._make(self.arrived.pop(0))
+        self._bytes -= size_of(asked.request)
+        return asked
+
+    def check_may_change_members(self, asked: AskedChange) -> None:
+        """Raises SessionMovedError where its origin serves the session no longer, SessionExpiredError,
+        ReconfigDisabledError, and NoAuthError unless the client is in the process of a replica, or may write who the
+        members are."""
+        if self._owners.get(asked.session, asked.origin) != asked.origin:
+            raise SessionMovedError
+        if not self._preparer.is_live(asked.session):
+            raise SessionExpiredError
+        if not self._rules.reconfig:
+            raise ReconfigDisabledError
+        if EMBEDDED not in asked.ids:
+            self._preparer.check_may(Permission.WRITE, CONFIG, asked.ids)
+
     def explain(self) -> tuple[str, ...]:
         """In words: what waits here."""
         if not self.arrived:
@@ -174,8 +208,9 @@ class Leading:
     def prepare(
         self, first: Zxid, now_ms: int, *, last: Zxid
     ) -> tuple[list[bytes], list[tuple[PeerId, FromLeader]]]:
-        """What arrived, as transactions with consecutive zxids from `first`, no more of them than may be outstanding;
-        and what is answered without one, with the replica it is for. `last` is the newest zxid proposed before."""
+        """What arrived, up to a Reconfigure, as transactions with consecutive zxids from `first`, no more of them than
+        may be outstanding; and what is answered without one, with the replica it is for. `last` is the newest zxid
+        proposed before."""
         most_bytes = self._limits.outstanding_bytes
         end = first + min(self._limits.outstanding_proposals, MAX_COUNTER - counter_of(first) + 1)
         payloads: list[bytes] = []
@@ -184,6 +219,8 @@ class Leading:
         size = done = 0
         for origin, session, xid, request, ids in self.arrived:
             if zxid == end or size >= most_bytes:
+                break
+            if type(request) is Reconfigure:
                 break
             done += 1
             if isinstance(request, Claim):

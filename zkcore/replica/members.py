@@ -32,9 +32,10 @@ from zkcore.zab.messages import PeerId
 from zkcore.zab.quorum import EnsembleConfig, Transition
 from zkcore.zxid import Zxid
 
-__all__ = ["Change", "Member", "Members", "Note", "read_member"]
+__all__ = ["Change", "Lines", "Member", "Members", "Note", "members_from", "members_of", "read_lines", "read_member"]
 
 _NOWHERE = Address("0.0.0.0", 0)
+_MOST_WEIGHT = (1 << 32) - 1
 _EVERYWHERE = ("0.0.0.0", "::")
 
 
@@ -85,6 +86,11 @@ def _places(places: Mapping[PeerId, str]) -> Mapping[PeerId, str]:
     return MappingProxyType(dict(sorted(places.items())))
 
 
+def members_from(ensemble: EnsembleConfig | Members) -> Members:
+    """The members that an ensemble begins with, be it known where they are or not."""
+    return ensemble if isinstance(ensemble, Members) else Members(ensemble)
+
+
 @frozen
 class Members:
     """The members of an ensemble. `addresses` says where each is reached by the others, as "host:port", and `clients`
@@ -116,6 +122,11 @@ class Members:
     def __str__(self) -> str:
         return f"{self.config} of {self.version:#x}"
 
+    @property
+    def stands_alone(self) -> bool:
+        """Whether there is a single one, who has no address for others."""
+        return len(self.config.members) == 1 and not self.addresses
+
     def lines(self) -> list[str]:
         """The lines of `text`, but for the version."""
         config = self.config
@@ -137,12 +148,23 @@ class Members:
     def parse(cls, text: str) -> Members:
         """What `text` says, a line for each server, group and weight, and one for the version unless that is 0.
         Commas may stand between them instead of line breaks. Raises ConfigurationError."""
-        return _parse([line.strip() for line in text.replace(",", "\n").splitlines() if line.strip()])
+        said = read_lines(text)
+        return members_of(said.members, groups=said.groups, weights=said.weights, version=said.version)
 
 
-def _parse(lines: list[str]) -> Members:
+class Lines(NamedTuple):
+    """What a text says, line by line."""
+
+    members: dict[PeerId, Member]
+    groups: list[list[PeerId]]
+    weights: dict[PeerId, int]
+    version: Zxid
+
+
+def read_lines(text: str) -> Lines:
+    """The lines of a text, be they all there are or not. Raises ConfigurationError, as `Members.parse`."""
     said: dict[str, str] = {}
-    for line in lines:
+    for line in filter(None, (line.strip() for line in text.replace(",", "\n").splitlines())):
         key, equals, value = (part.strip() for part in line.partition("="))
         if not equals:
             raise ConfigurationError(f"{line!r} says nothing of the members; write server.N=host:port:port:role")
@@ -161,14 +183,14 @@ def _parse(lines: list[str]) -> Members:
             elif kind == "group":
                 groups.append([_number(member) for member in value.split(":")])
             elif kind == "weight":
-                weights[_number(number)] = _natural(value)
+                weights[_number(number)] = _weight(value)
             elif key == "version":
                 version = _version(value)
             else:
                 raise ValueError("it is no line of server.N, group.N, weight.N or version")
         except (ValueError, ConfigurationError) as error:
             raise ConfigurationError(f"{key}={value}: {error}") from None
-    return members_of(members, groups=groups, weights=weights, version=version)
+    return Lines(members, groups, weights, version)
 
 
 def members_of(
@@ -202,9 +224,9 @@ def _version(text: str) -> Zxid:
     return int(text, 16)
 
 
-def _natural(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError("a weight is a whole number, 0 or more")
+def _weight(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > _MOST_WEIGHT:
+        raise ValueError(f"a weight is a whole number, from 0 to {_MOST_WEIGHT}")
     return int(text)
 
 

@@ -26,12 +26,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from zkcore.errors import (
-    BY_CODE,
     BadArgumentsError,
     ConnectionLostError,
     NotLeadingError,
     ProtocolError,
-    RequestError,
     SessionClosedError,
     SessionMovedError,
     ThrottledError,
@@ -40,6 +38,7 @@ from zkcore.errors import (
 from zkcore.jute.records import Id
 from zkcore.replica.admission import check_attaching, check_opening
 from zkcore.replica.answers import Answer, Touched
+from zkcore.replica.applying import Applying
 from zkcore.replica.arriving import Arrivals
 from zkcore.replica.confirming import Confirming
 from zkcore.replica.forward import (
@@ -59,17 +58,19 @@ from zkcore.replica.forward import (
 )
 from zkcore.replica.leading import Leading, LiveSession
 from zkcore.replica.levels import AtLeast, Read, ReadLevel, check_level
+from zkcore.replica.members import Members, members_from
 from zkcore.replica.opening import open_peer
 from zkcore.replica.reading import Questions
+from zkcore.replica.reconfiguring import propose_change
+from zkcore.replica.roster import Roster
 from zkcore.replica.rules import Rules, add_ids, are_bounded
 from zkcore.replica.serving import Connection, Serving
 from zkcore.replica.sizes import encode_bounded
-from zkcore.storage.storage import Storage, pieces_of
+from zkcore.storage.storage import Storage
 from zkcore.tree.acl import Caller
-from zkcore.tree.applied import Applied
 from zkcore.tree.requests import CloseSession, CreateSession, Request, T, decode_request
 from zkcore.tree.sessions import SessionIds, key_of
-from zkcore.tree.snapshot import dump, restore
+from zkcore.tree.snapshot import dump
 from zkcore.tree.tree import Tree
 from zkcore.tree.watches import Watches
 from zkcore.zab.limits import Limits
@@ -91,13 +92,12 @@ from zkcore.zxid import Zxid
 __all__ = ["Replica"]
 
 _CREATE_SESSION = CreateSession.opcode
-_CLOSE_SESSION = CloseSession.opcode
 _SESSION = Read.SESSION
 
 
 class Replica:
-    """See the module for the contract. `storage` is opened here and used by nobody else; `rules` say what clients may
-    do.
+    """See the module for the contract. `ensemble` is who the members were in the beginning, as Members with where they
+    are; `storage` is opened here and used by nobody else; `rules` say what clients may do.
 
     Raises ConfigurationError where `me` is not in `ensemble`, and StorageCorruptError where the storage is damaged.
     """
@@ -105,14 +105,14 @@ class Replica:
     def __init__(
         self,
         me: PeerId,
-        ensemble: EnsembleConfig,
+        ensemble: EnsembleConfig | Members,
         storage: Storage,
         *,
         limits: Limits | None = None,
         rules: Rules | None = None,
     ) -> None:
         self.me = me
-        self.ensemble = ensemble
+        self._roster = Roster(members_from(ensemble))
         self.limits = limits if limits is not None else Limits()
         self.rules = rules if rules is not None else Rules()
         self.storage = storage
@@ -120,6 +120,7 @@ class Replica:
         self.watches = Watches(history=self.rules.watch_history, most=self.rules.watch_most)
         """Those of the sessions served here. Look, but do not touch."""
         self._serving = Serving(Tree(self.rules.access), self.watches)
+        self._applying = Applying(self._serving, self._roster)
         self._ids = SessionIds(me)
         self._now_ms = 0
         self._claims = 0
@@ -131,14 +132,18 @@ class Replica:
         self._leader: PeerId | None = None
         self._sends: list[tuple[PeerId, bytes]] = []  # what is to be forwarded, packed
         self._busy = self._peer_busy = False
-        self.peer = open_peer(me, ensemble, storage, self.limits)
+        self._open_peer()
 
     def recover(self) -> None:
         """After the storage failed: throw the Peer away with everything unsaved, and begin again from what is durable.
         What was delivered stays readable. The host breaks all links. Raises StorageError where it cannot be opened."""
         self._leave("the storage failed")
-        self.peer = open_peer(self.me, self.ensemble, self.storage, self.limits)
+        self._open_peer()
         self._busy = self._peer_busy = False
+
+    def _open_peer(self) -> None:
+        self.peer = open_peer(self.me, self._roster.first.config, self.storage, self.limits)
+        self._roster.begin(self.tree, self.peer.membership)
 
     # --- what it is
 
@@ -146,6 +151,11 @@ class Replica:
     def tree(self) -> Tree:
         """The state. Look, but do not touch."""
         return self._serving.tree
+
+    @property
+    def members(self) -> Members:
+        """Who the members are after the last change that has ended here; see MembersChanged for one under way."""
+        return self._roster.members
 
     @property
     def serving(self) -> bool:
@@ -381,11 +391,11 @@ class Replica:
         if ready.events:
             for event in ready.events:
                 if type(event) is Delivered:
-                    self._apply(event.first, event.payloads)
+                    self._applying.apply(event.first, event.payloads, self._leading, tell=self.serving)
                 elif isinstance(event, RoleChanged):
                     self._on_role_changed(event)
                 elif isinstance(event, Restored):
-                    self._restore(event.snapshot)
+                    self._applying.restore(self.storage, event.snapshot, self.rules.access)
                 elif isinstance(event, ReadReady):
                     self._on_confirmed(event)
         serving = self._serving
@@ -395,12 +405,15 @@ class Replica:
             for connection, xid, request in serving.take_released():
                 self._send_write(connection, xid, request)
         answers = serving.answers
-        if self._sends or answers:
+        told = self._roster.told
+        if self._sends or answers or told:
             if ready is NOTHING:
                 ready = Ready()
             ready.early.extend(bundle(self._sends))
             self._sends.clear()
+            ready.events.extend(told)
             ready.events.extend(answers)
+            told.clear()
             answers.clear()
         self._busy = ready is not NOTHING
         return ready
@@ -420,8 +433,9 @@ class Replica:
             raise ConnectionLostError(f"replica {self.me} has no leader at the moment; try again, or another replica")
 
     def _submit(self, connection: Connection, request: Request[Any]) -> int:
+        gates = connection.gates
         xid = self._serving.enqueue(connection, request)
-        if request.writes and not connection.gates and not self._serving.goes_behind_released(connection, xid, request):
+        if request.writes and not gates and not self._serving.goes_behind_released(connection, xid, request):
             self._send_write(connection, xid, request)
         return xid
 
@@ -463,6 +477,11 @@ class Replica:
         first = self.peer.next_zxid
         if first is None or self.peer.is_full:
             return False
+        while (asked := leading.take_reconfigure()) is not None:
+            refused = propose_change(asked, self.peer, leading, self._roster.members, first=first, now_ms=self._now_ms)
+            if refused is None:
+                return True
+            self._answer_origin(asked.origin, refused)
         payloads, answers = leading.prepare(first, self._now_ms, last=self.peer.last_logged)
         if payloads:
             self.peer.propose(first, payloads)
@@ -564,42 +583,9 @@ class Replica:
             if any(xid == message.xid for xid, _ in connection.unanswered):
                 self._serving.detach(connection, "the session is served elsewhere now")
         elif isinstance(message, Refused):
-            self._serving.refuse(connection, message.xid, BY_CODE.get(message.code, RequestError)())
+            self._serving.refuse(connection, message.xid, message.error)
         elif isinstance(message, Claimed) and connection.claim == message.nonce and not connection.attached:
             self._serving.on_claimed(connection, message.zxid, alive=message.alive)
-
-    # --- what is committed
-
-    def _apply(self, first: Zxid, payloads: tuple[bytes, ...]) -> None:
-        tree, serving = self.tree, self._serving
-        known = tree.last_zxid  # a new Peer delivers again what the one before had delivered
-        zxid = first
-        for payload in payloads:
-            if zxid > known:
-                applied = tree.apply(zxid, payload)
-                serving.on_applied(applied)
-                if applied.type == _CREATE_SESSION or applied.type == _CLOSE_SESSION:
-                    self._on_session_change(applied)
-            zxid += 1
-        if serving.behind:
-            serving.catch_up()
-
-    def _on_session_change(self, applied: Applied) -> None:
-        session, leading = applied.session, self._leading
-        if applied.type == _CLOSE_SESSION:
-            # Clients number their requests from 1; 0 is the leader's own, who has waited for the session in vain.
-            self._serving.on_session_closed(session, expired=applied.cxid == 0, tell=self.serving)
-            if leading is not None:
-                leading.on_session_closed(session)
-        elif (timeout_ms := self.tree.sessions.get(session)) is not None:
-            self._serving.on_session_created(session, timeout_ms, tell=self.serving)
-            if leading is not None:
-                leading.on_session_created(session, timeout_ms)
-
-    def _restore(self, snapshot: SnapshotRef) -> None:
-        if snapshot.zxid <= self.tree.last_zxid:
-            return
-        self._serving.replace_tree(restore(pieces_of(self.storage, snapshot), access=self.rules.access))
 
     # --- roles
 
@@ -608,6 +594,7 @@ class Replica:
             self._leave(event.why)
             return
         self._leader = event.leader
+        self._roster.follow(self.tree, self.peer.membership)
         if event.role is Role.LEADING:
             self._leading = Leading(self.tree, self.limits, self.rules)
             for origin, refused in self._arrivals.establish(self._leading):

@@ -48,6 +48,9 @@ class Rules:
     """So many changes each replica remembers, to tell a persistent watch what it missed."""
     watch_most: int = field(default=1_000, validator=_positive)
     """So many missed events a session is told at once; where there are more, it is told to look for itself (Resync)."""
+    reconfig: bool = True
+    """Whether clients may change the members of the ensemble (`Client.reconfig`): those in the process of a replica,
+    and whoever has WRITE on `/zookeeper/config`, which without further ado is the superuser alone."""
     clean_every_ms: int = field(default=60_000, validator=_positive)
     """How often the leader deletes containers that have become empty, and znodes past their time to live."""
     clean_most: int = field(default=10_000, validator=_positive)

@@ -5,7 +5,8 @@ recognised by session and number; a read when nothing stands before it and the t
 answers of a session come in the order of its requests, and a session reads its own writes.
 
 A read that needs the leader's word holds up the writes that follow it in its session (`released` says when they may
-go): they could be applied before it is answered, and it would show what was asked for after it.
+go): they could be applied before it is answered, and it would show what was asked for after it. So does a change of the
+members, which takes two records: others may be applied before the second, which is its answer.
 
 This module must not know how a request becomes a transaction.
 """
@@ -34,7 +35,7 @@ from zkcore.replica.levels import ReadLevel, Sync
 from zkcore.replica.reading import Gated
 from zkcore.tree.acl import Caller
 from zkcore.tree.applied import Applied
-from zkcore.tree.requests import Request
+from zkcore.tree.requests import Reconfigure, Request
 from zkcore.tree.tree import Tree
 from zkcore.tree.watch_audience import audience_of
 from zkcore.tree.watches import Watches
@@ -56,6 +57,8 @@ class _Refusal:
     """Stands in a queue for a request that will get no transaction, until its turn to be answered."""
 
     error: ZkcoreError
+    holds_up: bool
+    """What is refused is a gate."""
     writes: ClassVar[bool] = False
 
 
@@ -69,7 +72,7 @@ class Connection:
     """The session and its ids, as all its requests need them: made once."""
     unanswered: deque[tuple[int, Request[Any] | Gated | _Refusal]] = Factory(deque)
     gates: int = 0
-    """How many of them need the leader's word."""
+    """How many of them hold up the writes behind them."""
     attached: bool = True
     paused: bool = False
     """Nothing is told of its watches before the next answer, or until it is resumed."""
@@ -198,6 +201,8 @@ class Serving:
         xid = connection.next_xid
         connection.next_xid = following_xid(xid)
         connection.unanswered.append((xid, request))
+        if type(request) is Reconfigure:
+            connection.gates += 1
         if not request.writes and len(connection.unanswered) == 1:
             self._answer_reads(connection)
         return xid
@@ -242,7 +247,7 @@ class Serving:
         """The write `xid` will get no transaction: answer it with `error` when its turn comes."""
         for index, (other, request) in enumerate(connection.unanswered):
             if other == xid and request.writes:
-                connection.unanswered[index] = xid, _Refusal(error)
+                connection.unanswered[index] = xid, _Refusal(error, type(request) is Reconfigure)
                 self._answer_reads(connection)
                 return
 
@@ -264,6 +269,8 @@ class Serving:
             self._reply(connection, None, error)
         else:
             self._reply(connection, result, None)
+        if connection.gates and type(request) is Reconfigure:
+            self._release(connection)
         if connection.unanswered:
             self._answer_reads(connection)
 
@@ -316,7 +323,7 @@ class Serving:
                 self._reply(connection, None, error)
             else:
                 self._reply(connection, result, None)
-            if isinstance(request, Gated):
+            if isinstance(request, Gated) or (isinstance(request, _Refusal) and request.holds_up):
                 self._release(connection)
 
     def answer(self, connection: Connection, request: Request[Any] | Gated | _Refusal) -> Any:
@@ -331,13 +338,15 @@ class Serving:
         return self.watches.read(self.tree, request, session=connection.session, caller=connection.caller)
 
     def _release(self, connection: Connection) -> None:
-        """The head of the queue was answered: the writes behind it may go, up to the next read of its kind."""
+        """The head of the queue, a gate, was answered: the writes behind it may go, up to the next one."""
         connection.gates -= 1
         for xid, request in connection.unanswered:
             if isinstance(request, Gated):
                 break
             if isinstance(request, Request) and request.writes:
                 self.released.append((connection, xid, request))
+                if type(request) is Reconfigure:
+                    break
 
     def _reply(self, connection: Connection, result: object, error: ZkcoreError | None) -> None:
         xid, _ = connection.unanswered.popleft()

@@ -13,7 +13,7 @@ from typing import Any
 from zkcore.errors import BadArgumentsError
 from zkcore.jute.records import OPEN_ACL
 from zkcore.tree.prepare import MAX_DATA
-from zkcore.tree.requests import Create, CreateWithParents, Multi, Once, Request, SetData, encode_request
+from zkcore.tree.requests import Create, CreateWithParents, Multi, Once, Reconfigure, Request, SetData, encode_request
 
 __all__ = ["MAX_REQUEST_BYTES", "check_size", "encode_bounded", "size_of"]
 
@@ -34,6 +34,8 @@ def size_of(request: Request[Any]) -> int:
         return sum([_OPERATION_BYTES + size_of(operation) for operation in request.operations])
     if isinstance(request, Once):
         return size_of(request.request)
+    if isinstance(request, Reconfigure):
+        return len(request.joining) + len(request.leaving) + len(request.new_members)
     path: str = getattr(request, "path", "")
     acl = sum([_ENTRY_BYTES + len(entry.id.scheme) + len(entry.id.id) for entry in getattr(request, "acl", ())])
     size = len(path) + len(getattr(request, "data", None) or b"") + acl

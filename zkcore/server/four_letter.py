@@ -138,7 +138,7 @@ def _mode(facts: Facts) -> str:
     if not _is_serving(facts):
         return "read-only"
     if replica.leader == replica.me:
-        return "standalone" if len(replica.ensemble.members) == 1 else "leader"
+        return "standalone" if len(replica.members.config.members) == 1 else "leader"
     return "observer" if replica.status().role is Role.OBSERVING else "follower"
 
 

@@ -78,6 +78,7 @@ from zkcore.tree.requests import (
     NullData,
     Once,
     PlainCreate,
+    Reconfigure,
     Request,
     SetACL,
     SetData,
@@ -105,13 +106,11 @@ __all__ = [
 MAX_FRAME = 0xFFFFF
 """Bytes of the largest request: ZooKeeper's `jute.maxbuffer`."""
 
-_RECONFIG = 16
-
 _NO_TOKEN = struct.pack(">i", -1)
 """What a ZooKeeper without SASL answers to whatever is proved by it: nothing, and the client is who it was."""
 
 _ANSWERED = 0
-_MARSHALLING, _UNIMPLEMENTED, _RECONFIG_DISABLED = -5, -6, -123
+_MARSHALLING, _UNIMPLEMENTED = -5, -6
 _SYSTEM_ERROR = -1
 
 
@@ -192,8 +191,6 @@ def parse(body: bytes) -> Asked:
     try:
         if opcode == SYNC:
             return Asked(xid, opcode, Sync(), path=decode_from(OnePath, body, at=at)[0].path)
-        if opcode == _RECONFIG:
-            return Asked(xid, opcode, None, _RECONFIG_DISABLED)
         kind = _ABOUT_WATCHES.get(opcode)
         request = decode_from(kind, body, at=at)[0] if kind is not None else decode_asked(opcode, body, at=at)
     except UnimplementedError:
@@ -355,6 +352,7 @@ ANSWERS: dict[int, Callable[[Any, Any], bytes] | None] = {
     Delete.opcode: None,
     SetData.opcode: lambda _, stat: pack_stat(stat),
     SetACL.opcode: lambda _, stat: pack_stat(stat),
+    Reconfigure.opcode: _node_data,
     Check.opcode: None,
     CloseSession.opcode: None,
     Exists.opcode: lambda _, stat: pack_stat(stat),

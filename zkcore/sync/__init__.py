@@ -62,6 +62,7 @@ from zkcore.errors import (
     QuotaExceededError,
     ReadOnlyError,
     RecipeError,
+    ReconfigDisabledError,
     ReconfigInProgressError,
     RequestError,
     SessionClosedError,
@@ -105,6 +106,7 @@ from zkcore.recipes.time_ids import TimeId
 from zkcore.recipes.topic import Published
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
+from zkcore.replica.members import Members
 from zkcore.replica.rules import Rules
 from zkcore.sync.atomic_value import AtomicValue
 from zkcore.sync.atomically import AtomicTransaction
@@ -243,6 +245,7 @@ __all__ = [
     "Mailbox",
     "MalformedFrameError",
     "Member",
+    "Members",
     "Membership",
     "Message",
     "MessagesMissedError",
@@ -294,6 +297,7 @@ __all__ = [
     "ReadWriteLock",
     "Reads",
     "RecipeError",
+    "ReconfigDisabledError",
     "ReconfigInProgressError",
     "Registration",
     "Relation",

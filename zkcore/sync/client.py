@@ -12,6 +12,7 @@ from zkcore.client.port import LastingWatcher, SessionState, StateListener, Watc
 from zkcore.client.retry import Retry
 from zkcore.jute.records import ACL, Id, Stat
 from zkcore.replica.levels import Read, ReadLevel
+from zkcore.replica.members import Members
 from zkcore.sync.atomically import Atomic, blocking_atomic
 from zkcore.sync.callbacks import Callbacks
 from zkcore.sync.changes import Events, States
@@ -246,6 +247,21 @@ class Client:
 
     def ensure_path(self, path: str, *, acl: Iterable[ACL] | None = None) -> None:
         run(self.unblocked.ensure_path(path, acl=acl))
+
+    def reconfig(
+        self,
+        joining: str | None = None,
+        leaving: str | Iterable[int] | None = None,
+        new_members: str | Members | None = None,
+        from_config: int = -1,
+    ) -> NodeData:
+        return run(self.unblocked.reconfig(joining, leaving, new_members, from_config))
+
+    def get_config(self, watch: Watcher | None = None, *, read: ReadLevel = Read.SESSION) -> NodeData:
+        return run(self.unblocked.get_config(self._called(watch), read=read))
+
+    def members(self, *, read: ReadLevel = Read.SESSION) -> Members:
+        return run(self.unblocked.members(read=read))
 
     def add_auth(self, scheme: str, credentials: str | bytes) -> None:
         run(self.unblocked.add_auth(scheme, credentials))

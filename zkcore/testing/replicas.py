@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from zkcore.errors import BadArgumentsError, SessionClosedError, ThrottledError, ZkcoreError
 from zkcore.replica.answers import Answer, Attached, Detached, Replied, SessionEnded, Touched, WatchFired
 from zkcore.replica.levels import Read, ReadLevel, Sync
+from zkcore.replica.members import Members
 from zkcore.replica.replica import Replica
 from zkcore.testing.clients import Client, Reference
 from zkcore.testing.histories import ZnodeHistory
@@ -100,6 +101,9 @@ class Replicas:
     def _judge(self, node: Node) -> Reference:
         if self._reference is None:
             self._reference = Reference(node.oracle)
+            first = Members(self._config)
+            if not first.stands_alone:
+                self._reference.tree.show_members(first.text().encode())
         return self._reference
 
     def start(self, node: Node, saved: Saved) -> Machine:

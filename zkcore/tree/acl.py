@@ -63,6 +63,9 @@ ANONYMOUS = Caller(0)
 SUPER = Id("super", "")
 """The id of somebody who may do everything."""
 
+EMBEDDED = Id("embedded", "")
+"""The id of a client in the process of a replica: of the application itself. No ACL names it, and it is not shown."""
+
 DEFAULT_ACL = (ACL(31, Id("default", "")),)
 """The ACL that the ensemble is configured to give to znodes (see `Access`)."""
 
@@ -239,7 +242,7 @@ class Access:
         self._schemes = {scheme.name: scheme for scheme in schemes}
         names = [scheme.name for scheme in schemes]
         for name in names:
-            if name in ("world", "auth", "super", "default") or names.count(name) > 1:
+            if name in ("world", "auth", "super", "default", "embedded") or names.count(name) > 1:
                 raise ConfigurationError(f"a scheme cannot be called {name!r}: the name is taken")
         if not default or any(entry.id.scheme == "default" for entry in default):
             raise ConfigurationError("the default ACL needs entries, and cannot be defined by itself")

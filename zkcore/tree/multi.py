@@ -18,7 +18,7 @@ from zkcore.jute.codec import Boolean, Buffer, Int, Long, codec_of, decode, deco
 from zkcore.tree.extensions import CheckAbsent, CheckStat, CreateIfAbsent, DeleteIfPresent, ListChildren
 from zkcore.tree.reads import Exists, GetACL, GetChildren, GetChildren2, GetData
 from zkcore.tree.request import Request, check_types
-from zkcore.tree.writes import Check, Create, CreateContainer, CreateTTL, Delete, PlainCreate, SetData
+from zkcore.tree.writes import Check, Create, CreateContainer, CreateTTL, Delete, PlainCreate, Reconfigure, SetData
 
 __all__ = ["Multi", "MultiRead", "Once", "decode_several", "encode_several"]
 
@@ -95,7 +95,7 @@ class Once(Request[object]):
     def __attrs_post_init__(self) -> None:
         check_types("", number=self.client)
         check_types("", number=self.number)
-        if not self.request.writes or self.request.opcode < 0 or isinstance(self.request, Once):
+        if not self.request.writes or self.request.opcode < 0 or isinstance(self.request, Once | Reconfigure):
             raise TypeError(f"{type(self.request).__name__} cannot be retried like this")
 
 

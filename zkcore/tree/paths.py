@@ -9,9 +9,12 @@ import re
 
 from zkcore.errors import BadArgumentsError
 
-__all__ = ["PROTECTED", "join", "name_of", "parent_of", "validate"]
+__all__ = ["CONFIG", "PROTECTED", "join", "name_of", "parent_of", "validate"]
 
-PROTECTED = frozenset({"/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"})
+CONFIG = "/zookeeper/config"
+"""Says who the members of the ensemble are."""
+
+PROTECTED = frozenset({"/", "/zookeeper", "/zookeeper/quota", CONFIG})
 """The znodes that every tree has and nobody deletes."""
 
 # ZooKeeper looks at UTF-16 units: what lies beyond the basic plane is a pair of surrogates to it, and refused.

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from zkcore.errors import UnimplementedError, ZkcoreError
+from zkcore.errors import NoAuthError, UnimplementedError, ZkcoreError
 from zkcore.jute.codec import codec_of
 from zkcore.jute.records import ErrorTxn, Id, TxnHeader
 from zkcore.tree.digest import pack_digest
@@ -69,6 +69,15 @@ class Preparer:
         except ZkcoreError as error:
             return _pack_header(session, cxid, zxid, now_ms, ErrorTxn.TYPE) + _pack_error(cast(int, error.code))
         return _pack_header(session, cxid, zxid, now_ms, kind) + body + pack_digest(outstanding.digest)
+
+    def check_may(self, permission: int, path: str, ids: tuple[Id, ...]) -> None:
+        """Raises NoNodeError, and NoAuthError unless the znode at `path` will give a client known by `ids` the
+        `permission`, as the next transaction finds it."""
+        outstanding = self._outstanding
+        outstanding.forget_applied()
+        acl = outstanding.existing(path)[0].acl
+        if acl is not None and not outstanding.tree.access.allows(acl, permission, ids):
+            raise NoAuthError(path=path)
 
     def is_live(self, session: int) -> bool:
         """Whether `session` exists and no outstanding transaction ends it."""

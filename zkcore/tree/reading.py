@@ -20,7 +20,7 @@ from zkcore.jute.records import (
     SetDataTxn,
     Stat,
 )
-from zkcore.tree.acl import Access, Caller, Permission
+from zkcore.tree.acl import EMBEDDED, Access, Caller, Permission
 from zkcore.tree.applied import Applied, Outcome
 from zkcore.tree.extensions import (
     CheckAbsent,
@@ -33,6 +33,7 @@ from zkcore.tree.extensions import (
 )
 from zkcore.tree.listing import list_children
 from zkcore.tree.multi import Multi, MultiRead, Once
+from zkcore.tree.paths import CONFIG
 from zkcore.tree.permitted import readable
 from zkcore.tree.reads import (
     Children,
@@ -58,10 +59,11 @@ from zkcore.tree.writes import (
     CreateTTL,
     Delete,
     PlainCreate,
+    Reconfigure,
     SetACL,
     SetData,
 )
-from zkcore.tree.znode import STAT_SIZE, ZnodeStat
+from zkcore.tree.znode import STAT_SIZE, ZnodeStat, data_of
 
 __all__ = ["READS", "RESULTS", "Read", "Result", "error_of"]
 
@@ -118,7 +120,7 @@ def _get_ephemerals(state: State, access: Access, request: GetEphemerals, caller
 
 
 def _who_am_i(state: State, access: Access, request: WhoAmI, caller: Caller) -> tuple[Id, ...]:
-    return tuple([Id(id.scheme, access.user_of(id)) for id in caller.ids])
+    return tuple([Id(id.scheme, access.user_of(id)) for id in caller.ids if id != EMBEDDED])
 
 
 def _multi_read(state: State, access: Access, request: MultiRead, caller: Caller) -> tuple[object, ...]:
@@ -169,6 +171,12 @@ def _from_outcomes(state: State, request: Request[Any], applied: Applied) -> obj
     return _answer(request, applied.outcomes)
 
 
+def _members(state: State, request: object, applied: Applied) -> NodeData:
+    record = state.find(CONFIG)
+    assert record is not None
+    return NodeData(data_of(record), state.stat(CONFIG))
+
+
 RESULTS: dict[type[Any], Result] = {
     PlainCreate: _created_path,
     Create: _created,
@@ -177,6 +185,7 @@ RESULTS: dict[type[Any], Result] = {
     CreateIfAbsent: _created,
     SetData: _changed,
     SetACL: _changed,
+    Reconfigure: _members,
     DeleteIfPresent: _was_deleted,
     CreateWithParents: _from_outcomes,
     DeleteTree: _from_outcomes,

@@ -50,6 +50,7 @@ from zkcore.tree.writes import (
     CreateTTL,
     Delete,
     PlainCreate,
+    Reconfigure,
     SetACL,
     SetData,
 )
@@ -59,14 +60,14 @@ __all__ = [
     "Create", "CreateContainer", "CreateIfAbsent", "CreateSession", "CreateTTL", "CreateWithParents", "Created",
     "Delete", "DeleteIfPresent", "DeleteTree", "Exists", "GetACL", "GetAllChildrenNumber", "GetChildren",
     "GetChildren2", "GetData", "GetEphemerals", "ListChildren", "Multi", "MultiRead", "NodeACL", "NodeData", "NullData",
-    "Once", "PlainCreate", "Relation", "Request", "SetACL", "SetData", "StatField", "T", "WhoAmI", "decode_asked",
-    "decode_request", "encode_request",
+    "Once", "PlainCreate", "Reconfigure", "Relation", "Request", "SetACL", "SetData", "StatField", "T", "WhoAmI",
+    "decode_asked", "decode_request", "encode_request",
 ]  # fmt: skip
 
 _RECORDS: tuple[type[Request[object]], ...] = (
     PlainCreate, Create, CreateContainer, CreateTTL, Delete, SetData, SetACL, Check, CreateSession, CloseSession,
     Exists, GetData, GetACL, GetChildren, GetChildren2, GetEphemerals, GetAllChildrenNumber, WhoAmI, CheckAbsent,
-    CheckStat, CreateIfAbsent, CreateWithParents, DeleteIfPresent, DeleteTree, ListChildren,
+    CheckStat, CreateIfAbsent, CreateWithParents, DeleteIfPresent, DeleteTree, ListChildren, Reconfigure,
 )  # fmt: skip
 _BY_OPCODE = {kind.opcode: kind for kind in _RECORDS}
 

@@ -3,6 +3,7 @@
 A snapshot is a sequence of blocks: an int length, the CRC-32 of the body, and the body, whose first byte is a letter.
 
     H   "zkcs", int version, long zxid, long digest of the tree: first, once
+    M   long zxid, buffer: the last record that said who the members are, where there was one: once
     S   (long session, int timeout)*: the sessions by id
     K   (long session, 32 bytes)*: the keys to the passwords of those that have one, by id
     C   (long client, long floor, vector of (long number, buffer outcome))*: what is remembered of requests, by client
@@ -32,7 +33,7 @@ from zlib import crc32
 from attrs import frozen
 
 from zkcore.errors import ProtocolError, StorageCorruptError
-from zkcore.jute.codec import Buffer, Int, Long, UString, codec_of, encode, record
+from zkcore.jute.codec import Buffer, Int, Long, UString, codec_of, decode, encode, record
 from zkcore.jute.records import ACL
 from zkcore.tree.acl import Access
 from zkcore.tree.once import Memory, Remembered
@@ -40,10 +41,14 @@ from zkcore.tree.sessions import KEY_SIZE
 from zkcore.tree.state import Frozen, Loaded
 from zkcore.tree.tree import Tree
 from zkcore.tree.znode import STAT_SIZE
+from zkcore.zxid import Zxid
 
-__all__ = ["VERSION", "dump", "restore"]
+__all__ = ["VERSION", "configuration_in", "dump", "restore"]
 
-VERSION = 2
+VERSION = 3
+
+_READ = (2, 3)
+"""The versions that are read: the one before has no M."""
 
 _BLOCK = Struct(">II")
 _HEADER = Struct(">4siqQ")
@@ -57,6 +62,15 @@ _MAGIC = b"zkcs"
 _BLOCK_BYTES = 1 << 16
 _MAX_BLOCK_BYTES = 1 << 24
 """No block is larger: one znode of the largest size, and the pieces before it."""
+
+
+@record
+@frozen
+class _Configuration:
+    """Who the members are."""
+
+    zxid: Long
+    record: Buffer
 
 
 @record
@@ -122,6 +136,8 @@ def _blocks(state: Frozen) -> Iterator[bytes]:
 
 def _bodies(state: Frozen) -> Iterator[bytes]:
     yield b"H" + _HEADER.pack(_MAGIC, VERSION, state.last_zxid, state.digest)
+    if state.configuration[0]:
+        yield b"M" + encode(_Configuration(*state.configuration))
     sessions = sorted(state.sessions.items())
     for start in range(0, len(sessions), _BLOCK_BYTES // _SESSION.size):
         some = sessions[start : start + _BLOCK_BYTES // _SESSION.size]
@@ -187,15 +203,8 @@ def restore(chunks: Iterable[bytes], *, access: Access | None = None) -> Tree:
     """
     reader = _Reader(chunks)
     try:
-        body = reader.block()
-        if body[:1] != b"H":
-            raise StorageCorruptError("a snapshot does not begin with its header")
-        magic, version = _PREFIX.unpack_from(body, 1)
-        if magic != _MAGIC or version != VERSION:
-            raise StorageCorruptError(f"this is no snapshot of version {VERSION}: {magic!r}, version {version}")
-        _, _, zxid, digest = _HEADER.unpack(body[1:])
+        zxid, digest, configuration, body = _beginning(reader)
         sessions: dict[int, int] = {}
-        body = reader.block()
         while body[:1] == b"S":
             sessions.update(_SESSION.iter_unpack(body[1:]))
             body = reader.block()
@@ -208,12 +217,43 @@ def restore(chunks: Iterable[bytes], *, access: Access | None = None) -> Tree:
         memory, body = _memory(body, reader)
         acls, body = _protected(body, reader)
         znodes = _znodes(body, reader, acls, sessions=len(sessions))
-        tree = Tree.rebuild(zxid, sessions, keys=keys, znodes=znodes, memory=memory, access=access)
+        tree = Tree.rebuild(
+            zxid, sessions, keys=keys, znodes=znodes, memory=memory,
+            configuration=configuration, access=access,
+        )  # fmt: skip
     except (struct_error, ValueError, ProtocolError) as error:  # sound checksums over what `dump` never wrote
         raise StorageCorruptError(f"{reader.where} does not decode: {error}") from error
     if tree.digest != digest:
         raise StorageCorruptError("the znodes of a snapshot do not have the digest that its header names")
     return tree
+
+
+def configuration_in(chunks: Iterable[bytes]) -> tuple[Zxid, bytes]:
+    """`Tree.configuration` of the tree of a snapshot, of which no more than the beginning is read. Raises as
+    `restore`."""
+    reader = _Reader(chunks)
+    try:
+        return _beginning(reader)[2]
+    except (struct_error, ValueError, ProtocolError) as error:
+        raise StorageCorruptError(f"{reader.where} does not decode: {error}") from error
+
+
+def _beginning(reader: _Reader) -> tuple[Zxid, int, tuple[Zxid, bytes], bytes]:
+    """The zxid and the digest, the configuration, and the block behind it."""
+    body = reader.block()
+    if body[:1] != b"H":
+        raise StorageCorruptError("a snapshot does not begin with its header")
+    magic, version = _PREFIX.unpack_from(body, 1)
+    if magic != _MAGIC or version not in _READ:
+        raise StorageCorruptError(f"this is no snapshot of version {VERSION}: {magic!r}, version {version}")
+    _, _, zxid, digest = _HEADER.unpack(body[1:])
+    body = reader.block()
+    if body[:1] != b"M":
+        return zxid, digest, (0, b""), body
+    found = decode(_Configuration, body[1:])
+    if not 0 < found.zxid <= zxid:
+        raise StorageCorruptError(f"{reader.where} names members as of {found.zxid:#x}, which is not before {zxid:#x}")
+    return zxid, digest, (found.zxid, found.record), reader.block()
 
 
 def _memory(body: bytes, reader: _Reader) -> tuple[Memory, bytes]:
@@ -334,6 +374,6 @@ class _Reader:
 
 
 _SECTIONS = {
-    b"H": "the header", b"S": "sessions", b"K": "keys to sessions", b"C": "clients", b"O": "ended sessions",
-    b"A": "ACLs", b"P": "who has ACLs", b"Z": "znodes", b"E": "the end",
+    b"H": "the header", b"M": "members", b"S": "sessions", b"K": "keys to sessions", b"C": "clients",
+    b"O": "ended sessions", b"A": "ACLs", b"P": "who has ACLs", b"Z": "znodes", b"E": "the end",
 }  # fmt: skip

@@ -64,9 +64,11 @@ def _told(thing: Mapping[str, str] | None, fields: list[str]) -> str | None:
 
 
 def _whole(state: Frozen) -> _Things:
+    since, members = state.configuration
     return {
         "zxid": {"last": f"{state.last_zxid:#x}"},
         "digest": {"tree": f"{state.digest:#x}"},
+        "members": {"since": f"{since:#x}", "crc": f"{crc32(members):08x}"},
         "ended sessions": {"newest last": " ".join(f"{session:#x}" for session in state.ended)},
     }
 

@@ -25,7 +25,7 @@ from zkcore.tree.acl import Permission
 from zkcore.tree.children import Families
 from zkcore.tree.digest import MASK, ROOT, UNCOUNTED, seed_of
 from zkcore.tree.once import Memory, Remembered
-from zkcore.tree.paths import PROTECTED, parent_of
+from zkcore.tree.paths import CONFIG, PROTECTED, parent_of
 from zkcore.tree.quota import QUOTA, Quotas, Usage, quota_root, stats_of, stats_path, stats_root
 from zkcore.tree.znode import (
     CONTAINER_OWNER,
@@ -61,6 +61,7 @@ class Frozen:
     session_keys: Mapping[int, bytes]
     clients: Mapping[int, Remembered]
     ended: tuple[int, ...]
+    configuration: tuple[Zxid, bytes]
     shards: tuple[Mapping[str, bytes], ...]
     nulls: tuple[frozenset[str] | set[str], ...]
     acls: tuple[Mapping[str, tuple[ACL, ...]], ...]
@@ -89,6 +90,8 @@ class State:
         self.sessions: dict[int, int] = {}
         self.session_keys: dict[int, bytes] = {}
         """The keys to the passwords of those sessions that have one."""
+        self.configuration: tuple[Zxid, bytes] = (0, b"")
+        """The last record that said who the members are, and its zxid; 0 while there was none."""
         self.digest = 0
         self.bytes = 0
         """The length of all paths and records."""
@@ -117,7 +120,7 @@ class State:
         state = cls()
         for path in sorted(PROTECTED):
             # Counted by nobody, as in ZooKeeper: the shown cversion of a fresh "/" is -1.
-            if path == "/zookeeper/config":
+            if path == CONFIG:
                 state.add(path, make_record(b"", _FRESH._replace(aversion=-1)), acl=READ_ACL)
             else:
                 state.add(path, make_record(b"", _FRESH))
@@ -350,7 +353,8 @@ class State:
         """The state as it is now, to be looked at before the next change."""
         return Frozen(
             self.last_zxid, self.digest, dict(self.sessions), dict(self.session_keys), dict(self.memory.clients),
-            tuple(self.memory.ended), tuple(self.shards), tuple(self.nulls), tuple(self.acls), tuple(self._shared),
+            tuple(self.memory.ended), self.configuration, tuple(self.shards), tuple(self.nulls), tuple(self.acls),
+            tuple(self._shared),
         )  # fmt: skip
 
     def _take_back(self, index: int) -> None:

@@ -14,21 +14,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TypeVar, cast
+from zlib import crc32
 
 from zkcore.errors import InvariantViolation, MalformedFrameError, UnimplementedError
 from zkcore.jute.codec import codec_of
 from zkcore.jute.records import ACL, TxnHeader
 from zkcore.tree import invariants
 from zkcore.tree.acl import ANONYMOUS, Access, Caller
-from zkcore.tree.applied import Applied
+from zkcore.tree.applied import Applied, EventType
 from zkcore.tree.digest import unpack_digest
 from zkcore.tree.once import Memory
+from zkcore.tree.paths import CONFIG
 from zkcore.tree.quota import Usage
 from zkcore.tree.reading import READS, RESULTS, error_of
 from zkcore.tree.request import Request
 from zkcore.tree.state import Frozen, Loaded, State
 from zkcore.tree.transactions import TRANSACTIONS
-from zkcore.tree.znode import Persisted, persisted_of
+from zkcore.tree.writes import Reconfigure
+from zkcore.tree.znode import Persisted, make_record, persisted_of
 from zkcore.zxid import Zxid
 
 __all__ = ["Frozen", "Tree"]
@@ -101,6 +104,38 @@ class Tree:
             state.removed_acls.clear()
         return _new_applied(Applied, (zxid, session, cxid, kind, error, path, changes, outcomes, removed))
 
+    # --- members -----------------------------------------------------------------------------------------------------
+
+    @property
+    def configuration(self) -> tuple[Zxid, bytes]:
+        """The last record that said who the members of the ensemble are, and its zxid; zxid 0 while there was none.
+        What it says is not known here."""
+        return self.state.configuration
+
+    def configure(
+        self, zxid: Zxid, record: bytes, *, text: bytes | None = None, time_ms: int = 0, session: int = 0, cxid: int = 0
+    ) -> Applied:
+        """The `record`, committed as `zxid`, says who the members are. With `text` that is shown to clients from now
+        on, as changed at `time_ms` for the request `cxid` of `session`. As harmless when done again as `apply`."""
+        state = self.state
+        changes: tuple[tuple[EventType, str], ...] = ()
+        if zxid > state.last_zxid:
+            state.last_zxid = zxid
+            state.configuration = zxid, record
+            if text is not None:
+                self.show_members(text, zxid=zxid, time_ms=time_ms)
+                changes = ((EventType.NODE_DATA_CHANGED, CONFIG),)
+        return Applied(zxid, session, cxid, Reconfigure.opcode, 0, CONFIG, changes)
+
+    def show_members(self, text: bytes, *, zxid: Zxid = 0, time_ms: int = 0) -> None:
+        """Who the members are, as `/zookeeper/config` shows it. By itself for those that an ensemble began with, which
+        no transaction has named. As in ZooKeeper it is in no digest, and has the version -1."""
+        old = self.state.find(CONFIG)
+        assert old is not None
+        stat = persisted_of(old)._replace(mzxid=zxid, mtime=time_ms, version=-1)
+        self.state.replace(CONFIG, old, make_record(text, stat), crc32(CONFIG.encode()))
+        self.state.set_null(CONFIG, null=False)
+
     # --- answers -----------------------------------------------------------------------------------------------------
 
     def result(self, request: Request[T], applied: Applied) -> T:
@@ -172,11 +207,13 @@ class Tree:
         keys: Mapping[int, bytes],
         znodes: Iterable[Loaded],
         memory: Memory | None = None,
+        configuration: tuple[Zxid, bytes] = (0, b""),
         access: Access | None = None,
     ) -> Tree:
         """The tree of a snapshot: its sessions with the keys to them, and all its znodes, in any order."""
         state = State(memory)
         state.last_zxid = last_zxid
+        state.configuration = configuration
         state.sessions.update(sessions)
         state.session_keys.update(keys)
         state.load(znodes)

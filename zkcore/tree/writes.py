@@ -11,13 +11,14 @@ from attrs import field, frozen
 
 from zkcore.jute.codec import Buffer, Int, Long, NullableBuffer, UString, record
 from zkcore.jute.records import ACL, OPEN_ACL, Stat
+from zkcore.tree.reads import NodeData
 from zkcore.tree.request import Request, check_types, tuple_of
 from zkcore.tree.znode import CreateMode
 from zkcore.zxid import Zxid
 
 __all__ = [
     "Check", "CleanUp", "CloseSession", "Create", "CreateContainer", "CreateSession", "CreateTTL", "Created", "Delete",
-    "PlainCreate", "SetACL", "SetData",
+    "PlainCreate", "Reconfigure", "SetACL", "SetData",
 ]  # fmt: skip
 
 
@@ -203,6 +204,32 @@ class CloseSession(Request[None]):
 
     opcode: ClassVar[int] = -11
     writes: ClassVar[bool] = True
+
+
+@record
+@frozen
+class Reconfigure(Request[NodeData]):
+    """Change who the members of the ensemble are; answered, when that is done, with the data and the Stat of
+    `/zookeeper/config`. All is text, as ZooKeeper has it: `joining` are lines `server.N=host:port:port:role;port`,
+    parted by commas, of members that come or are elsewhere, or something else, from now on; `leaving` the numbers of
+    those that go. Or `new_members` are all the lines there will be. `from_config` is the version that is to be
+    replaced, -1 for any.
+
+    Errors: ReconfigDisabledError, NoAuthError (WRITE on `/zookeeper/config`), BadArgumentsError, BadVersionError,
+    ReconfigInProgressError, NewConfigNoQuorumError.
+    """
+
+    opcode: ClassVar[int] = 16
+    writes: ClassVar[bool] = True
+
+    joining: UString = field(default="", kw_only=True)
+    leaving: UString = field(default="", kw_only=True)
+    new_members: UString = field(default="", kw_only=True)
+    from_config: Long = field(default=-1, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        for text in (self.joining, self.leaving, self.new_members):
+            check_types(text, number=self.from_config)
 
 
 @frozen

@@ -53,18 +53,28 @@ class HandOver:
         self.ticks_left = state.limits.transfer_ticks
         self._state = state
         self._learners = learners
+        self._told: set[PeerId] = set()
+
+    def on_gone(self, peer: PeerId) -> bool:
+        """The link to a learner broke. Whether that is the end of it: for better, where all have gone that were told,
+        or for worse, where it was the successor and nobody was told."""
+        self._told.discard(peer)
+        return not self._told if self.announced else peer == self.target
 
     def try_announce(self, epoch: int) -> None:
-        """Name the successor, if it is ready. Whoever hears of it breaks the link to this leader, which waits for that:
-        a link broken from here could lose the news."""
+        """Name the successor, if it is ready. Whoever hears of it breaks the link to this leader, which waits for that,
+        and for all of them: a link broken from here could lose the news, and who has not heard it elects somebody."""
+        if self.announced:
+            return
         state, last = self._state, self._state.history.last
         learner = self._learners[self.target]
-        if self.announced or min(state.committed, learner.acked, learner.commit_sent) < last:
+        if min(state.committed, learner.acked, learner.commit_sent) < last:
             return
         self.announced = True
         members_from = state.memberships.newest.zxid  # who lags behind that may not know who the successor is
         for peer, other in self._learners.items():
             if other.stage is Stage.ACTIVE and other.acked >= members_from:
+                self._told.add(peer)
                 state.out.send(peer, HandOff(self.target, epoch))
 
     @property

@@ -260,7 +260,7 @@ class Leader:
         self._learners.pop(peer, None)
         self._infos.pop(peer, None)
         self._acked_new_leader.discard(peer)
-        if self._hand_over is not None and self._hand_over.target == peer:
+        if self._hand_over is not None and self._hand_over.on_gone(peer):
             self._end_hand_over(self._hand_over, "its link broke")
 
     def _enter(self, phase: Phase) -> None:

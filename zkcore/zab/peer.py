@@ -163,6 +163,12 @@ class Peer:
         return self._state.current_epoch
 
     @property
+    def membership(self) -> Membership:
+        """In force here: what the newest configuration record in the log says, committed or not. The note behind it is
+        there where the record was read here, and not received as part of a snapshot."""
+        return self._state.memberships.newest
+
+    @property
     def last_logged(self) -> Zxid:
         return self._state.history.last
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from zkcore.jute.records import CloseSessionTxn
-from zkcore.replica import replica as replica_module
+from zkcore.replica import applying
 from zkcore.replica.answers import WatchFired
 from zkcore.replica.forward import Claim, Forwarded
 from zkcore.replica.leading import Leading
@@ -284,7 +284,7 @@ REPLICAS: dict[str, Mutant] = {
     ),
     "sessions-not-restored": _in_replicas(
         "a state restored from a snapshot has no sessions",
-        (replica_module, "restore", _sessions_not_restored),
+        (applying, "restore", _sessions_not_restored),
     ),
 }
 """What each planted bug does, and where."""
