@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,12 +15,14 @@ from file_crashes import State, open_sim, state_of
 from zkcore.errors import StorageError
 from zkcore.storage import FileStorage
 from zkcore.storage.backup import Checked, check, renew
+from zkcore.storage.files import Directory, File
 from zkcore.storage.members import parse_ensemble
 from zkcore.storage.records import read_ensemble
 from zkcore.testing.sim_files import SimFiles
 from zkcore.zab.messages import Damage
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import Append, Compact, SaveEpochs, SnapshotRef
+from zkcore.zxid import Zxid
 from zkcore.zxid import make_zxid as Z
 
 REFS = (SnapshotRef(Z(1, 2)), SnapshotRef(Z(1, 3)))
@@ -202,3 +206,100 @@ def test_of_a_damaged_log_what_comes_before_the_damage_is_kept() -> None:
     assert kept == entries[1 : 1 + len(kept)]
     assert len(kept) < len(entries) - 1
     assert after[-1] == (Z(9, 1), b"first")
+
+
+# --- on a real disk
+
+
+class Mortal:
+    """A real directory of a process that is killed before its change number `at`."""
+
+    def __init__(self, path: Path, at: int) -> None:
+        self._inner = Directory(path)
+        self.left = at
+        self.where = self._inner.where
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def change(self) -> None:
+        if not self.left:
+            raise Killed
+        self.left -= 1
+
+    def open(self, name: str, *, create: bool = False) -> Any:
+        if create:
+            self.change()
+        return MortalFile(self, self._inner.open(name, create=create))
+
+    def rename(self, old: str, new: str) -> None:
+        self.change()
+        self._inner.rename(old, new)
+
+    def remove(self, name: str) -> None:
+        self.change()
+        self._inner.remove(name)
+
+
+class MortalFile:
+    """A file in it."""
+
+    def __init__(self, files: Mortal, inner: File) -> None:
+        self._files = files
+        self._inner = inner
+        self.name = inner.name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def write(self, offset: int, data: bytes | bytearray) -> None:
+        self._files.change()
+        self._inner.write(offset, data)
+
+    def allocate(self, size: int) -> None:
+        self._files.change()
+        self._inner.allocate(size)
+
+    def resize(self, size: int) -> None:
+        self._files.change()
+        self._inner.resize(size)
+
+
+def opened(path: Path, cluster: str) -> tuple[Zxid, int] | None:
+    """Where the log of the real directory ends, in which epoch; None where it is that of another cluster."""
+    try:
+        with FileStorage(path, node=1, cluster=cluster) as storage:
+            saved = storage.load()
+            assert saved.damage is None
+            return saved.last, saved.current_epoch
+    except StorageError as refused:
+        assert f"not of member 1 of '{cluster}'" in str(refused)  # noqa: PT017
+        return None
+
+
+def test_a_process_that_is_killed_at_any_change_of_a_real_directory_leaves_the_one_or_the_other(tmp_path: Path) -> None:
+    with FileStorage(tmp_path / "kept", node=1, cluster="test", new=True) as storage:
+        storage.save([SaveEpochs(1, 1), Append(Z(1, 1), (RECORD,) * 4)])
+        storage.save_snapshot(REFS[0], [b"state"])
+        storage.save([Compact(REFS[0], Z(1, 1)), SaveEpochs(3, 2), Append(Z(2, 1), (RECORD,) * 3)])
+    def renewed(at: int) -> tuple[int, object]:
+        path = tmp_path / str(at)
+        shutil.copytree(tmp_path / "kept", path)
+        files = Mortal(path, at)
+        assert files.lock()
+        with suppress(Killed):
+            renew(files, Checked(files), cluster="again", ensemble=ALONE, epoch=9, payloads=[b"first"])
+        files.close()
+        return files.left, (opened(path, "test"), opened(path, "again"))
+
+    old, new = ((Z(2, 3), 2), None), (None, (Z(9, 1), 9))
+    most = 1000
+    left, found = renewed(most)
+    assert found == new
+    changes = most - left
+    # Of those before the new one is whole every fourth; from there on all.
+    left_by = [renewed(at)[1] for at in (*range(0, changes - 9, 4), *range(changes - 9, changes))]
+    moment = left_by.index(new)
+    assert left_by == [old] * moment + [new] * (len(left_by) - moment)
+    assert moment > 5
+    assert len(left_by) - moment >= 4
