@@ -68,6 +68,7 @@ SHELLS = (
     "zkcore.events",
     "zkcore.replica.host",
     "zkcore.replica.pump",
+    "zkcore.replica.recovery",
     "zkcore.replica.attending",
     "zkcore.replica.minding",
     "zkcore.replica.snapshotting",

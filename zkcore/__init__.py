@@ -136,6 +136,7 @@ from zkcore.recipes.time_ids import TimeId, TimeIdGenerator
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.members import Members
+from zkcore.replica.recovery import Recovery, recover
 from zkcore.replica.replica import Replica
 from zkcore.replica.rules import Rules
 from zkcore.server.limits import ListenerLimits
@@ -323,6 +324,7 @@ __all__ = [
     "RecipeError",
     "ReconfigDisabledError",
     "ReconfigInProgressError",
+    "Recovery",
     "Registration",
     "Relation",
     "Replica",
@@ -386,6 +388,7 @@ __all__ = [
     "digest_id",
     "json_codec",
     "local_cluster",
+    "recover",
     "scrypt_id",
     "start_node",
     "text_codec",

@@ -107,6 +107,7 @@ from zkcore.recipes.topic import Published
 from zkcore.replica.leading import LiveSession
 from zkcore.replica.levels import Read
 from zkcore.replica.members import Members
+from zkcore.replica.recovery import Recovery, recover
 from zkcore.replica.rules import Rules
 from zkcore.sync.atomic_value import AtomicValue
 from zkcore.sync.atomically import AtomicTransaction
@@ -299,6 +300,7 @@ __all__ = [
     "RecipeError",
     "ReconfigDisabledError",
     "ReconfigInProgressError",
+    "Recovery",
     "Registration",
     "Relation",
     "Report",
@@ -357,6 +359,7 @@ __all__ = [
     "digest_id",
     "json_codec",
     "local_cluster",
+    "recover",
     "scrypt_id",
     "start_node",
     "text_codec",
