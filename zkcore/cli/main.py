@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from zkcore import __version__
-from zkcore.cli import backup, log, serve, shell, sim, snap, status
+from zkcore.cli import backup, ensemble, log, serve, shell, sim, snap, status
 from zkcore.errors import StorageError
 
 __all__ = ["main"]
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m zkcore", description="A coordination service that you import.")
     parser.add_argument("--version", action="version", version=f"zkcore {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (serve, status, shell, sim, log, snap, backup):
+    for command in (serve, status, shell, sim, log, snap, backup, ensemble):
         command.add_to(commands)
     chosen = parser.parse_args(arguments)
     try:

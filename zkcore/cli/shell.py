@@ -29,7 +29,7 @@ from zkcore.errors import ConfigurationError, OutcomeUnknownError, SessionError,
 from zkcore.sync.port import LoopThread
 from zkcore.tree.paths import join
 
-__all__ = ["Shell", "add_to"]
+__all__ = ["Shell", "add_proofs", "add_to", "read_proofs"]
 
 DONE, REFUSED, NOT_UNDERSTOOD, NOT_REACHED = 0, 1, 2, 3
 """Exit statuses."""
@@ -50,11 +50,22 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("url", metavar="zk://host:port,.../chroot")
     parser.add_argument("--timeout", type=float, default=DEFAULT_SESSION_TIMEOUT, metavar="S", help="of the session")
     parser.add_argument("--wait", type=float, default=10.0, metavar="S", help="how long to wait for a server")
-    parser.add_argument("--auth", action="append", default=[], metavar="SCHEME:CREDENTIALS", help="as addauth")
-    parser.add_argument("--tls", metavar="CA.pem", help="speak TLS with servers whose certificates come from here")
+    add_proofs(parser)
     parser.add_argument("--read-only", action="store_true", help="a server that is cut off will do, for what it has")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="one command; without, they come from standard input")
     parser.set_defaults(run=_run)
+
+
+def add_proofs(parser: argparse.ArgumentParser) -> None:
+    """Options by which a client says who it is, and finds out who the servers are."""
+    parser.add_argument("--auth", action="append", default=[], metavar="SCHEME:CREDENTIALS", help="as addauth")
+    parser.add_argument("--tls", metavar="CA.pem", help="speak TLS with servers whose certificates come from here")
+
+
+def read_proofs(chosen: argparse.Namespace) -> tuple[list[tuple[str, str]], ssl.SSLContext | None]:
+    """What these options say. Raises ConfigurationError and OSError."""
+    tls = ssl.create_default_context(cafile=chosen.tls) if chosen.tls else None
+    return [_proof(each) for each in chosen.auth], tls
 
 
 def _run(chosen: argparse.Namespace) -> int:
@@ -62,8 +73,7 @@ def _run(chosen: argparse.Namespace) -> int:
     try:
         url = chosen.url if "://" in chosen.url else f"zk://{chosen.url}"
         parse_places(url)
-        proofs = [_proof(each) for each in chosen.auth]
-        tls = ssl.create_default_context(cafile=chosen.tls) if chosen.tls else None
+        proofs, tls = read_proofs(chosen)
     except (ConfigurationError, OSError) as error:
         print(error, file=sys.stderr)
         return NOT_UNDERSTOOD

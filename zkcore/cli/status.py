@@ -23,7 +23,7 @@ from zkcore.errors import ConfigurationError
 from zkcore.transport.address import Address, parse_address
 from zkcore.zxid import Zxid, format_zxid
 
-__all__ = ["ServerStatus", "add_to", "ask_all", "judge", "told_of_members"]
+__all__ = ["FORBIDDEN", "ServerStatus", "add_to", "ask_all", "judge", "say", "told_of_members"]
 
 FINE, NO_QUORUM, USAGE, NOT_ALL_WELL = 0, 1, 2, 3
 """Exit statuses."""
@@ -32,7 +32,8 @@ _MAX_BYTES = 1 << 20
 """No answer is longer."""
 
 _LEADING = ("leader", "standalone")
-_FORBIDDEN = "is not executed because it is not in the whitelist"
+FORBIDDEN = "is not executed because it is not in the whitelist"
+"""Is part of the answer to a word that is not allowed."""
 _NOT_SERVING = "is not currently serving requests"
 
 
@@ -101,10 +102,10 @@ async def ask_all(addresses: Sequence[Address], *, timeout: float) -> list[Serve
 async def _ask(address: Address, timeout: float) -> ServerStatus:
     try:
         async with asyncio.timeout(timeout):
-            srvr = await _say(address, b"srvr")
+            srvr = await say(address, b"srvr")
             if (trouble := _trouble_in(srvr)) is not None:
                 return ServerStatus(address=str(address), trouble=trouble)
-            mntr, isro = await asyncio.gather(_say(address, b"mntr"), _say(address, b"isro"))
+            mntr, isro = await asyncio.gather(say(address, b"mntr"), say(address, b"isro"))
     except TimeoutError:
         return ServerStatus(address=str(address), trouble=f"unreachable: no answer within {timeout:g} s")
     except OSError as error:
@@ -112,7 +113,7 @@ async def _ask(address: Address, timeout: float) -> ServerStatus:
     return _read(str(address), srvr, mntr, isro)
 
 
-async def _say(address: Address, word: bytes) -> str:
+async def say(address: Address, word: bytes) -> str:
     """The answer to a word. Raises OSError."""
     reader, writer = await asyncio.open_connection(address.host, address.port)
     try:
@@ -128,7 +129,7 @@ async def _say(address: Address, word: bytes) -> str:
 def _trouble_in(srvr: str) -> str | None:
     if _NOT_SERVING in srvr:
         return "reached, but it serves nobody: it has no quorum"
-    if _FORBIDDEN in srvr:
+    if FORBIDDEN in srvr:
         return "reached, but it may not say: allow srvr in its 4lw.commands.whitelist"
     if not srvr:
         return "reached, but it says nothing: it is overloaded, or no ZooKeeper"
