@@ -196,6 +196,13 @@ def test_members_are_added_promoted_and_removed_by_their_numbers(run: Run) -> No
         assert told.splitlines()[-1].startswith("version=1")
 
 
+def test_a_leader_that_is_removed_is_gone_when_the_command_ends(run: Run) -> None:
+    with Ensemble() as ensemble:
+        status, told = run("remove", ensemble.leader, "--server", ensemble.servers, *AUTH)
+        assert status == 0, told
+        assert [int(line[7]) for line in told.splitlines()[:-1]] == [me for me in (1, 2, 3) if me != ensemble.leader]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

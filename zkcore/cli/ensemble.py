@@ -137,11 +137,13 @@ def _complain(why: str, status: int) -> int:
 
 async def _add(client: ZookeeperClient, chosen: argparse.Namespace) -> int:
     lines = [each if each.startswith("server.") else f"server.{each}" for each in chosen.members]
-    return await _change(client, await client.members(), joining=",".join(lines))
+    return await _change(client, await client.members(), seconds=chosen.timeout, joining=",".join(lines))
 
 
 async def _remove(client: ZookeeperClient, chosen: argparse.Namespace) -> int:
-    return await _change(client, await client.members(), leaving=",".join(map(str, chosen.numbers)))
+    return await _change(
+        client, await client.members(), seconds=chosen.timeout, leaving=",".join(map(str, chosen.numbers))
+    )
 
 
 async def _promote(client: ZookeeperClient, chosen: argparse.Namespace) -> int:
@@ -157,10 +159,13 @@ async def _promote(client: ZookeeperClient, chosen: argparse.Namespace) -> int:
     )
     lines = evolve(members, config=config).lines()
     promoted = tuple(f"server.{number}=" for number in chosen.numbers)
-    return await _change(client, members, joining=",".join(line for line in lines if line.startswith(promoted)))
+    joining = ",".join(line for line in lines if line.startswith(promoted))
+    return await _change(client, members, seconds=chosen.timeout, joining=joining)
 
 
-async def _change(client: ZookeeperClient, members: Members, *, joining: str = "", leaving: str = "") -> int:
+async def _change(
+    client: ZookeeperClient, members: Members, *, seconds: float, joining: str = "", leaving: str = ""
+) -> int:
     """What is wrong with it is found here first: a server can only tell the number of an error."""
     request = Reconfigure(joining=joining, leaving=leaving, from_config=members.version)
     after = members_after(members, request)
@@ -171,9 +176,32 @@ async def _change(client: ZookeeperClient, members: Members, *, joining: str = "
             f"of {after.config} no quorum follows the leader now: {error}. Start those that are missing, add them as "
             "observers, and promote them when they have caught up"
         ) from None
+    except OutcomeUnknownError:  # so it is where the leader goes with it, and hands over
+        if not await _has_come(client, after, seconds=seconds):
+            raise
     for line in (await client.members()).text().splitlines():
         print(line)
     return DONE
+
+
+async def _has_come(client: ZookeeperClient, wanted: Members, *, seconds: float) -> bool:
+    """Whether the members are the `wanted`, or become them in so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            while evolve(await _read_again(client), version=wanted.version) != wanted:
+                await asyncio.sleep(_LOOK_SECONDS)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _read_again(client: ZookeeperClient) -> Members:
+    while True:
+        try:
+            await client.sync()
+            return await client.members()
+        except OutcomeUnknownError:
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _words(numbers: Sequence[int]) -> str:
