@@ -35,6 +35,7 @@ from zkcore.replica.answers import Answer
 from zkcore.replica.attending import Attendance
 from zkcore.replica.levels import Read, ReadLevel
 from zkcore.replica.pump import HostInbox, Input, Pump
+from zkcore.replica.relinking import Relinks
 from zkcore.replica.replica import Replica
 from zkcore.replica.served import Served
 from zkcore.replica.snapshotting import Snapshots
@@ -44,15 +45,7 @@ from zkcore.storage.storage import MemoryStorage
 from zkcore.transport.transport import Inbox, Transport
 from zkcore.tree.requests import Request
 from zkcore.zab.messages import Message, PeerId
-from zkcore.zab.ready import (
-    NOTHING,
-    Delivered,
-    Event,
-    ReadDropped,
-    ReadReady,
-    Ready,
-    Restored,
-)
+from zkcore.zab.ready import NOTHING, Delivered, Event, ReadDropped, ReadReady, Ready, Restored
 from zkcore.zxid import Zxid
 
 __all__ = ["Host", "HostListener"]
@@ -119,6 +112,7 @@ class Host:
         )  # fmt: skip
         self._attendance = Attendance(self.telling)
         self._transfers = Transfers()
+        self._relinks = Relinks(replica)
         self.lock = threading.RLock()
         """Held while anything changes that a read looks at, or sets: a reader on another thread holds it, too, and sees
         a transaction whole or not at all."""
@@ -154,6 +148,7 @@ class Host:
         self._ticked_at = self._timer_due = self._clock()
         self._pump.add(self)
         self._transport = self._connect(self._inbox)
+        self._relinks.tell(self._transport)
         self.telling.on_started(self._clock)
         self.turn()
 
@@ -503,6 +498,7 @@ class Host:
         elif not isinstance(event, ReadReady | ReadDropped):
             if isinstance(event, Restored):
                 self._snapshots.abandon()  # of a state that was replaced by a newer one
+            self._relinks.on_event(event, self._transport)
             self.telling.on_event(event)
             self._transfers.on_event(self.replica.me, event)
             for listener in self.listeners:

@@ -14,6 +14,7 @@
 
 Of two members the one with the larger number dials: so there is one connection for each pair, and nothing to settle. A
 HELLO names both its sender and the member it is meant for, so nobody links with another member than the one it means.
+Only who has a question, and wants no link, means whoever answers (asking.py).
 
 With a shared secret PROOF and READY are HMAC-SHA256 under it, over both HELLOs and the role of the sender. The HELLOs
 hold a nonce of each side: no proof is worth anything on another connection, in the other direction, for other members
@@ -43,6 +44,7 @@ from zkcore.transport.framing import Seal
 from zkcore.zab.messages import PeerId
 
 __all__ = [
+    "ANYBODY",
     "MAX_CLUSTER_BYTES",
     "MAX_HANDSHAKE_BYTES",
     "NONCE_BYTES",
@@ -55,6 +57,9 @@ __all__ = [
 
 VERSION = 1
 """Of the protocol between members, the one this code speaks."""
+
+ANYBODY = 0
+"""Dialled by one that has a question, and does not know whom it will meet."""
 
 NONCE_BYTES = 32
 MAX_CLUSTER_BYTES = 255
@@ -110,8 +115,9 @@ class _Step(Enum):
 class Handshake:
     """One side of one handshake.
 
-    `dials` is the member that was dialled, or None on the side that was called. `admits` is asked once the other side
-    has said who it is, and answers why that one is not welcome, or None. `nonce` are 32 random bytes, used once.
+    `dials` is the member that was dialled, ANYBODY, or None on the side that was called. `admits` is asked once the
+    other side has said who it is, and answers why that one is not welcome, or None. `nonce` are 32 random bytes, used
+    once.
 
     Feed it what arrives, until it is `done`; every method that raises does so with ProtocolError, and then the
     connection is to be closed, after `refusal(error)` was sent where `is_polite`.
@@ -127,10 +133,12 @@ class Handshake:
         self._theirs = b""
         self._step = _Step.HELLO
         self.dials = dials
-        self.peer: PeerId | None = dials
+        self.peer: PeerId | None = dials or None
         """The other side, as far as it has said who it is. Known for sure once this is `done`."""
         self.version = 0
         """What both speak."""
+        self.asks = dials == ANYBODY
+        """Whether this is for a question, and not for a link."""
         self.is_polite = False
         """Whether the other side speaks this protocol, and does not know yet that nothing comes of it."""
 
@@ -230,9 +238,10 @@ class Handshake:
                 f"a member of cluster {_printable(cluster)!r} and member {terms.me} of another do not talk; "
                 "check cluster and addresses"
             )
-        if to != terms.me:
+        self.asks = self.asks or (to == ANYBODY and self.dials is None)
+        if to != terms.me and not (self.asks and to == ANYBODY):
             raise ProtocolError(f"this is member {terms.me}, not {to}; check the address of {to}")
-        if self.dials is not None and sender != self.dials:
+        if self.dials and sender != self.dials:
             raise ProtocolError(f"member {sender} answers at the address of {self.dials}; check both")
 
     # --- proofs

@@ -56,6 +56,8 @@ class Link(asyncio.Protocol):
         self.where = where
         self.up = False
         """Whether it is a link now."""
+        self.is_refused = False
+        """Whether one side wants no link with the other, and has said so."""
         self._owner = owner
         self._limits = limits
         self._loop = asyncio.get_running_loop()
@@ -86,6 +88,11 @@ class Link(asyncio.Protocol):
         """The other side; known for sure once this is a link."""
         return self._handshake.peer
 
+    @property
+    def asks(self) -> bool:
+        """Whether it is for a question only. Known once the other side has said who it is."""
+        return self._handshake.asks
+
     def certificate(self) -> Mapping[str, Any] | None:
         """What the other side has shown, and ssl has checked; None without TLS."""
         shown: ssl.SSLObject | None = (
@@ -112,6 +119,7 @@ class Link(asyncio.Protocol):
             while not self._over and (body := self._reader.next()) is not None:
                 self._on_frame(body)
         except ProtocolError as error:
+            self.is_refused = not self.up
             self.end(str(error), say=not self.up and self._handshake.is_polite)
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -28,6 +28,8 @@ class Places:
         self._tls = security if isinstance(security, Tls) else None
         self._addresses = {peer: parse_address(text, key=f"members[{peer}]") for peer, text in members.items()}
         self._members = frozenset(members)
+        self.version = 0
+        """Of the members, the newest that is known."""
         self._left: dict[PeerId, int] = {}  # by the version without them
         self._sure = True
         _check_distinct(self._addresses)
@@ -42,14 +44,22 @@ class Places:
         """Those whom this member dials, ascending."""
         return sorted(peer for peer in self._addresses if peer < self._me and peer in self._members)
 
+    @property
+    def known(self) -> list[str]:
+        """All addresses, those of members that have left among them."""
+        return [str(address) for address in self._addresses.values()]
+
     def __getitem__(self, peer: PeerId) -> Address:
         """Where `peer` is, or was."""
         return self._addresses[peer]
 
     def change(self, members: Mapping[PeerId, str], *, version: int, sure: bool) -> list[PeerId]:
         """See `Relinking.set_members`. Who is elsewhere now, or is no member any more."""
+        self._sure = sure
+        if version < self.version:
+            return []
         before, was = self._members, dict(self._addresses)
-        self._members, self._sure = frozenset(members), sure
+        self._members, self.version = frozenset(members), version
         for peer in before - self._members:
             self._left[peer] = version
         for peer, text in members.items():

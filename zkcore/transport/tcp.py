@@ -29,6 +29,7 @@ from zkcore.events.kinds import LinkRefused
 from zkcore.events.logs import log
 from zkcore.forks import only_here
 from zkcore.transport.address import Address, parse_address
+from zkcore.transport.asking import Answer, Answering
 from zkcore.transport.handshake import MAX_CLUSTER_BYTES, Terms
 from zkcore.transport.limits import LinkLimits
 from zkcore.transport.link import LOOKS, Link
@@ -48,6 +49,8 @@ _log = logging.getLogger("zkcore.peer")
 _BACKLOG = 128
 _RESOLVERS = 254
 """So many names may be resolved at the same time, one for each other member. Threads come when they are needed."""
+_ANSWER_SECONDS = 60.0
+"""How long a question may take, with its answer."""
 _PAUSE_SECONDS = 0.1
 """Between two attempts to accept where the system has no more descriptors."""
 
@@ -84,13 +87,14 @@ class TcpTransport:
         if not isinstance(cluster, str) or not 0 < len(cluster.encode()) <= MAX_CLUSTER_BYTES:
             raise ConfigurationError(f"cluster is {cluster!r}; a name has 1 to {MAX_CLUSTER_BYTES} bytes")
         self.me = me
-        self._places = Places(me, members, cluster=cluster, security=security)
-        self._bind = parse_address(bind, key="bind") if bind is not None else self._places[me]
+        self.places = Places(me, members, cluster=cluster, security=security)
+        """Who the members are and where. Look, but do not touch."""
+        self._bind = parse_address(bind, key="bind") if bind is not None else self.places[me]
         self._bind_key = "bind" if bind is not None else f"members[{me}]"
         self._limits = limits if limits is not None else LinkLimits()
         secret = security.secret if isinstance(security, SharedSecret) else b""
         self._terms = Terms(me=me, cluster=cluster, mode=mode_of(security), secret=secret)
-        self._tls = TlsFiles(security, identity=self._places.identity(me)) if isinstance(security, Tls) else None
+        self._tls = TlsFiles(security, identity=self.places.identity(me)) if isinstance(security, Tls) else None
         self._inbox: Inbox | None = None
         self._stopped = False
         self._listeners: list[socket.socket] = []
@@ -104,6 +108,7 @@ class TcpTransport:
         self._dials = Buckets(per_second=self._limits.dials_per_second, burst=self._limits.dials_at_once)
         self._seldom = Seldom(self._limits.log_every_seconds)
         self._events = events if events is not None else Dispatcher(log)
+        self._answering = Answering(self.places, self._spawn)
 
     def __repr__(self) -> str:
         return f"<TcpTransport of member {self.me}, linked with {sorted(self._links)}>"
@@ -121,6 +126,7 @@ class TcpTransport:
         if not self._listeners or self._inbox is not None:
             raise RuntimeError("await listen() once, then start this transport once")
         self._inbox = inbox
+        self._answering.begin()
         for listener in self._listeners:
             self._spawn(self._accept(listener))
         # Of its own: the application may fill the loop's, and a name may take long to resolve.
@@ -191,25 +197,34 @@ class TcpTransport:
 
     def set_members(self, members: Mapping[PeerId, str], *, version: int, sure: bool) -> None:
         """See `Relinking`."""
-        for peer in self._places.change(members, version=version, sure=sure):
+        for peer in self.places.change(members, version=version, sure=sure):
             if peer in self._dialled:
                 self._dialled[peer].set()
         if self._inbox is not None and not self._stopped:
             self._dial_all()
 
+    def answer_with(self, answer: Answer) -> None:
+        """From now on `answer` is for those who ask something (asking.py)."""
+        self._answering.answer_with(answer)
+
     # --- what becomes of connections
 
     def why_refused(self, peer: PeerId, link: Link) -> str | None:
         """See `LinkOwner`."""
-        why = self._places.why_unwelcome(peer)
+        if link.asks:
+            return None  # by its certificate, if need be, it is known when it says where it is
+        why = self.places.why_unwelcome(peer)
         if why is not None:
             return why
         if link in self._callers and peer < self.me:
             return f"member {peer} waits until member {self.me} dials: of two members the larger number does"
-        return self._places.why_mistaken(peer, names_in(link.certificate())) if self._tls is not None else None
+        return self.places.why_mistaken(peer, names_in(link.certificate())) if self._tls is not None else None
 
     def on_linked(self, link: Link) -> None:
         """See `LinkOwner`. The newest link counts: its dialler knows that there is no other."""
+        if link.asks:
+            self._answering.on_linked(link, patience=_ANSWER_SECONDS)
+            return
         peer, inbox = link.peer, self._inbox
         assert peer is not None
         assert inbox is not None
@@ -221,6 +236,9 @@ class TcpTransport:
 
     def on_message(self, link: Link, message: Message) -> None:
         """See `LinkOwner`."""
+        if link.asks:
+            self._answering.on_asked(link, message)
+            return
         assert link.peer is not None
         assert self._inbox is not None
         self._inbox.receive(link.peer, message)
@@ -228,12 +246,14 @@ class TcpTransport:
     def on_ended(self, link: Link, why: str) -> None:
         """See `LinkOwner`."""
         peer = link.peer
+        if self._answering.on_ended(link):
+            return
         if peer is not None and self._links.get(peer) is link:
             del self._links[peer]
             assert self._inbox is not None
             self._inbox.report_lost(peer, why)
         elif link in self._callers:
-            claimed = peer if peer in self._places else None
+            claimed = peer if peer in self.places else None
             host = link.where.rpartition(":")[0]
             self._refused(("called", host, claimed), claimed, where=link.where, why=why, called=True)
         else:
@@ -308,7 +328,7 @@ class TcpTransport:
 
     def _dial_all(self) -> None:
         """Begin to dial those who are not dialled yet."""
-        for peer in self._places.below:
+        for peer in self.places.below:
             if peer not in self._dialled:
                 self._dialled[peer] = asyncio.Event()
                 self._spawn(self._keep_linked(peer, self._dialled[peer]))
@@ -317,11 +337,11 @@ class TcpTransport:
         """As long as `peer` is a member, or its link lasts."""
         limits = self._limits
         wait = limits.redial_seconds
-        while peer in self._places:
+        while peer in self.places:
             news.clear()
             if await self._dial(peer):
                 wait = limits.redial_seconds
-            if self.me not in self._places:
+            if self.me not in self.places:
                 wait = limits.redial_most_seconds  # this member was removed: it may be added again, and else be quiet
             try:
                 async with asyncio.timeout(wait * random.uniform(0.5, 1)):
@@ -333,7 +353,7 @@ class TcpTransport:
 
     async def _dial(self, peer: PeerId) -> bool:
         """Whether there was a link with `peer`, which is lost again."""
-        address = self._places[peer]
+        address = self.places[peer]
         try:
             async with asyncio.timeout(self._limits.handshake_seconds):
                 hosts = await self._resolve(address)
@@ -360,7 +380,7 @@ class TcpTransport:
         """Raises OSError, of which TimeoutError is one."""
         context = self._tls.contexts().dialling if self._tls is not None else None
         seconds = self._limits.handshake_seconds if context is not None else None
-        name = self._places.identity(link.peer) if context is not None and link.peer is not None else None
+        name = self.places.identity(link.peer) if context is not None and link.peer is not None else None
         async with asyncio.timeout(self._limits.handshake_seconds):
             await self._loop.create_connection(
                 lambda: link, host, port, ssl=context, server_hostname=name,

@@ -41,10 +41,10 @@ class Relinking(Protocol):
     those it was made for, and no others."""
 
     def set_members(self, members: Mapping[PeerId, str], *, version: int, sure: bool) -> None:
-        """From `version` on these are the members: to link with, if there is no link yet, and to be let in. `members`
-        says where each is, "" where that is not known here, or in one process; a new address is for the next dial, and
-        a link that works is not cut. Nor is that with one who is no member any more, but there is not another one.
-        This member itself may be missing.
+        """From `version` on these are the members: to link with, if there is no link yet, and to be let in; where a
+        newer version is known already, only `sure` is news. `members` says where each is, "" where that is not known
+        here, or in one process. A new address is for the next dial, and a link that works is not cut. Nor is that with
+        one who is no member any more, but there is not another one. This member itself may be missing.
 
         Two members hear of a change at different moments, so a refusal is never for good. Unless the host is `sure`
         that these are the members of now, since it has a leader, others may be members, too: who proves to be one by
