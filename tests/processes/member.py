@@ -8,12 +8,14 @@ CONFIG is JSON; to LOG are appended lines of JSON, each before or after what it 
     {"full": bool}                                   its disk is full, or no longer
     {"call": n, "at": t, "key": k, "do": [...]}      a client makes a call ...
     {"returned": n, "at": t, "result": r}            ... and has its answer; without one nobody knows
-    {"acked": path}                                  the znode was created
+    {"acked": path, "at": t}                         the znode was created
     {"quiet": true}                                  the clients have ended, and with them all that they asked for
     {"found": [path ...]}                            that is what there is below /acked at the end
+    {"voters": [n ...], "version": v, "at": t}       these vote from now on, as far as this member knows
 
 Times are of the system's monotonic clock, the same in all processes of a machine. A line on the standard input ends the
-load, and another asks for what is found: once all members are quiet. SIGTERM ends it all gracefully.
+load, and another asks for what is found: once all members are quiet; a byte above 0x80 asks for the removal of the
+member whose number is in the rest of it. SIGTERM ends it all gracefully.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import time
 from typing import Any
 
 import zkcore
-from zkcore.events import NodeEvent, RoleChanged
+from zkcore.events import ConfigurationActivated, NodeEvent, RoleChanged
 from zkcore.zab.messages import Role
 
 CLUSTER = "processes"
@@ -49,6 +51,10 @@ class Member:
 
     def __init__(self, settings: dict[str, Any], log: str) -> None:
         members = {int(me): address for me, address in settings["members"].items()}
+        if "join" in settings:
+            where: dict[str, Any] = {"join": settings["join"], "address": members[settings["me"]], "promote": True}
+        else:
+            where = {"members": members}
         data_dir, new = settings["data_dir"], settings["new"]
         self.storage: zkcore.FileStorage | None = None
         if settings["small"]:  # so that it needs room again soon
@@ -58,7 +64,7 @@ class Member:
             )  # fmt: skip
         self.node = zkcore.start_node(
             zkcore.NodeConfig(
-                me=settings["me"], members=members, security=zkcore.SharedSecret(settings["secret"].encode()),
+                me=settings["me"], **where, security=zkcore.SharedSecret(settings["secret"].encode()),
                 cluster=CLUSTER, storage=self.storage, data_dir=None if self.storage else data_dir,
                 new=new and not self.storage, snapshot_every=1000 if self.storage else 100_000,
             )
@@ -74,6 +80,8 @@ class Member:
         os.write(self.log, json.dumps(what).encode() + b"\n")
 
     def on_event(self, event: NodeEvent) -> None:
+        if isinstance(event, ConfigurationActivated):
+            self.tell(voters=event.config.voters, version=event.version, at=time.monotonic_ns())
         if isinstance(event, RoleChanged):
             self.tell(
                 leads=event.established and event.leader == event.node, looks=event.role is Role.LOOKING,
@@ -132,7 +140,7 @@ class Member:
     async def create(self, zk: zkcore.Client) -> None:
         path = f"/acked/{self.name}-{next(self.numbers)}"
         await zk.create(path, makepath=True)
-        self.tell(acked=path)
+        self.tell(acked=path, at=time.monotonic_ns())
 
     # --- life
 
@@ -140,7 +148,7 @@ class Member:
         loop = asyncio.get_running_loop()
         ended, asked = asyncio.Event(), asyncio.Queue[bytes]()
         loop.add_signal_handler(signal.SIGTERM, ended.set)
-        loop.add_reader(0, lambda: asked.put_nowait(os.read(0, 1)))
+        loop.add_reader(0, lambda: self.on_input(os.read(0, 1), asked))
         async with self.node:
             load = [asyncio.create_task(self.load(work)) for work in (self.use_register, self.create, self.create)]
             more = [asyncio.create_task(self.check(asked, load)), asyncio.create_task(self.watch_disk())]
@@ -150,6 +158,12 @@ class Member:
             await asyncio.gather(*load, *more, return_exceptions=True)
         if self.storage is not None:
             self.storage.close()
+
+    def on_input(self, byte: bytes, asked: asyncio.Queue[bytes]) -> None:
+        if byte >= b"\x80":
+            self.removing = asyncio.create_task(self.node.remove(byte[0] - 0x80))
+        else:
+            asked.put_nowait(byte)
 
     async def watch_disk(self) -> None:
         full = False

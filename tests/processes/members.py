@@ -35,6 +35,7 @@ PATIENCE = 60.0
 """Seconds after which what was waited for is taken not to come."""
 
 _MEMBER = Path(__file__).with_name("member.py")
+_REMOVE = 0x80
 _REFUSALS = {refusal.name: refusal for refusal in Refusal}
 
 
@@ -100,14 +101,18 @@ class Processes:
         self._pause = pause
         self._lives = dict.fromkeys(self.members, 0)
 
+    def settings(self, me: int) -> dict[str, object]:
+        """What a member is told when it is started."""
+        disk = self.disks.paths.get(me) if self.disks is not None else None
+        return {
+            "me": me, "members": self.wires.addresses(me), "secret": "known to all members", "seed": self._seed,
+            "data_dir": str((disk or self.folder) / str(me)), "small": disk is not None,
+            "new": self._lives[me] == 0, "life": self._lives[me], "pause": self._pause,
+        }  # fmt: skip
+
     def start(self, *members: int) -> None:
         for me in members:
-            disk = self.disks.paths.get(me) if self.disks is not None else None
-            settings = {
-                "me": me, "members": self.wires.addresses(me), "secret": "known to all members", "seed": self._seed,
-                "data_dir": str((disk or self.folder) / str(me)), "small": disk is not None,
-                "new": self._lives[me] == 0, "life": self._lives[me], "pause": self._pause,
-            }  # fmt: skip
+            settings = self.settings(me)
             self._lives[me] += 1
             self.running[me] = subprocess.Popen(
                 [*self.wires.command(me), sys.executable, "-W", "error::ResourceWarning", str(_MEMBER),
@@ -136,6 +141,13 @@ class Processes:
         assert process.stdin is not None
         process.stdin.close()
         return code
+
+    def remove(self, gone: int, *, by: int) -> None:
+        """Have the ensemble remove a member, because another asks for it, or it itself."""
+        process = self.running[by]
+        assert process.stdin is not None
+        process.stdin.write(bytes([_REMOVE + gone]))
+        process.stdin.flush()
 
     def close(self) -> None:
         for me in list(self.running):

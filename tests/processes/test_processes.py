@@ -2,7 +2,8 @@
 without room and restarted while clients write.
 
 Every write that was acknowledged is there afterwards, on all of them, and what the clients saw is linearizable. More
-rounds, and of five members, are played by hand: `python tests/processes/real_processes.py --members 5 --rounds 30`.
+rounds, and of five members, are played by hand: `python tests/processes/real_processes.py --members 5 --rounds 30`. So
+are larger changes of the members: `python tests/processes/changing.py replace`, and `grow`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from changing import Changing, Straight, replace
 from disks import SmallDisks
 from members import Log, Processes
 from real_processes import (
@@ -69,6 +71,19 @@ def test_a_member_without_room_goes_on_when_there_is_some(tmp_path: Path, wires:
         ensemble.check()
     finally:
         ensemble.close()
+
+
+def test_a_machine_is_replaced_by_another_that_knows_its_address(tmp_path: Path) -> None:
+    wires = Straight(2)
+    ensemble = Changing(tmp_path, wires, 2, first=1, pause=PAUSE)
+    try:
+        replace(ensemble)
+        report = ensemble.judge()
+        assert report["leads"] == 2
+        assert [line for line in ensemble.lines() if " voters 2 " in line]
+    finally:
+        ensemble.close()
+        wires.close()
 
 
 # --- the judge --------------------------------------------------------------------------------------------------------
