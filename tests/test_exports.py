@@ -75,6 +75,7 @@ EXPORTED_BLOCKING = [
     "InvalidValueError",
     "InvariantViolation",
     "ItemTooLargeError",
+    "JoinRefusedError",
     "JobRecord",
     "JobState",
     "LatchCountError",

@@ -20,7 +20,8 @@ and `testing`, which simulates all of it from a seed. Only downward imports exis
 
 from zkcore.client.atomically import AtomicTransaction, Committed
 from zkcore.client.client import Client
-from zkcore.client.node import EmbeddedClient, LocalCluster, Node, local_cluster
+from zkcore.client.cluster import LocalCluster, local_cluster
+from zkcore.client.node import EmbeddedClient, Node
 from zkcore.client.port import Port, SessionState, Signal
 from zkcore.client.reads import Reads
 from zkcore.client.retry import Retry, WriteRetry
@@ -48,6 +49,7 @@ from zkcore.errors import (
     InvalidValueError,
     InvariantViolation,
     ItemTooLargeError,
+    JoinRefusedError,
     LatchCountError,
     LeaseLostError,
     LockNotHeldError,
@@ -251,6 +253,7 @@ __all__ = [
     "ItemTooLargeError",
     "JobRecord",
     "JobState",
+    "JoinRefusedError",
     "LatchCountError",
     "Lease",
     "LeaseLostError",

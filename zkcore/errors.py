@@ -443,6 +443,10 @@ class ConfigurationError(ZkcoreError, ValueError):
     """A configuration that cannot work; the message says what to change."""
 
 
+class JoinRefusedError(ConfigurationError):
+    """The members of an ensemble do not let a new one in; nothing was changed."""
+
+
 class UnsupportedError(ZkcoreError):
     """What was asked cannot be done by this object, whatever the arguments."""
 

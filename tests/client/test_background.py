@@ -13,8 +13,9 @@ import pytest
 import zkcore
 import zkcore.sync as blocking
 from zkcore.client.client import Client
+from zkcore.client.cluster import local_cluster
 from zkcore.client.embedded import EmbeddedPort
-from zkcore.client.node import EmbeddedClient, local_cluster
+from zkcore.client.node import EmbeddedClient
 from zkcore.client.port import Port
 from zkcore.errors import SessionClosedError, SessionExpiredError
 from zkcore.sync.port import run as run_blocking

@@ -13,7 +13,7 @@ import zkcore.sync as blocking
 from zkcore import EmbeddedClient, WatcherType
 from zkcore.client.chroot import ChrootPort
 from zkcore.client.client import Client
-from zkcore.client.node import local_cluster
+from zkcore.client.cluster import local_cluster
 from zkcore.errors import BadArgumentsError, MultiError, NoNodeError, QuotaExceededError, RequestError, ZkcoreError
 from zkcore.tree import requests, watch_requests
 from zkcore.tree.applied import WatchEvent

@@ -11,7 +11,7 @@ import pytest
 import zkcore
 import zkcore.sync as blocking
 from zkcore import ChildKind, Condition, EmbeddedClient, Relation, StatField, WatcherType
-from zkcore.client.node import local_cluster
+from zkcore.client.cluster import local_cluster
 from zkcore.errors import (
     BadArgumentsError,
     BadVersionError,

@@ -11,7 +11,7 @@ import pytest
 
 import zkcore
 from zkcore.client.client import Client
-from zkcore.client.node import LocalCluster, local_cluster
+from zkcore.client.cluster import LocalCluster, local_cluster
 from zkcore.client.port import SessionState
 from zkcore.errors import (
     BadArgumentsError,

@@ -12,8 +12,8 @@ import pytest
 import zkcore
 import zkcore.sync as blocking
 from zkcore import EmbeddedClient, EventType, Resync, WatchEvent
+from zkcore.client.cluster import local_cluster
 from zkcore.client.events import Events
-from zkcore.client.node import local_cluster
 from zkcore.errors import BadArgumentsError, SessionClosedError, SessionExpiredError
 from zkcore.zab.limits import Limits
 

@@ -12,7 +12,7 @@ import pytest
 
 import zkcore
 import zkcore.sync as blocking
-from zkcore.client.node import local_cluster
+from zkcore.client.cluster import local_cluster
 from zkcore.errors import BadArgumentsError, ForeignLoopError, ForkedError, SessionClosedError
 from zkcore.sync.port import run as run_blocking
 from zkcore.testing import boundary

@@ -273,10 +273,10 @@ def test_a_start_that_is_cancelled_leaves_nothing_behind(config: NodeConfig, mon
     opening, cancelled = threading.Event(), threading.Event()
     really_open = tcp_node._open_storage
 
-    def open_slowly(config: NodeConfig) -> zkcore.FileStorage:
+    def open_slowly(config: NodeConfig, members: zkcore.Members) -> tuple[zkcore.FileStorage, zkcore.Members]:
         opening.set()
         assert cancelled.wait(PATIENCE)
-        return really_open(config)
+        return really_open(config, members)
 
     monkeypatch.setattr(tcp_node, "_open_storage", open_slowly)
 

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from zkcore.client.node import LocalCluster, Node, local_cluster
+from zkcore.client.cluster import LocalCluster, local_cluster
+from zkcore.client.node import Node
 from zkcore.errors import (
     BadArgumentsError,
     ConfigurationError,

@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 
 from zkcore.client.client import Client
-from zkcore.client.node import LocalCluster, local_cluster
+from zkcore.client.cluster import LocalCluster, local_cluster
 from zkcore.client.port import SessionState
 from zkcore.errors import BadArgumentsError, ConnectionLostError, NoNodeError, ThrottledError
 from zkcore.replica.levels import Read, ReadLevel

@@ -13,7 +13,7 @@ import pytest
 import zkcore
 import zkcore.sync as blocking
 from zkcore import SessionState, WatchEvent
-from zkcore.client.node import LocalCluster, local_cluster
+from zkcore.client.cluster import LocalCluster, local_cluster
 from zkcore.client.session import OwnSession
 from zkcore.client.signals import AsyncSignal
 from zkcore.client.states import TRANSITIONS, States

@@ -19,7 +19,8 @@ VALUES: dict[str, object] = {
     "served_here": True, "zxid": 0x300000007, "bytes": 10, "seconds": 2.5, "mode": SyncMode.SNAP, "opens_anew": True,
     "damage": Damage.LOG, "harms": ("a", "b"), "suppressed": 7, "under_way": True, "request": "Create",
     "path": "/secret", "error": ValueError("broken"), "member": 2, "votes": True, "version": 0x300000007,
-    "config": EnsembleConfig([1, 2], observers=[4]), "replaced": EnsembleConfig([1]),
+    "config": EnsembleConfig([1, 2], observers=[4]), "replaced": EnsembleConfig([1]), "seed": "zk1:2888",
+    "members": "voters 1 2 of 0x7",
 }  # fmt: skip
 
 KINDS = [

@@ -13,7 +13,7 @@ from ensembles import run, until
 
 import zkcore
 import zkcore.sync
-from zkcore.client.node import local_cluster
+from zkcore.client.cluster import local_cluster
 from zkcore.errors import ConnectionLostError, SessionClosedError, SessionExpiredError
 from zkcore.server.listener import ClientListener
 from zkcore.testing.zookeeper import ZookeeperServer

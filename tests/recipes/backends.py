@@ -17,7 +17,7 @@ from live_ensemble import LiveEnsemble
 
 import zkcore
 from zkcore.client.client import Client
-from zkcore.client.node import LocalCluster, local_cluster
+from zkcore.client.cluster import LocalCluster, local_cluster
 from zkcore.client.timeouts import DEFAULT_SESSION_TIMEOUT
 from zkcore.errors import OutcomeForgottenError, OutcomeUnknownError, UnsupportedError
 from zkcore.replica.rules import Rules

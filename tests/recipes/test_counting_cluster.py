@@ -7,7 +7,7 @@ import asyncio
 from backends import Backend, certainly, disturb, look_again, use
 
 import zkcore
-from zkcore.client.node import local_cluster
+from zkcore.client.cluster import local_cluster
 
 
 def test_nothing_is_added_twice_and_no_id_given_out_twice_while_leaders_are_killed(backend: Backend) -> None:

@@ -11,7 +11,7 @@ from backends import QUICK, Backend, disturb, until, use
 
 import zkcore
 from zkcore.client.client import Client
-from zkcore.client.node import local_cluster
+from zkcore.client.cluster import local_cluster
 from zkcore.errors import LeaseLostError, LockNotHeldError, SessionExpiredError, ZkcoreError
 
 T = TypeVar("T")

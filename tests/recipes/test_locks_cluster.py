@@ -9,7 +9,7 @@ import pytest
 from backends import Backend, disturb, until, use
 
 import zkcore
-from zkcore.client.node import local_cluster
+from zkcore.client.cluster import local_cluster
 
 WORKERS = 5
 

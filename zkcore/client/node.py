@@ -10,18 +10,24 @@ import asyncio
 import logging
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self
-from weakref import WeakSet
 
 from zkcore.client.client import Client
 from zkcore.client.embedded import EmbeddedPort
+from zkcore.client.files import open_files
+from zkcore.client.members import (
+    change,
+    ids_of,
+    replace_all,
+    with_member,
+    with_voter,
+    without,
+)
 from zkcore.client.timeouts import DEFAULT_SESSION_TIMEOUT, check_timeout
 from zkcore.errors import (
-    BadArgumentsError,
     ConfigurationError,
-    NotLeadingError,
     SessionClosedError,
     ZkcoreError,
 )
@@ -29,21 +35,21 @@ from zkcore.events.dispatcher import Dispatcher
 from zkcore.forks import Process
 from zkcore.replica.host import Host
 from zkcore.replica.leading import LiveSession
+from zkcore.replica.members import Members, members_from
 from zkcore.replica.pump import Pump
 from zkcore.replica.replica import Replica
 from zkcore.replica.rules import Rules
 from zkcore.replica.telling import SLOW_SECONDS
-from zkcore.storage.directories import Directories
 from zkcore.storage.file import FileStorage, Fsync
 from zkcore.storage.members import name_of
 from zkcore.storage.storage import MemoryStorage, Storage
-from zkcore.transport.transport import Inbox, LocalNetwork, Transport
+from zkcore.transport.transport import Inbox, Transport
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
 from zkcore.zab.peer import PeerStatus
 from zkcore.zab.quorum import EnsembleConfig
 
-__all__ = ["EmbeddedClient", "LocalCluster", "Node", "local_cluster"]
+__all__ = ["EmbeddedClient", "Node", "warn_if_even"]
 
 _log = logging.getLogger("zkcore.node")
 
@@ -109,23 +115,14 @@ class EmbeddedClient(Client):
         await self.close()
 
 
-def _warn_if_even(ensemble: EnsembleConfig, *, stacklevel: int) -> None:
+def warn_if_even(ensemble: EnsembleConfig, *, stacklevel: int) -> None:
+    """Say that an even number of voters is worth no more than one voter fewer."""
     count = len(ensemble.voters)
     if count % 2 == 0:
         warnings.warn(
             f"{count} voters tolerate no more failures than {count - 1}, and need one more to agree; use an odd number",
             stacklevel=stacklevel + 1,
         )
-
-
-def _open_files(
-    me: PeerId, ensemble: EnsembleConfig, data_dir: str | os.PathLike[str], *, new: bool, cluster: str, fsync: Fsync
-) -> FileStorage:
-    if me not in ensemble.members:
-        raise ConfigurationError(f"server {me} is not among the members {ensemble.members}; add it, or start another")
-    return FileStorage(
-        data_dir, node=me, cluster=cluster or name_of(ensemble), ensemble=ensemble, new=new, fsync=fsync
-    )
 
 
 class Node:
@@ -151,7 +148,7 @@ class Node:
     def __init__(
         self,
         me: PeerId,
-        ensemble: EnsembleConfig,
+        ensemble: EnsembleConfig | Members,
         *,
         transport: Callable[[Inbox], Transport],
         storage: Storage | None = None,
@@ -168,21 +165,28 @@ class Node:
         slow_request_seconds: float = SLOW_SECONDS,
         slow_save_seconds: float = SLOW_SECONDS,
     ) -> None:
-        _warn_if_even(ensemble, stacklevel=2)
+        members = members_from(ensemble)
         self.me = me
         self._process = Process()
         self._files: FileStorage | None = None
         if storage is None:
             if data_dir is None:
                 raise ConfigurationError(f"node {me} has nowhere to save to; give it a data_dir, or a storage")
-            storage = self._files = _open_files(
-                me, ensemble, data_dir, new=new, cluster=cluster, fsync=fsync
+            if me not in members.config.members:
+                raise ConfigurationError(
+                    f"server {me} is not among the members {members.config.members}; add it, or start another"
+                )
+            storage, members = open_files(
+                data_dir, me, members, cluster=cluster or name_of(members.config), new=new, fsync=fsync
             )
+            self._files = storage
         elif data_dir is not None:
             raise ConfigurationError(f"node {me} has a storage and a data_dir; give one of them")
         on_thread = not isinstance(storage, MemoryStorage) if save_on_thread is None else save_on_thread
         try:
-            replica = Replica(me, ensemble, storage, limits=limits, rules=rules)
+            replica = Replica(me, members, storage, limits=limits, rules=rules)
+            if not max(members.version, replica.peer.membership.zxid):
+                warn_if_even(members.config, stacklevel=2)
             self._host = Host(
                 replica, transport, pump=pump, save_on_thread=on_thread, snapshot_every=snapshot_every, events=events,
                 slow_request_seconds=slow_request_seconds, slow_save_seconds=slow_save_seconds,
@@ -233,6 +237,50 @@ class Node:
     def _close_files(self) -> None:
         if self._files is not None:
             self._files.close()
+
+    # --- members
+
+    def members(self) -> Members:
+        """Who the members of the ensemble are, as far as this node knows: after the last change that has ended here."""
+        return self.replica.members
+
+    async def reconfigure(self, members: Members, *, version: int = -1) -> Members:
+        """Have the ensemble consist of `members` from now on; who they are then, with their version. With a `version`
+        only if those there are now are of that version. Voters that are new must follow the leader already: add them
+        first, as observers.
+
+        Raises BadVersionError, ReconfigInProgressError, NewConfigNoQuorumError, BadArgumentsError and
+        ReconfigDisabledError; then nothing is changed. After ConnectionLostError look at `members`.
+        """
+        async with self.client() as client:
+            return await replace_all(client, members, version=version)
+
+    async def add(self, member: PeerId, address: str = "") -> Members:
+        """Have `member`, which the others reach at `address`, as an observer besides; or at `address`, where it is one
+        already. It may be started before or afterwards. The members there are then; raises as `reconfigure`."""
+        return await self._change(lambda members: with_member(members, member, address))
+
+    async def promote(self, member: PeerId) -> Members:
+        """Have `member`, which observes, vote. It must follow the leader already, else NewConfigNoQuorumError. The
+        members there are then; raises as `reconfigure`."""
+        return await self._change(lambda members: with_voter(members, member))
+
+    async def remove(self, gone: PeerId | Iterable[PeerId]) -> Members:
+        """Have these, one number or several, be members no longer, whether they run or not: nobody is ever removed
+        because it is away. What is left of the voters must be a quorum that follows, else NewConfigNoQuorumError; a
+        leader that is removed hands over, and where that is this node, it does so first. The members there are then;
+        raises as `reconfigure`."""
+        numbers = ids_of(gone)
+        if self.me in numbers and self.replica.leader == self.me:
+            without(self.members(), numbers)  # where that is refused nothing is to be changed
+            await self.transfer()  # else the answer would be lost with the leadership
+        return await self._change(lambda members: without(members, numbers))
+
+    async def _change(self, wanted: Callable[[Members], Members]) -> Members:
+        async with self.client() as client:
+            return await change(client, self.members, wanted)
+
+    # --- what there is to do
 
     async def transfer(self, target: PeerId | None = None) -> PeerId:
         """Hand the leadership over to the voter `target`, by default to the one that lacks least; who leads then.
@@ -286,238 +334,3 @@ class Node:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-
-
-class LocalCluster:
-    """An ensemble of nodes in one process: voters, numbered from 1, then observers. Make it with `local_cluster`.
-
-    Nodes can be killed and restarted, links cut and healed; what a node had saved outlives it.
-    """
-
-    def __init__(
-        self,
-        count: int,
-        *,
-        observers: int = 0,
-        limits: Limits | None = None,
-        rules: Rules | None = None,
-        data_dir: str | os.PathLike[str] | None = None,
-        new: bool = False,
-        cluster: str = "",
-        fsync: Fsync = "always",
-    ) -> None:
-        for number, least, what in ((count, 1, "nodes"), (observers, 0, "observers")):
-            if not isinstance(number, int) or isinstance(number, bool) or number < least:
-                raise ConfigurationError(f"a cluster of {number!r} {what}; give a number, at least {least}")
-        self.ensemble = EnsembleConfig(range(1, count + 1), observers=range(count + 1, count + observers + 1))
-        _warn_if_even(self.ensemble, stacklevel=3)
-        self.network = LocalNetwork()
-        """Cut and heal links here."""
-        self._limits = limits
-        self._rules = rules if rules is not None else Rules()
-        self._directories = None if data_dir is None else Directories(
-            data_dir, self.ensemble, cluster=cluster, fsync=fsync
-        )
-        self._new = new
-        self._storages: dict[PeerId, Storage] = {}
-        if self._directories is None:
-            self._storages.update((me, MemoryStorage()) for me in self.ensemble.members)
-        self._pump = Pump()
-        self._nodes: dict[PeerId, Node] = {}
-        self._clients: WeakSet[EmbeddedClient] = WeakSet()
-        self.events = Dispatcher()
-        """What happens to any of the nodes, now and after a restart; `node.events` has what happens to one."""
-        self._closed = False
-
-    def __repr__(self) -> str:
-        up = f"{len(self._nodes)} of {len(self.ensemble.members)} up"
-        return f"<LocalCluster {'closed' if self._closed else up}>"
-
-    # --- nodes
-
-    @property
-    def nodes(self) -> dict[PeerId, Node]:
-        """The nodes that are up, by number."""
-        return dict(self._nodes)
-
-    @property
-    def leader(self) -> PeerId | None:
-        """The node that leads with a quorum behind it, or None."""
-        leaders = [node for node in self._nodes.values() if node.replica.serving and node.replica.leader == node.me]
-        return max(leaders, key=lambda node: node.status().current_epoch).me if leaders else None
-
-    def start_node(self, me: PeerId) -> None:
-        """Start a node that is down, on what it had saved."""
-        self._check_open()
-        if me not in self.ensemble.members or me in self._nodes:
-            raise BadArgumentsError(f"node {me} is not one of {self.ensemble.members} that is down")
-        if self._directories is not None and me not in self._storages:
-            self._storages[me] = self._directories.open(me)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the number of voters was warned about once
-            node = Node(
-                me,
-                self.ensemble,
-                storage=self._storages[me],
-                transport=lambda inbox: self.network.attach(me, inbox),
-                limits=self._limits,
-                rules=self._rules,
-                pump=self._pump,
-                save_on_thread=False,  # so that nothing is saved any more when a node was killed
-            )
-        node.events.subscribe(self.events.tell)
-        self._nodes[me] = node
-        node.start()
-
-    def kill(self, me: PeerId) -> None:
-        """Stop a node as a crash would: at once, with nothing flushed."""
-        node = self._node(me)
-        del self._nodes[me]
-        self.network.detach(me)
-        node.host.stop()
-        self._close_storage(me)
-
-    async def stop_node(self, me: PeerId) -> None:
-        """Stop a node as one does that is not needed for a while: a leader hands over first."""
-        node = self._node(me)
-        try:
-            await node.stop()
-        finally:
-            if self._nodes.get(me) is node:
-                del self._nodes[me]
-                self.network.detach(me)
-                self._close_storage(me)
-
-    def _close_storage(self, me: PeerId) -> None:
-        """Whoever starts the node again reads its directory anew."""
-        storage = self._storages[me]
-        if isinstance(storage, FileStorage):
-            del self._storages[me]
-            storage.close()
-
-    async def transfer(self, target: PeerId | None = None) -> PeerId:
-        """Have the leader hand over. See `Node.transfer`; raises NotLeadingError where nobody leads."""
-        return await self._leading().transfer(target)
-
-    def _leading(self) -> Node:
-        leader = self.leader
-        if leader is None:
-            raise NotLeadingError(None)
-        return self._nodes[leader]
-
-    def sessions(self) -> list[LiveSession]:
-        """All sessions of the ensemble, as the leader sees them. Raises NotLeadingError where nobody leads."""
-        return self._leading().sessions()
-
-    async def kill_session(self, session: int) -> bool:
-        """End a session, as if it had expired. Whether there was one. Raises NotLeadingError where nobody leads."""
-        return await self._leading().kill_session(session)
-
-    def _node(self, me: PeerId) -> Node:
-        self._check_open()
-        if me not in self._nodes:
-            raise BadArgumentsError(f"node {me} is not up")
-        return self._nodes[me]
-
-    def explain(self) -> tuple[str, ...]:
-        """What every node says of itself, in words; see `Node.explain`."""
-        return tuple(
-            f"node {me}: {line}"
-            for me in self.ensemble.members
-            for line in (self._nodes[me].explain() if me in self._nodes else ("down",))
-        )
-
-    async def wait_for_leader(self) -> PeerId:
-        """The leader, as soon as there is one."""
-        while (leader := self.leader) is None:
-            self._check_open()
-            await asyncio.sleep(0.005)
-        return leader
-
-    # --- clients
-
-    def client(self, *, timeout: float = DEFAULT_SESSION_TIMEOUT) -> EmbeddedClient:
-        """A client of the whole cluster. It prefers the leader, where a write has the shortest way, and moves on when
-        its node fails. `timeout` is the session's, in seconds."""
-        self._check_open()
-        client = EmbeddedClient(self._hosts, timeout=timeout)
-        self._clients.add(client)
-        return client
-
-    def _hosts(self) -> list[Host]:
-        leader = self.leader
-        return [node.host for node in sorted(self._nodes.values(), key=lambda node: (node.me != leader, node.me))]
-
-    # --- life
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise SessionClosedError("the cluster is closed")
-
-    async def start(self) -> Self:
-        """Start all nodes and wait for a leader."""
-        try:
-            if self._directories is not None:
-                self._storages.update(self._directories.open_all(new=self._new))
-            for me in self.ensemble.members:
-                self.start_node(me)
-            await self.wait_for_leader()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def close(self) -> None:
-        """Stop everything. Clients that are open are closed: whatever they wait for ends with an error."""
-        if self._closed:
-            return
-        for client in self._clients:
-            client.abandon()
-        for me in list(self._nodes):
-            self.kill(me)
-        for me in list(self._storages):
-            self._close_storage(me)
-        self.events.close()
-        self._closed = True
-
-    async def __aenter__(self) -> Self:
-        return await self.start()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-
-def local_cluster(
-    count: int = 3,
-    *,
-    observers: int = 0,
-    limits: Limits | None = None,
-    rules: Rules | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
-    new: bool = False,
-    cluster: str = "",
-    fsync: Fsync = "always",
-) -> LocalCluster:
-    """An ensemble of `count` voters and as many `observers` as asked for in this process, as an async context manager.
-    `rules` say what clients may do.
-
-    It lives in memory, or, with a `data_dir`, on disk: each node in a directory of its own there, `node-1` and so on,
-    with `fsync` as told at FileStorage. The first time, and only then, `new` makes them. A node whose directory is
-    missing or empty has lost everything, and is made whole by the others. They are those of `cluster`, a name which by
-    default comes of the voters.
-
-    Raises ConfigurationError for no voters at all; warns of an even number. Entering it raises StorageError where a
-    directory cannot be used, is that of an ensemble with other voters, or all are missing.
-    """
-    return LocalCluster(
-        count,
-        observers=observers,
-        limits=limits,
-        rules=rules,
-        data_dir=data_dir,
-        new=new,
-        cluster=cluster,
-        fsync=fsync,
-    )

@@ -6,6 +6,7 @@ otherwise wires a `Node` by hand. This module must not know what the links carry
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -16,17 +17,22 @@ from weakref import WeakSet
 
 from attrs import Attribute, Factory, field, frozen
 
+from zkcore.client.files import members_in, open_files
+from zkcore.client.joining import Doorkeeper, Lookout, find_members, places_of, vote_when_caught_up
 from zkcore.client.node import STUCK_SECONDS, EmbeddedClient, Node
 from zkcore.client.timeouts import DEFAULT_SESSION_TIMEOUT
-from zkcore.errors import ConfigurationError, SessionClosedError
+from zkcore.errors import ConfigurationError, JoinRefusedError, SessionClosedError, ZkcoreError
 from zkcore.events.dispatcher import Dispatcher
+from zkcore.events.kinds import Joined, JoinWaits, PromotionRefused, Removed
 from zkcore.forks import Process
 from zkcore.replica.leading import LiveSession
+from zkcore.replica.members import Members
 from zkcore.replica.rules import Rules
 from zkcore.replica.telling import SLOW_SECONDS
 from zkcore.storage.file import FileStorage, Fsync
 from zkcore.storage.storage import Storage
 from zkcore.transport.address import parse_address
+from zkcore.transport.asking import Asking
 from zkcore.transport.limits import LinkLimits
 from zkcore.transport.security import Security, mode_of
 from zkcore.transport.tcp import TcpTransport
@@ -47,6 +53,10 @@ def _pairs(members: Mapping[PeerId, str] | Iterable[tuple[PeerId, str]]) -> tupl
     return tuple(sorted(pairs))
 
 
+def _seeds(join: str | Iterable[str]) -> tuple[str, ...]:
+    return (join,) if isinstance(join, str) else tuple(join)
+
+
 def _sorted_ids(ids: Iterable[PeerId]) -> tuple[PeerId, ...]:
     return tuple(sorted(ids))
 
@@ -65,8 +75,9 @@ class NodeConfig:
 
     me: PeerId
     """The number of this member, 1 to 255."""
-    members: tuple[tuple[PeerId, str], ...] = field(converter=_pairs)
-    """Where each member is reached by the others, this one included: ``{1: "zk1:2888", 2: "[::1]:2889"}``."""
+    members: tuple[tuple[PeerId, str], ...] = field(converter=_pairs, default=())
+    """Where each member is reached by the others, this one included: ``{1: "zk1:2888", 2: "[::1]:2889"}``. Those the
+    ensemble begins with: once its members have been changed, what every member has saved counts, and not this."""
     security: Security = field(validator=_known)
     """`Tls`, `SharedSecret`, or `Plaintext()` for none."""
     data_dir: str | os.PathLike[str] | None = None
@@ -78,6 +89,14 @@ class NodeConfig:
     is empty has lost its data. See `FileStorage`."""
     fsync: Fsync = "always"
     """When what goes to `data_dir` becomes durable. See `FileStorage`."""
+    join: tuple[str, ...] = field(converter=_seeds, default=())
+    """Instead of `members`, for one that joins an ensemble that runs: where one of its members is reached, or several
+    of them. It needs `address` and `cluster`, and the same security. With `new` it is made a member, an observer."""
+    address: str = ""
+    """With `join`: where this member is reached by the others."""
+    promote: bool = False
+    """With `join`: whether it is made a voter as soon as it is in line. It asks for that whenever it starts, and is an
+    observer."""
     bind: str | None = None
     """Where to listen, if that is elsewhere: as "0.0.0.0:2888" for all addresses of this machine."""
     observers: tuple[PeerId, ...] = field(default=(), converter=_sorted_ids)
@@ -100,8 +119,9 @@ class NodeConfig:
     """A request that waits longer for its answer is told as a SlowRequest, see `zkcore.events`; infinity is never."""
     slow_save_seconds: float = SLOW_SECONDS
     """What takes longer to become durable is told as a SlowSave."""
-    ensemble: EnsembleConfig = field(init=False)
-    """Who votes and who listens: what comes of `members`, `observers`, `groups` and `weights`."""
+    ensemble: EnsembleConfig | None = field(init=False)
+    """Who votes and who listens in the beginning: what comes of `members`, `observers`, `groups` and `weights`. None
+    for one that joins."""
 
     def __attrs_post_init__(self) -> None:
         for (one, _), (other, _) in zip(self.members, self.members[1:], strict=False):
@@ -111,7 +131,9 @@ class NodeConfig:
             parse_address(address, key=f"members[{member}]")
         if self.bind is not None:
             parse_address(self.bind, key="bind")
-        if self.me not in dict(self.members):
+        if self.join:
+            self._check_joining()
+        elif self.me not in dict(self.members):
             raise ConfigurationError(
                 f"me is {self.me!r}, which is none of the members {[member for member, _ in self.members]}; "
                 "add its address to members, or correct me"
@@ -125,9 +147,19 @@ class NodeConfig:
             )
         if self.new and self.storage is not None:
             raise ConfigurationError("new says that data_dir is to be made; with storage leave it out")
-        object.__setattr__(self, "ensemble", self._ensemble())
+        object.__setattr__(self, "ensemble", None if self.join else self._ensemble())
         if not self.cluster:
             object.__setattr__(self, "cluster", _derived_name(self.members, self.observers))
+
+    def _check_joining(self) -> None:
+        if self.members or self.observers or self.groups or self.weights:
+            raise ConfigurationError("join finds out who the members are; leave out members, or else join")
+        for seed in self.join:
+            parse_address(seed, key="join")
+        parse_address(self.address, key="address")
+        if not self.cluster:
+            raise ConfigurationError("a member that joins must say which cluster it means; give its name")
+        EnsembleConfig([self.me])  # is it a number?
 
     def _ensemble(self) -> EnsembleConfig:
         return EnsembleConfig(
@@ -152,6 +184,7 @@ class TcpNode:
         self.config = config
         self._node: Node | None = None
         self._started = False
+        self._lookout: Lookout | None = None
         self._process = Process()
         self._parts = AsyncExitStack()
         self._clients: WeakSet[EmbeddedClient] = WeakSet()
@@ -192,20 +225,92 @@ class TcpNode:
         config = self.config
         async with AsyncExitStack() as parts:
             transport = await parts.enter_async_context(_transport_of(config, self.events))
-            storage = config.storage
-            if storage is None:
-                storage = await made(lambda: _open_storage(config), undo=FileStorage.close)
-                parts.callback(storage.close)
+            self._asking = Asking(
+                config.me, self._address, cluster=config.cluster, security=config.security, limits=config.links
+            )
+            storage, members = await self._begin(parts)
             node = Node(
-                config.me, config.ensemble, storage=storage, transport=transport.start, limits=config.limits,
+                config.me, members, storage=storage, transport=transport.start, limits=config.limits,
                 rules=config.rules, snapshot_every=config.snapshot_every, events=self.events,
                 slow_request_seconds=config.slow_request_seconds, slow_save_seconds=config.slow_save_seconds,
             )  # fmt: skip
+            transport.set_members(places_of(members), version=members.version, sure=False)
             node.start()
             parts.push_async_callback(node.stop)
+            transport.answer_with(Doorkeeper(node).answer)
+            self._lookout = Lookout(
+                node, transport, self._asking, address=self._address, seeds=config.join,
+                patience=config.limits.sync_limit_ticks * config.limits.tick_ms / 1000,
+            )  # fmt: skip
+            work = [self._lookout.run(self._tell_removed)]
+            if config.promote:
+                work.append(self._vote(node))
+            for task in [asyncio.create_task(each) for each in work]:
+                parts.callback(task.cancel)
             self._node = node
             self._parts = parts.pop_all()
         return self
+
+    async def _begin(self, parts: AsyncExitStack) -> tuple[Storage, Members]:
+        """The storage, and the members to begin with."""
+        config = self.config
+        first = Members(config.ensemble, addresses=dict(config.members)) if config.ensemble is not None else None
+        if config.storage is not None:
+            if first is None:
+                first = await self._find(joins=not _knows_anything(config.storage))
+            return config.storage, first
+        if first is None and not config.new:
+            return await self._begin_again(parts)
+        if first is None:
+            first = await self._find(joins=True)
+        members = first
+        opened = await made(lambda: _open_storage(config, members), undo=lambda opened: opened[0].close())
+        parts.callback(opened[0].close)
+        return opened
+
+    async def _begin_again(self, parts: AsyncExitStack) -> tuple[Storage, Members]:
+        """For one that has joined, at an earlier start, and does not know where the others are unless its log says
+        so."""
+        config, directory = self.config, self.config.data_dir
+        assert directory is not None
+        storage = await made(
+            lambda: FileStorage(directory, node=config.me, cluster=config.cluster, fsync=config.fsync),
+            undo=FileStorage.close,
+        )
+        parts.callback(storage.close)
+        kept = storage.ensemble
+        if kept is not None and members_in(storage, config.me, kept).zxid:
+            return storage, Members(kept)
+        return storage, await self._find(joins=False)
+
+    async def _find(self, *, joins: bool) -> Members:
+        config = self.config
+        members = await find_members(
+            self._asking, config.join, address=config.address, joins=joins, tell=self._tell_waiting
+        )
+        if config.me not in members.config.members:
+            raise JoinRefusedError(
+                f"member {config.me} is none of the members {members.config}: it was removed, or has never joined; "
+                "join with an empty directory, and new=True"
+            )
+        self.events.tell(Joined(node=config.me, members=str(members)))
+        return members
+
+    @property
+    def _address(self) -> str:
+        return self.config.address if self.config.join else dict(self.config.members)[self.me]
+
+    def _tell_removed(self, members: Members) -> None:
+        self.events.tell(Removed(node=self.me, members=str(members)))
+
+    def _tell_waiting(self, seed: str, why: str) -> None:
+        self.events.tell(JoinWaits(node=self.me, seed=seed, why=why))
+
+    async def _vote(self, node: Node) -> None:
+        try:
+            await vote_when_caught_up(node)
+        except ZkcoreError as error:
+            self.events.tell(PromotionRefused(node=self.me, why=str(error)))
 
     async def stop(self) -> None:
         """End: close the clients that are open, hand the leadership over, within a second, break the links and close
@@ -239,8 +344,30 @@ class TcpNode:
         return self.node.status()
 
     def explain(self) -> tuple[str, ...]:
-        """See `Node.explain`."""
-        return self.node.explain()
+        """See `Node.explain`; and where the others say that this is no member any more, that."""
+        lines = self.node.explain()
+        removed = self._lookout.removed if self._lookout is not None else None
+        return lines if removed is None else (f"node {self.me} was removed: the members are {removed}", *lines)
+
+    def members(self) -> Members:
+        """See `Node.members`."""
+        return self.node.members()
+
+    async def reconfigure(self, members: Members, *, version: int = -1) -> Members:
+        """See `Node.reconfigure`."""
+        return await self.node.reconfigure(members, version=version)
+
+    async def add(self, member: PeerId, address: str) -> Members:
+        """See `Node.add`."""
+        return await self.node.add(member, address)
+
+    async def promote(self, member: PeerId) -> Members:
+        """See `Node.promote`."""
+        return await self.node.promote(member)
+
+    async def remove(self, gone: PeerId | Iterable[PeerId]) -> Members:
+        """See `Node.remove`."""
+        return await self.node.remove(gone)
 
     async def transfer(self, target: PeerId | None = None) -> PeerId:
         """See `Node.transfer`."""
@@ -269,7 +396,7 @@ def _transport_of(config: NodeConfig, events: Dispatcher) -> TcpTransport:
     links = config.links if config.links is not None else LinkLimits(patience_seconds=patience)
     return TcpTransport(
         config.me,
-        dict(config.members),
+        dict(config.members) if not config.join else {config.me: config.address},
         cluster=config.cluster,
         security=config.security,
         bind=config.bind,
@@ -278,16 +405,16 @@ def _transport_of(config: NodeConfig, events: Dispatcher) -> TcpTransport:
     )
 
 
-def _open_storage(config: NodeConfig) -> FileStorage:
+def _open_storage(config: NodeConfig, members: Members) -> tuple[FileStorage, Members]:
     assert config.data_dir is not None
-    return FileStorage(
-        config.data_dir,
-        node=config.me,
-        cluster=config.cluster,
-        ensemble=config.ensemble,
-        new=config.new,
-        fsync=config.fsync,
-    )
+    return open_files(
+        config.data_dir, config.me, members, cluster=config.cluster, new=config.new, fsync=config.fsync
+    )  # fmt: skip
+
+
+def _knows_anything(storage: Storage) -> bool:
+    saved = storage.load()
+    return bool(saved.last or saved.snapshot or saved.accepted_epoch or saved.damage is not None)
 
 
 def start_node(config: NodeConfig) -> TcpNode:

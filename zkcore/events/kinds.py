@@ -17,6 +17,8 @@ __all__ = [
     "ConfigurationChanging",
     "DamageFound",
     "DamageRepaired",
+    "JoinWaits",
+    "Joined",
     "LeaderChanged",
     "LinkDown",
     "LinkRefused",
@@ -30,8 +32,10 @@ __all__ = [
     "NodeStarted",
     "NodeStopped",
     "PeerRejected",
+    "PromotionRefused",
     "QuorumLost",
     "QuorumRegained",
+    "Removed",
     "RoleChanged",
     "SessionClosed",
     "SessionExpired",
@@ -252,6 +256,47 @@ class MemberSuspected(NodeEvent):
 
     def __str__(self) -> str:
         return f"node {self.node} suspects node {self.member}: {self.why}, for {self.seconds:.2f} s"
+
+
+@frozen(kw_only=True)
+class JoinWaits(NodeEvent):
+    """It is to join an ensemble, and the member at `seed` does not say who the members are; it goes on asking."""
+
+    seed: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"node {self.node} waits to join: {self.why}"
+
+
+@frozen(kw_only=True)
+class Joined(NodeEvent):
+    """The ensemble that it was to join has told it who the `members` are, of which it is one. It begins to follow."""
+
+    members: str
+
+    def __str__(self) -> str:
+        return f"node {self.node} has joined: {self.members}"
+
+
+@frozen(kw_only=True)
+class Removed(NodeEvent):
+    """The others say that it is no member any more; these are the `members`. It waits to be added again, or stopped."""
+
+    members: str
+
+    def __str__(self) -> str:
+        return f"node {self.node} was removed: the members are {self.members}"
+
+
+@frozen(kw_only=True)
+class PromotionRefused(NodeEvent):
+    """It was to be made a voter, and remains an observer."""
+
+    why: str
+
+    def __str__(self) -> str:
+        return f"node {self.node} remains an observer: {self.why}"
 
 
 # --- links -----------------------------------------------------------------------------------------------------------

@@ -44,6 +44,19 @@ class Directories:
             self.of(me), node=me, cluster=self._cluster, ensemble=self._ensemble, new=new, fsync=self._fsync
         )
 
+    @property
+    def added(self) -> list[PeerId]:
+        """The numbers of those beside the members of the beginning that have a storage here."""
+        found = (path.name.removeprefix("node-") for path in self._parent.glob("node-*") if (path / RECORDS).exists())
+        numbers = [int(number) for number in found if number.isascii() and number.isdigit()]
+        return sorted(number for number in numbers if number not in self._ensemble.members)
+
+    def open_added(self, me: PeerId, *, ensemble: EnsembleConfig | None = None) -> FileStorage:
+        """The storage of one of those; a new one, where it begins with an `ensemble`. Raises StorageError."""
+        return FileStorage(
+            self.of(me), node=me, cluster=self._cluster, ensemble=ensemble, new=ensemble is not None, fsync=self._fsync
+        )
+
     def open_all(self, *, new: bool) -> dict[PeerId, FileStorage]:
         """The storages of all members. Raises StorageError where one cannot be opened; then none is, and none that is
         `new` was made."""

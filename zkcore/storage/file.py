@@ -37,8 +37,9 @@ from zkcore.storage.files import Directory, Files
 from zkcore.storage.frames import SECTOR_BYTES
 from zkcore.storage.index import LogIndex
 from zkcore.storage.log import Log
+from zkcore.storage.members import parse_ensemble
 from zkcore.storage.opening import check_room, open_parts, refuse_strangers, remove_aside, remove_begun
-from zkcore.storage.records import MAX_NAME_BYTES, RecordStore
+from zkcore.storage.records import MAX_NAME_BYTES, RecordStore, read_ensemble
 from zkcore.storage.renewing import settle
 from zkcore.storage.snapshots import SnapshotStore
 from zkcore.storage.storage import size_of
@@ -255,6 +256,11 @@ class FileStorage:
 
     def _room_needed(self, write: Write) -> int:
         return self._log.room_needed(size_of(write)) if type(write) is Append else size_of(write) + SECTOR_BYTES
+
+    @property
+    def ensemble(self) -> EnsembleConfig | None:
+        """The ensemble that is kept here, or None."""
+        return parse_ensemble(read_ensemble(self._files))
 
     @property
     def log_index(self) -> LogIndex:

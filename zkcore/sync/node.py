@@ -8,12 +8,13 @@ from types import TracebackType
 from typing import Self
 
 from zkcore.client.client import Client as AsyncClient
+from zkcore.client.cluster import LocalCluster as AsyncLocalCluster
 from zkcore.client.node import EmbeddedClient as AsyncEmbeddedClient
-from zkcore.client.node import LocalCluster as AsyncLocalCluster
 from zkcore.client.port import SessionState
 from zkcore.client.timeouts import DEFAULT_SESSION_TIMEOUT
 from zkcore.errors import SessionClosedError
 from zkcore.replica.leading import LiveSession
+from zkcore.replica.members import Members
 from zkcore.replica.rules import Rules
 from zkcore.storage.file import Fsync
 from zkcore.sync.callbacks import Callbacks
@@ -22,6 +23,7 @@ from zkcore.sync.events import Dispatcher
 from zkcore.sync.port import BlockingPort, LoopThread, mirrors
 from zkcore.zab.limits import Limits
 from zkcore.zab.messages import PeerId
+from zkcore.zab.quorum import EnsembleConfig
 
 __all__ = ["EmbeddedClient", "LocalCluster", "local_cluster"]
 
@@ -102,7 +104,6 @@ class LocalCluster:
             cluster=cluster,
             fsync=fsync,
         )
-        self.ensemble = self._inner.ensemble
         self.network = self._inner.network
         """Cut and heal links here."""
         self.events = Dispatcher(self._inner.events)
@@ -129,6 +130,28 @@ class LocalCluster:
 
     def stop_node(self, me: PeerId) -> None:
         self._running().call(self._inner.stop_node(me))
+
+    @property
+    def ensemble(self) -> EnsembleConfig:
+        return self._inner.ensemble if self._thread is None else self._running().do(lambda: self._inner.ensemble)
+
+    def members(self) -> Members:
+        return self._running().do(self._inner.members)
+
+    def add_node(self, me: PeerId | None = None, *, promote: bool = False) -> PeerId:
+        return self._running().call(self._inner.add_node(me, promote=promote))
+
+    def promote(self, me: PeerId) -> Members:
+        return self._running().call(self._inner.promote(me))
+
+    def remove_node(self, me: PeerId) -> Members:
+        return self._running().call(self._inner.remove_node(me))
+
+    def replace(self, old: PeerId, new: PeerId | None = None) -> PeerId:
+        return self._running().call(self._inner.replace(old, new))
+
+    def reconfigure(self, members: Members, *, version: int = -1) -> Members:
+        return self._running().call(self._inner.reconfigure(members, version=version))
 
     def wait_for_leader(self) -> PeerId:
         return self._running().call(self._inner.wait_for_leader())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +12,7 @@ from zkcore.client.tcp_node import TcpNode as AsyncTcpNode
 from zkcore.client.timeouts import DEFAULT_SESSION_TIMEOUT
 from zkcore.errors import SessionClosedError
 from zkcore.replica.leading import LiveSession
+from zkcore.replica.members import Members
 from zkcore.sync.events import Dispatcher
 from zkcore.sync.node import EmbeddedClient
 from zkcore.sync.port import LoopThread, mirrors
@@ -64,6 +66,21 @@ class TcpNode:
 
     def is_ready(self, *, stuck_seconds: float = STUCK_SECONDS) -> bool:
         return self._inner.is_ready(stuck_seconds=stuck_seconds)
+
+    def members(self) -> Members:
+        return self._running().do(self._inner.members)
+
+    def reconfigure(self, members: Members, *, version: int = -1) -> Members:
+        return self._running().call(self._inner.reconfigure(members, version=version))
+
+    def add(self, member: PeerId, address: str) -> Members:
+        return self._running().call(self._inner.add(member, address))
+
+    def promote(self, member: PeerId) -> Members:
+        return self._running().call(self._inner.promote(member))
+
+    def remove(self, gone: PeerId | Iterable[PeerId]) -> Members:
+        return self._running().call(self._inner.remove(gone))
 
     def transfer(self, target: PeerId | None = None) -> PeerId:
         return self._running().call(self._inner.transfer(target))

@@ -24,7 +24,7 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
-from zkcore.client.node import LocalCluster
+from zkcore.client.cluster import LocalCluster
 from zkcore.errors import BadArgumentsError
 from zkcore.replica.rules import Rules
 from zkcore.server.limits import ListenerLimits
