@@ -235,6 +235,11 @@ def test_the_status_has_a_line_for_each_member(run: Run) -> None:
     with Ensemble("srvr", "mntr", "isro") as ensemble:
         leader = ensemble.leader
         _, port = ensemble.listeners[leader].address.split(":")
+        status, told = run("status", "--server", ensemble.servers)
+        lines = told.splitlines()
+        assert lines[:3] == [f"server.{me}  votes     nowhere  not asked" for me in (1, 2, 3)]
+        assert lines[2 + leader].startswith(f"{ensemble.listeners[leader].address}  leader")
+        assert (status, lines[-1]) == (0, f"{ensemble.listeners[leader].address} leads, with a quorum")
         line = f"{leader}=127.0.0.1:2888:2888:participant;{port}"
         assert run("add", line, "--server", ensemble.servers, *AUTH)[0] == 0
         status, told = run("status", "--server", ensemble.servers, *AUTH)

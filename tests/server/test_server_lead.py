@@ -51,7 +51,8 @@ def test_who_cannot_hand_over_says_why() -> None:
             assert await say(cluster.nodes[follower], b"lead\0") == (
                 f"node {follower} does not lead; ask node {leader}\n"
             )
-            for target in (4, 9, leader):
+            assert await say(cluster.nodes[leader], b"lead" + bytes([leader])) == f"node {leader} leads already\n"
+            for target in (4, 9):
                 said = await say(cluster.nodes[leader], b"lead" + bytes([target]))
                 assert said.startswith(f"node {target} cannot take over: voters in line with node {leader} are ")
             assert await say(cluster.nodes[leader], b"lead") == "", "to whom is not there yet"

@@ -24,7 +24,7 @@ from attrs import asdict, evolve
 
 from zkcore.cli.shell import add_proofs, read_proofs
 from zkcore.cli.shell_commands import failure
-from zkcore.cli.status import FORBIDDEN, NOT_ALL_WELL, ServerStatus, ask_all, judge, say, told_of_members
+from zkcore.cli.status import FORBIDDEN, ServerStatus, ask_all, judge, say, told_of_members
 from zkcore.client.places import parse_places
 from zkcore.client.zookeeper import ZookeeperClient, connect
 from zkcore.errors import (
@@ -98,7 +98,8 @@ def _number(text: str) -> PeerId:
 
 def _run(chosen: argparse.Namespace, work: _Work) -> int:
     try:
-        url = f"zk://{chosen.server.removeprefix('zk://')}"
+        chosen.server = chosen.server.removeprefix("zk://")
+        url = f"zk://{chosen.server}"
         if parse_places(url).chroot != "/":
             raise ConfigurationError(f"--server {chosen.server!r} names a path; give servers alone, as host:port")
         proofs, tls = read_proofs(chosen)
@@ -250,17 +251,23 @@ def _leading(servers: Sequence[ServerStatus]) -> str | None:
 async def _status(client: ZookeeperClient, chosen: argparse.Namespace) -> int:
     members = await client.members()
     places = {number: place for number in members.config.members if (place := _client_place(members, number))}
-    answers = await ask_all(list(places.values()), timeout=chosen.timeout)
-    servers = dict(zip(places, answers, strict=True))
-    status, verdict = judge(answers) if answers else (NOT_ALL_WELL, "no member names a port for clients to ask it at")
+    # Where no member says where it serves clients, those that were named are as good: and only there, since one server
+    # may have two names.
+    named = [] if places else [parse_address(text, key="--server") for text in chosen.server.split(",")]
+    answers = await ask_all([*places.values(), *named], timeout=chosen.timeout)
+    servers = dict(zip(places, answers, strict=False))
+    status, verdict = judge(answers)
     unasked = [number for number in members.config.members if number not in servers]
-    if status == DONE and unasked:
+    if status == DONE and places and unasked:
         verdict = f"{verdict}; not asked, since it is not known where they serve clients: {_words(unasked)}"
     if chosen.json:
-        print(json.dumps(_as_json(members, servers, status, verdict)))
+        others = [asdict(answer) for answer in answers] if named else []
+        print(json.dumps({**_as_json(members, servers, status, verdict), "servers": others}))
         return status
     for number in members.config.members:
         print(_line(members, number, servers.get(number)))
+    for answer in answers if named else ():
+        print(answer)
     for line in told_of_members(answers) or [f"members: {members.config}, version {members.version:x}"]:
         print(line)
     print(verdict)

@@ -174,6 +174,8 @@ class ClientListener:
         if replica.leader != replica.me or not self.host.running:
             where = f"ask node {replica.leader}" if replica.leader is not None else "nobody does"
             return f"node {replica.me} does not lead; {where}\n"
+        if target == replica.me:
+            return f"node {target} leads already\n"
         able = [each.peer for each in replica.status().learners if each.stage == "ACTIVE" and each.counts]
         if not able or (target and target not in able):
             ready = ", ".join(map(str, able)) or "none"
