@@ -14,7 +14,7 @@ from zkcore.zab.membership import Membership, Memberships, configuration_record,
 from zkcore.zab.messages import LeaderInfo, Message, PeerId, Role, Snap, Vote
 from zkcore.zab.peer import Peer
 from zkcore.zab.quorum import Configuration, EnsembleConfig, Transition
-from zkcore.zab.ready import Saved
+from zkcore.zab.ready import NOTHING, Saved
 
 A = EnsembleConfig((1, 2, 3))
 B = EnsembleConfig((3, 4, 5), observers=(1, 9))
@@ -242,3 +242,32 @@ def test_a_snapshot_may_say_that_one_is_no_member_any_more() -> None:
     assert "this node is no member since 0x0_00000007: it waits to be added again" in peer.explain()
     with pytest.raises(ConfigurationError, match="server 3 is not among the members"):
         Peer(3, EnsembleConfig((1, 2)), Saved(), storage)
+
+
+def test_who_take_each_other_for_no_voter_answer_each_other_once() -> None:
+    """3 votes for 2 by members that 3 is not among, and 2 has lost its weight: neither vote counts with the other."""
+    before, now = EnsembleConfig((1, 2, 4)), EnsembleConfig((1, 2, 4), observers=(3,), weights={1: 0, 2: 0})
+    two = Peer(2, Membership(9, now), Saved(base=9, last=9, snapshot=9), MemoryStorage())
+    change = Transition(EnsembleConfig((1, 3, 4)), before)
+    three = Peer(3, Membership(5, change), Saved(base=5, last=5, snapshot=5), MemoryStorage())
+    peers = {2: two, 3: three}
+    under_way: list[tuple[PeerId, PeerId, Message]] = []
+
+    def drain(me: PeerId) -> None:
+        while (ready := peers[me].drain()) is not NOTHING:
+            under_way.extend((me, to, message) for to, message in (*ready.early, *ready.messages) if to in peers)
+
+    three.report_linked(2)
+    drain(3)
+    three.receive(2, Vote(Role.LOOKING, 2, 9, 0, 1, membership=Membership(7, before)))
+    drain(3)
+    assert three.status().vote.leader == 2
+    two.report_linked(3)
+    drain(2)
+    del under_way[0]  # what 3 said before 2 had heard of it
+    for _ in range(20):
+        if under_way:
+            sender, to, message = under_way.pop(0)
+            peers[to].receive(sender, message)
+            drain(to)
+    assert not under_way

@@ -58,6 +58,7 @@ class Election:
         self.outcome: Outcome | None = None
         self._received: dict[PeerId, Vote] = {}
         self._outside: dict[PeerId, Vote] = {}
+        self._answered: dict[PeerId, tuple[Vote, Vote]] = {}  # whose vote that does not count, and with which
         self._resend_after = state.limits.vote_resend_ticks
         self._resend_in = self._resend_after
         self._finalize_in: int | None = None
@@ -97,9 +98,7 @@ class Election:
             if config.can_lead(vote.leader):
                 self._listen(sender, vote, config)
         elif vote.damaged or not (config.can_lead(sender) or state.config.can_lead(sender)) or vote.leader == NOBODY:
-            # One that believes to count, in a later round, would answer this in turn, without an end.
-            if vote.leader == NOBODY or vote.damaged or vote.round <= state.round or state.membership is None:
-                state.out.send(sender, state.vote)
+            self._answer(sender, vote)
         elif config.can_lead(vote.leader):
             self._on_looking(sender, vote)
 
@@ -110,8 +109,8 @@ class Election:
     def on_lost(self, peer: PeerId) -> None:
         """A vote from a node that is gone says nothing about the next leader, and a candidate that is gone cannot
         become it: begin again without them."""
-        self._received.pop(peer, None)
-        self._outside.pop(peer, None)
+        for table in (self._received, self._outside, self._answered):
+            table.pop(peer, None)
         if self._state.vote.leader == peer:
             self._begin_round(self._state.round + 1)
         else:
@@ -131,13 +130,21 @@ class Election:
 
     # --- votes
 
+    def _answer(self, sender: PeerId, vote: Vote) -> None:
+        """Tell the sender of a vote that does not count here how we vote; once. Each side may go by other members, and
+        take the other for the one that does not count: they would answer each other without an end."""
+        told = vote, self._state.vote
+        if self._answered.get(sender) != told:
+            self._answered[sender] = told
+            self._state.out.send(sender, self._state.vote)
+
     def _on_looking(self, sender: PeerId, vote: Vote) -> None:
         state = self._state
         self._outside.pop(sender, None)  # whatever it had, it has no leader now
         if state.vote.leader == NOBODY:
             self._begin_round(vote.round, better=vote)  # it was in none, and hears now that it votes
         elif vote.round < state.round:
-            state.out.send(sender, state.vote)
+            self._answer(sender, vote)
             return
         elif vote.round > state.round:
             self._begin_round(vote.round, better=vote)
