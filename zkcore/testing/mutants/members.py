@@ -13,6 +13,7 @@ from zkcore.zab.feeding import Feeding
 from zkcore.zab.leader import Leader
 from zkcore.zab.learner import Learner
 from zkcore.zab.learner_view import LearnerView
+from zkcore.zab.membership import Membership
 from zkcore.zab.messages import AckEpoch, FollowerInfo, LeaderInfo, NewLeader, PeerId, Repaired
 from zkcore.zab.peer import Peer
 from zkcore.zab.quorum import EnsembleConfig
@@ -69,6 +70,14 @@ def _every_learner_counts(real: Real) -> Real:
 
 def _everybody_has_a_voice(_: Real) -> Any:
     return property(lambda self: self.damage is None)
+
+
+def _as_if_all_members_voted(real: Real) -> Real:
+    def on_leader_info(self: Learner, sender: PeerId, message: LeaderInfo) -> object:
+        everybody = EnsembleConfig(self._state.config.members)
+        return real(self, sender, evolve(message, membership=Membership(1, everybody)))
+
+    return on_leader_info
 
 
 def _observers_fed_at_once(real: Real) -> Real:
@@ -156,7 +165,7 @@ MEMBERS: dict[str, Mutant] = {
     ),
     "observers-promise": Mutant(
         "observers promise epochs, and vote for themselves",
-        ((State, "counts", _everybody_has_a_voice),),
+        ((State, "counts", _everybody_has_a_voice), (Learner, "_on_leader_info", _as_if_all_members_voted)),
     ),
     "observers-fed-at-once": Mutant(
         "observers are sent records that are not committed",
