@@ -17,7 +17,10 @@ from ports import Ports
 import zkcore
 import zkcore.sync
 from zkcore import ConfigurationError, JoinRefusedError, Limits, LinkLimits, NodeConfig, SharedSecret, StorageError
+from zkcore.client.joining import Doorkeeper, _Question, _Reply
 from zkcore.events import ConfigurationActivated, JoinWaits, NodeEvent, PromotionRefused, Removed
+from zkcore.jute.codec import decode, encode
+from zkcore.transport.asking import Asking
 
 SECRET = SharedSecret(b"known to all members")
 QUICK = LinkLimits(redial_seconds=0.01, redial_most_seconds=0.05)
@@ -263,6 +266,46 @@ def test_certificates_are_checked_when_one_joins(
         first = evolve(one, security=authority.member(1))
         async with running(first, evolve(joining(2, promote=True), security=authority.member(2))) as nodes:
             assert nodes[0].members().config.voters == (1, 2)
+
+    run(test)
+
+
+def test_a_question_that_makes_no_sense_is_answered(one: NodeConfig, at: dict[int, str]) -> None:
+    """Whoever has sent it knows the secret, and is refused in words."""
+
+    async def test() -> None:
+        async with running(one) as (node,):
+            asking = Asking(5, at[5], cluster="orders", security=SECRET)
+            for question, says in (
+                (b"nonsense", "over the limit"), (encode(_Question(9, at[5], "", True)), "of format 9"),
+                (encode(_Question(1, "nowhere", "", True)), "the address is 'nowhere'"),
+            ):  # fmt: skip
+                reply = decode(_Reply, await asking.ask(at[1], question, patience=20))
+                assert says in reply.refused, reply
+                assert not reply.may_change
+            answer = Doorkeeper(node.node).answer
+            said = await answer(5, encode(_Question(1, at[5], "", True)), lambda where: f"member 5 is not at {where}")
+            assert decode(_Reply, said).refused == f"member 5 is not at {at[5]}"
+            assert node.members().version == 0
+
+    run(test)
+
+
+def test_one_that_has_followed_nobody_yet_asks_again_and_joins_no_second_time(
+    one: NodeConfig, joining: Callable[..., NodeConfig], tmp_path: Path
+) -> None:
+    async def test() -> None:
+        async with running(one) as (node,):
+            told = await node.add(2, joining(2).address)
+            zkcore.FileStorage(tmp_path / "2", node=2, cluster="orders", ensemble=told.config, new=True).close()
+            async with running(joining(2, new=False)) as (second,):  # it ended before anything was saved
+                await eventually(second.is_ready)
+                assert node.members() == told
+            await node.remove(2)
+            shutil.rmtree(tmp_path / "2")
+            zkcore.FileStorage(tmp_path / "2", node=2, cluster="orders", ensemble=told.config, new=True).close()
+            with pytest.raises(JoinRefusedError, match="was removed, or has never joined; join with an empty"):
+                await zkcore.start_node(joining(2, new=False)).start()
 
     run(test)
 
