@@ -143,9 +143,16 @@ class BarePeers:
             if not backlog.is_full(self._states[node.me][0]) and not self._plan.reconfigure_share:
                 node.oracle.fail("L5", f"node {node.me} takes no proposals, and all but few of its own are committed")
         else:
-            if backlog.is_full(held_by_quorum(node.oracle.configs.of(node.me), node.oracle.durable)):
+            if backlog.is_full(self._held(node, peer)):
                 node.oracle.fail("L5", f"node {node.me} takes more proposals, and too many are not committed")
             backlog.proposed(first, payloads)
+
+    def _held(self, node: Node, peer: Peer) -> Zxid:
+        """What a quorum of the leader's members has; or had before it asked for others, and that is committed."""
+        oracle = node.oracle
+        config = oracle.configs.records[oracle.configs.of_leader(node.me, peer.epoch)]
+        committed = oracle.committed[-1] if oracle.configs.changed and oracle.committed else 0
+        return max(held_by_quorum(config, oracle.durable), committed)
 
     def _transfer(self, node: Node, peer: Peer, rng: Random) -> None:
         target = rng.choice(self._config.members) if rng.random() < 0.5 else None
