@@ -16,6 +16,7 @@ from zkcore.events import LinkRefused, NodeEvent
 from zkcore.replica.recovery import EPOCHS_SKIPPED
 
 SECRET = zkcore.SharedSecret(b"known to all members")
+QUICK = zkcore.LinkLimits(redial_seconds=0.01, redial_most_seconds=0.05)
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -35,6 +36,41 @@ def _small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
         real(self, directory, **{"segment_bytes": 1 << 14, **options})
 
     monkeypatch.setattr(zkcore.FileStorage, "__init__", small)
+
+
+def test_the_others_join_the_recovered_one_with_empty_directories(tmp_path: Path) -> None:
+    ports = Ports()
+    at = {me: ports.take() for me in (1, 2, 3)}
+
+    def node(me: int, **other: Any) -> zkcore.TcpNode:
+        values = {"security": SECRET, "data_dir": tmp_path / str(me), "links": QUICK, **other}
+        return zkcore.start_node(zkcore.NodeConfig(me=me, **values))
+
+    async def main() -> None:
+        old = {"members": at, "cluster": "orders", "new": True}
+        async with node(1, **old) as one, node(2, **old), node(3, **old), one.client() as zk:
+            await zk.create("/kept", b"17")
+            await zk.sync()
+        for lost in ("2", "3"):
+            shutil.rmtree(tmp_path / lost)
+        await asyncio.to_thread(zkcore.recover, [tmp_path / "1"], cluster="orders-2", force=True, address=at[1])
+        new = {"join": at[1], "cluster": "orders-2", "new": True, "promote": True}
+        # What it is told of its members does not count any more: its log says that it is alone.
+        async with (
+            node(1, members=at, cluster="orders-2") as first,
+            node(2, address=at[2], **new) as second,
+            node(3, address=at[3], **new) as third,
+        ):
+            while third.members().config.voters != (1, 2, 3):
+                await asyncio.sleep(0.005)
+            assert dict(third.members().addresses) == at
+            await first.stop()
+            async with second.client() as zk:
+                assert (await zk.get("/kept")).data == b"17"
+                await zk.set("/kept", b"18")
+
+    run(main)
+    ports.close()
 
 
 def test_a_survivor_serves_what_it_had_and_an_old_member_that_comes_back_is_refused(tmp_path: Path) -> None:
