@@ -102,7 +102,7 @@ class Changing(Processes):
         for log in self.logs.values():
             for line in log.lines:
                 if "voters" in line:
-                    heard = line["at"], f"voters {' '.join(map(str, line['voters']))}"
+                    heard = line["at"], line["members"]
                     seen[line["version"]] = min(seen.get(line["version"], heard), heard)
                 if line.get("leads"):
                     what.append((line["at"], f"{log.path.stem} leads"))

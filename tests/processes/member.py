@@ -11,7 +11,7 @@ CONFIG is JSON; to LOG are appended lines of JSON, each before or after what it 
     {"acked": path, "at": t}                         the znode was created
     {"quiet": true}                                  the clients have ended, and with them all that they asked for
     {"found": [path ...]}                            that is what there is below /acked at the end
-    {"voters": [n ...], "version": v, "at": t}       these vote from now on, as far as this member knows
+    {"voters": [n ...], "members": w, "version": v, "at": t}  these vote from now on, as far as this member knows
 
 Times are of the system's monotonic clock, the same in all processes of a machine. A line on the standard input ends the
 load, and another asks for what is found: once all members are quiet; a byte above 0x80 asks for the removal of the
@@ -81,7 +81,8 @@ class Member:
 
     def on_event(self, event: NodeEvent) -> None:
         if isinstance(event, ConfigurationActivated):
-            self.tell(voters=event.config.voters, version=event.version, at=time.monotonic_ns())
+            config = event.config
+            self.tell(voters=config.voters, members=str(config), version=event.version, at=time.monotonic_ns())
         if isinstance(event, RoleChanged):
             self.tell(
                 leads=event.established and event.leader == event.node, looks=event.role is Role.LOOKING,
