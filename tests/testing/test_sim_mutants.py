@@ -19,7 +19,7 @@ from zkcore.zab.messages import Vote
 
 SEEN = {
     "ack-before-durable": 2, "answers-whoever-waits": 10, "attached-at-once": 39,
-    "change-before-commit": 0, "change-by-the-new-alone": 0, "change-by-the-old-alone": 0, "change-not-undone": 0,
+    "change-before-commit": 0, "change-by-the-new-alone": 0, "change-by-the-old-alone": 0, "change-not-undone": 26,
     "closed-link-heard": 8,
     "commit-beyond-sent": 17, "commit-without-quorum": 2, "committed-when-saved": 1, "compacted-too-far": 8,
     "compacted-under-a-reader": 8, "current-epoch-before-history": 7, "current-epoch-from-the-start": 0,
