@@ -312,6 +312,21 @@ def test_a_leader_that_is_removed_hands_over_and_another_ends_the_change() -> No
     world.ask(me, session, Create("/on"))
 
 
+@pytest.mark.parametrize("role", ["gone", "observer"])
+def test_who_is_asked_to_go_answers_before_it_does(role: str) -> None:
+    world = World()
+    me = world.follower
+    session = world.open(me, ids=TRUSTED)
+    stays = Reconfigure(joining=f"server.{me}=0.0.0.0:0:0:observer")
+    request = Reconfigure(leaving=str(me)) if role == "gone" else stays
+    members = Members.parse(world.ask(me, session, request).data.decode())
+    assert me not in members.config.voters
+    assert (me in members.config.members) is (role == "observer")
+    assert world.shown(me) == members
+    world.ask(me, session, Create("/last"))  # it is served for as long as its link lasts
+    assert {replica.leader for replica in world.replicas.values()} == {world.leader}
+
+
 def test_a_later_leader_ends_what_another_has_begun_and_answers_nobody() -> None:
     world = World()
     leader, me = world.leader, world.follower

@@ -14,7 +14,8 @@ from zkcore.zab.membership import Membership, Memberships, configuration_record,
 from zkcore.zab.messages import LeaderInfo, Message, PeerId, Role, Snap, Vote
 from zkcore.zab.peer import Peer
 from zkcore.zab.quorum import Configuration, EnsembleConfig, Transition
-from zkcore.zab.ready import NOTHING, Saved
+from zkcore.zab.ready import NOTHING, Append, Saved, SaveEpochs
+from zkcore.zxid import make_zxid
 
 A = EnsembleConfig((1, 2, 3))
 B = EnsembleConfig((3, 4, 5), observers=(1, 9))
@@ -271,3 +272,32 @@ def test_who_take_each_other_for_no_voter_answer_each_other_once() -> None:
             peers[to].receive(sender, message)
             drain(to)
     assert not under_way
+
+
+# --- votes of those who vote no more
+
+
+def looking(me: PeerId, config: EnsembleConfig, other: PeerId) -> Peer:
+    """A peer that has these members in its log as 1_5, linked with another, and has told it its vote."""
+    storage = MemoryStorage()
+    storage.save([SaveEpochs(1, 1), Append(make_zxid(1, 1), (*[b"x"] * 4, configuration_record(config)))])
+    peer = Peer(me, EnsembleConfig((1, 2, 3)), storage.load(), storage)
+    peer.report_linked(other)
+    said(peer)
+    return peer
+
+
+def said(peer: Peer) -> list[Message]:
+    """What it sends, until there is nothing more."""
+    sent: list[Message] = []
+    while ready := peer.drain():
+        sent += [message for _, message in (*ready.early, *ready.messages)]
+    return sent
+
+
+def test_who_votes_no_more_elects_nobody_who_knows_less_than_it_does() -> None:
+    one = looking(1, EnsembleConfig((2, 3)), 2)
+    one.receive(2, Vote(Role.LOOKING, 2, make_zxid(1, 4), 1, 1))
+    assert said(one) == []  # 2 would have to give up on meeting it, and begin again
+    one.receive(2, Vote(Role.LOOKING, 2, make_zxid(2, 1), 2, 1))
+    assert [vote.leader for vote in said(one) if isinstance(vote, Vote)] == [2]

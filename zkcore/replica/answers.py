@@ -57,7 +57,8 @@ class Touched(NamedTuple):
 
 
 class Attached(NamedTuple):
-    """The session is served here now. Of what it had requested elsewhere, everything that will ever be applied is."""
+    """The session is served here now. Of what it had requested elsewhere, everything that will ever be applied is; but
+    a change of the members that has begun may end later."""
 
     session: int
 

@@ -99,8 +99,14 @@ class Election:
                 self._listen(sender, vote, config)
         elif vote.damaged or not (config.can_lead(sender) or state.config.can_lead(sender)) or vote.leader == NOBODY:
             self._answer(sender, vote)
-        elif config.can_lead(vote.leader):
+        elif config.can_lead(vote.leader) and not self._knows_better_than(vote):
             self._on_looking(sender, vote)
+
+    def _knows_better_than(self, vote: Vote) -> bool:
+        """One that counts by what the candidate knows, and by its own log no more: where that log is the newer one the
+        candidate would have to give up on meeting it, again and again. Who counts has a better vote to give."""
+        state = self._state
+        return not state.counts and (vote.peer_epoch, vote.zxid) < (state.current_epoch, state.history.last)
 
     def heard(self, sender: PeerId) -> str | None:
         """Nothing to do: nobody is waited for by name."""
