@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zkcore.errors import ConfigurationError
+from zkcore.errors import BadArgumentsError, ConfigurationError
 from zkcore.storage.storage import MemoryStorage
 from zkcore.testing.handwired import HandWired
 from zkcore.testing.undisturbed import run
@@ -128,6 +128,17 @@ class Changing:
                               else Role.OBSERVING)
             for me, peer in zip([me for me in config.members if me in self.wired.up], members, strict=True)
         )  # fmt: skip
+
+
+def test_no_transaction_is_taken_for_other_members() -> None:
+    leader = Changing((1,), spares=(2,)).leader
+    assert leader is not None
+    first = leader.next_zxid
+    assert first is not None
+    with pytest.raises(BadArgumentsError, match="call reconfigure"):
+        leader.propose(first, [b"one", configuration_record(EnsembleConfig((2,)))])
+    assert leader.next_zxid == first
+    assert not leader.drain()
 
 
 def test_one_becomes_three_and_five_and_three_and_one() -> None:

@@ -116,7 +116,7 @@ class Memberships:
         found = [
             Membership(zxid, *read_configuration(payload))
             for zxid, payload in enumerate(payloads, first)
-            if payload.startswith(_MARK) and zxid > self._known[0].zxid
+            if is_configuration(payload) and zxid > self._known[0].zxid
         ]
         if not found:
             return False

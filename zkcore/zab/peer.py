@@ -45,7 +45,7 @@ from zkcore.zab.history import History
 from zkcore.zab.leader import Leader
 from zkcore.zab.learner import Learner
 from zkcore.zab.limits import Limits
-from zkcore.zab.membership import Membership, Memberships
+from zkcore.zab.membership import Membership, Memberships, is_configuration
 from zkcore.zab.messages import FollowerInfo, PeerId, Role, Vote, ZabMessage
 from zkcore.zab.quorum import EnsembleConfig
 from zkcore.zab.ready import (
@@ -282,10 +282,12 @@ class Peer:
         """Broadcast transactions. `first` must be `next_zxid`, the zxid for which the first was prepared.
 
         Raises NotLeadingError where `next_zxid` is None, ThrottledError while too much is outstanding (`is_full`), and
-        BadArgumentsError for another `first`, or for more transactions than the epoch has zxids left. Nothing has
-        happened then.
+        BadArgumentsError for another `first`, for more transactions than the epoch has zxids left, or for one that
+        reads as a configuration record. Nothing has happened then.
         """
         role = self._check_proposal(first)
+        if any(map(is_configuration, payloads)):
+            raise BadArgumentsError("a transaction must not begin as a configuration record does; call reconfigure")
         if payloads:
             role.propose(first, tuple(payloads))
 
