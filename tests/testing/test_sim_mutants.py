@@ -28,7 +28,7 @@ SEEN = {
     "every-answer-counts": 9, "forgetful-counted-at-once": 62, "forgetful-counted-early": 62,
     "forgetful-mends-itself": 62, "forward-when-acked": 4, "forwarded-twice": 2, "full-for-ever": 0,
     "handover-keeps-the-epoch": 2, "handover-to-anybody": 21, "handover-too-early": 2, "index-not-waited-for": 52,
-    "interrupted-sync-carried-on": 14, "joiner-counted-early": 2, "laggard-skipped": 0, "lost-learner-kept": 0,
+    "interrupted-sync-carried-on": 70, "joiner-counted-early": 2, "laggard-skipped": 0, "lost-learner-kept": 0,
     "moved-accepted": 65,
     "never-full": 0, "newleader-acked-early": 2, "newleader-first": 0, "observers-counted": 169,
     "observers-fed-at-once": 6, "observers-promise": 6, "own-epoch-not-durable": 2, "own-record-counts-at-once": 27,
