@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: help venv test interop demo check cov sim mutants bench wheel clean
+.PHONY: help venv test interop demo check cov cov-report sim mutants bench wheel clean
 
 help:
 	@echo "make test    run the tests"
@@ -52,6 +52,10 @@ UNTRACED := tests/testing tests/cli tests/processes tests/tree/test_walked.py \
 
 cov: venv
 	$(RUN) -m coverage run -m pytest -q -m "not zookeeper" $(addprefix --ignore=,$(UNTRACED))
+	@$(MAKE) --no-print-directory cov-report
+
+# Of the run before.
+cov-report:
 	$(RUN) -m coverage report --omit='zkcore/testing/*,zkcore/cli/*,zkcore/__main__.py' --fail-under=94
 
 SEEDS ?= 300
