@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from live import JAR, MISSING, Server
 
-from zkcore.testing.zookeeper import ZookeeperServer
+from zkcore.replica.rules import Rules
+from zkcore.testing.zookeeper import zookeeper_server
 
 TYPED = """
 create /a "hello world"
@@ -139,8 +140,9 @@ def _lines(text: str) -> str:
 
 @pytest.mark.zookeeper
 @pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
-def test_zkcli_notices_nothing(ours: ZookeeperServer, tmp_path: Path) -> None:
-    assert run_zkcli(ours.hosts, tmp_path) == (TOLD, COMPLAINED, EVENTS)
+def test_zkcli_notices_nothing(tmp_path: Path) -> None:
+    with zookeeper_server(3, rules=Rules(reconfig=False)) as ours:  # as a ZooKeeper is by default
+        assert run_zkcli(ours.hosts, tmp_path) == (TOLD, COMPLAINED, EVENTS)
 
 
 def main() -> None:

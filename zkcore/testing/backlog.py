@@ -34,9 +34,10 @@ class Backlog:
             batches.clear()
         batches.append((first + len(payloads) - 1, len(payloads), sum(map(len, payloads))))
 
-    def is_full(self, committed: Zxid) -> bool:
-        """Whether what comes after `committed` reaches a limit."""
-        left = [batch for batch in self._batches if batch[0] > committed]
+    def is_full(self, committed: Zxid, next_zxid: Zxid) -> bool:
+        """Whether what comes after `committed` reaches a limit, for a leader whose next proposal is `next_zxid`."""
+        epoch = epoch_of(next_zxid)
+        left = [batch for batch in self._batches if batch[0] > committed and epoch_of(batch[0]) == epoch]
         records, size = sum(batch[1] for batch in left), sum(batch[2] for batch in left)
         return records >= self._most_records or size >= self._most_bytes
 

@@ -129,9 +129,7 @@ class Configs:
                 oracle.fail("X16", f"{what}, and in force is {old}")
             if before and not decides(old, holders):
                 oracle.fail("X16", f"{what}, and {format_zxid(before)} is durable only at {holders}")
-            ready = [
-                each for each, durable in oracle.durable.items() if durable.current == epoch and durable.damage is None
-            ]
+            ready = [each for each, durable in oracle.durable.items() if durable.has_been_in(epoch)]
             if not config.new.is_quorum(ready):
                 oracle.fail("X16", f"{what}, and in line are only {ready}")
         else:

@@ -64,6 +64,13 @@ class Durable:
         a crash would undo."""
         return zxid <= self.snapshot or (zxid >> 32 <= self.current and self.holds(zxid))
 
+    def has_been_in(self, epoch: int) -> bool:
+        """Whether it has the history that `epoch` began with; or had it before the disk was damaged, of which a leader
+        hears later."""
+        if self.damage is None and self.current == epoch:
+            return True
+        return self.before is not None and self.before.has_been_in(epoch)
+
     def vouches_for(self, zxid: Zxid) -> bool:
         """Whether `zxid` is here to stay, or was before the disk was damaged."""
         return self.keeps(zxid) or (self.before is not None and self.before.vouches_for(zxid))

@@ -140,10 +140,10 @@ class BarePeers:
             peer.propose(first, payloads)
         except ThrottledError:
             node.sightings.see("throttled")
-            if not backlog.is_full(self._states[node.me][0]) and not self._plan.reconfigure_share:
+            if not backlog.is_full(self._states[node.me][0], first) and not self._plan.reconfigure_share:
                 node.oracle.fail("L5", f"node {node.me} takes no proposals, and all but few of its own are committed")
         else:
-            if backlog.is_full(self._held(node, peer)):
+            if backlog.is_full(self._held(node, peer), first):
                 node.oracle.fail("L5", f"node {node.me} takes more proposals, and too many are not committed")
             backlog.proposed(first, payloads)
 
