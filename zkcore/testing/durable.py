@@ -65,9 +65,9 @@ class Durable:
         return zxid <= self.snapshot or (zxid >> 32 <= self.current and self.holds(zxid))
 
     def has_been_in(self, epoch: int) -> bool:
-        """Whether it has the history that `epoch` began with; or had it before the disk was damaged, of which a leader
-        hears later."""
-        if self.damage is None and self.current == epoch:
+        """Whether it has the history that `epoch` began with, or that of a later one; or had it before the disk was
+        damaged: of either a leader hears later."""
+        if self.damage is None and self.current >= epoch:
             return True
         return self.before is not None and self.before.has_been_in(epoch)
 
