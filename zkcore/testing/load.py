@@ -163,8 +163,8 @@ class BarePeers:
 
     def _reconfigure(self, node: Node, peer: Peer, rng: Random) -> None:
         """Ask for other members: some of those that there are, or all others beside them as observers, so that they can
-        be voters next time. Not while a disk is damaged and nobody knows: the ensemble could do without it as it was,
-        and might not as it will be."""
+        be voters next time. Not while a disk is damaged and nobody knows, and none that could not do without one that
+        is: the ensemble can as it is."""
         if any(other.disk.unsound for other in self._nodes.values()):
             return
         ids, now, first = node.oracle.nodes, peer.status().config.newest, peer.next_zxid
@@ -179,6 +179,8 @@ class BarePeers:
         try:
             if first is not None:
                 config = EnsembleConfig(voters, observers=observers, weights=weights)
+                if not config.is_quorum([each for each, disk in node.oracle.durable.items() if disk.damage is None]):
+                    return
                 peer.reconfigure(first, config, expected=expected)
                 node.oracle.configs.asked(node.me, peer.epoch, config)
                 node.sightings.see("other members proposed")
