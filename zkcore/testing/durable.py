@@ -66,10 +66,8 @@ class Durable:
 
     def has_been_in(self, epoch: int) -> bool:
         """Whether it has the history that `epoch` began with, or that of a later one; or had it before the disk was
-        damaged: of either a leader hears later."""
-        if self.damage is None and self.current >= epoch:
-            return True
-        return self.before is not None and self.before.has_been_in(epoch)
+        damaged. Of either a leader hears later, and its word that the damage is mended may be under way."""
+        return self.current >= epoch or (self.before is not None and self.before.has_been_in(epoch))
 
     def vouches_for(self, zxid: Zxid) -> bool:
         """Whether `zxid` is here to stay, or was before the disk was damaged."""
