@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from zkcore.errors import BadArgumentsError, ConfigurationError
@@ -9,9 +12,11 @@ from zkcore.storage.storage import MemoryStorage
 from zkcore.testing.handwired import HandWired
 from zkcore.testing.undisturbed import run
 from zkcore.transport.wire import decode, encode
+from zkcore.zab import changing
+from zkcore.zab.learner_view import LearnerView
 from zkcore.zab.limits import Limits
 from zkcore.zab.membership import Membership, Memberships, configuration_record, read_configuration
-from zkcore.zab.messages import LeaderInfo, Message, PeerId, Role, Snap, Vote
+from zkcore.zab.messages import Damage, LeaderInfo, Message, PeerId, Role, Snap, Vote
 from zkcore.zab.peer import Peer
 from zkcore.zab.quorum import Configuration, EnsembleConfig, Transition
 from zkcore.zab.ready import NOTHING, Append, Saved, SaveEpochs
@@ -312,3 +317,16 @@ def test_who_votes_no_more_elects_nobody_who_knows_less_than_it_does() -> None:
     assert said(one) == []  # 2 would have to give up on meeting it, and begin again
     one.receive(2, Vote(Role.LOOKING, 2, make_zxid(2, 1), 2, 1))
     assert [vote.leader for vote in said(one) if isinstance(vote, Vote)] == [2]
+
+
+def test_one_that_gets_a_weight_after_it_forgot_its_promises_does_not_count_at_once() -> None:
+    """It registered while it had none, and whoever gives no promises has forgotten none."""
+    learner = LearnerView(False, True, 0)
+    learner.damage = Damage.EPOCHS
+    state: Any = SimpleNamespace(config=EnsembleConfig((1, 2, 3), weights={3: 0}))
+    leader = changing.Changing(state, {3: learner}, {})
+    assert leader.reseat(2) == []
+    assert learner.counts
+    state.config = EnsembleConfig((1, 2, 3))
+    assert leader.reseat(2) == []
+    assert not learner.counts

@@ -68,6 +68,8 @@ class Changing:
         for peer, learner in self._learners.items():
             observes = peer not in voters
             if observes is learner.observes:
+                if learner.damage is not None and self._state.config.can_lead(peer):
+                    learner.counts = False  # one that had no weight may have come to some, and forgotten its promises
                 continue
             if not self._may_count(learner, epoch):
                 displaced.append(peer)
