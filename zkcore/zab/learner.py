@@ -316,10 +316,11 @@ class Learner:
     def _on_repaired(self, sender: PeerId, message: Repaired) -> Complaint:
         """The leader has made sure that no promise which this node has forgotten can matter any more."""
         expected = self._phase in (Phase.ACKED, Phase.BROADCAST) and message.epoch == self._epoch
-        if not expected or self._state.damage is None:
+        if expected and self._state.damage is not None:
+            self._mend()
+        elif not expected or self._state.membership is None:
             return "REPAIRED out of turn"
-        self._mend()
-        return None
+        return None  # and where the members change, it may have found out by itself that it gave no promises
 
     def _on_up_to_date(self, sender: PeerId, message: UpToDate) -> Complaint:
         if self._phase is not Phase.ACKED:
