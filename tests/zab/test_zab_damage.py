@@ -11,6 +11,7 @@ from ensemble import Ensemble
 from zkcore.errors import BadArgumentsError
 from zkcore.storage.storage import MemoryStorage
 from zkcore.zab.limits import Limits
+from zkcore.zab.membership import Membership, configuration_record
 from zkcore.zab.messages import (
     NOBODY,
     Ack,
@@ -26,10 +27,11 @@ from zkcore.zab.messages import (
     Proposal,
     Repaired,
     Role,
+    SyncAck,
     UpToDate,
     Vote,
 )
-from zkcore.zab.quorum import EnsembleConfig
+from zkcore.zab.quorum import EnsembleConfig, Transition
 from zkcore.zab.ready import SaveEpochs
 
 FIVE = (1, 2, 3, 4, 5)
@@ -426,16 +428,68 @@ def test_repaired_out_of_turn_is_refused(case: str) -> None:
     assert d.rejected == [3]
 
 
-def test_an_observer_that_lost_everything_has_forgotten_no_promise() -> None:
-    config = EnsembleConfig((1, 2, 3), observers=(4,))
+# --- one that gives no promises
+
+
+def observer_joins(epoch: int, *, lost: bool) -> Dialogue:
+    storage = MemoryStorage()
+    if lost:
+        storage.wipe()
+    d = Dialogue(4, config=EnsembleConfig((1, 2, 3), observers=(4,)), linked=(1, 2, 3), storage=storage)
+    return d.join(3, epoch=epoch)
+
+
+def test_an_observer_that_lost_everything_is_whole_when_its_leader_says_so() -> None:
+    d = observer_joins(4, lost=True)
+    assert d.peer.status().damage is Damage.EPOCHS
+    assert d.hears(3, Repaired(4)) == "write     REPAIR"
+    assert d.peer.status().damage is None
+
+
+def test_its_leader_says_so_at_once() -> None:
+    d = Dialogue(3, config=EnsembleConfig((1, 2, 3), observers=(4,)), linked=(1, 2, 4)).lead(1)
+    d.bring_in(4, damage=Damage.EPOCHS)
+    assert d.hears(4, Ack(Z(1, 0))) == script("""
+        message   4  REPAIRED epoch=1
+        message   4  UPTODATE committed=0x0_00000000""")
+
+
+@pytest.mark.parametrize("damage", [None, Damage.LOG])
+def test_one_that_forgot_no_promise_is_told_nothing(damage: Damage | None) -> None:
+    d = Dialogue(3, config=EnsembleConfig((1, 2, 3), observers=(4,)), linked=(1, 2, 4)).lead(1)
+    for peer in (2, 4):
+        d.bring_in(peer, damage=damage)
+        d.hears(peer, Ack(Z(1, 0)))
+        assert Repaired(1) not in d.said_to(peer)
+
+
+def test_one_that_its_own_log_makes_a_voter_still_is_whole_when_its_leaders_makes_it_none() -> None:
+    """The leader's new members are not committed yet, and nobody else hears of them before."""
+    d = Dialogue(4, voters=(1, 2, 3, 4), linked=(1, 2, 3)).lead(2, 3)
+    first = d.peer.next_zxid
+    assert first is not None
+    members = EnsembleConfig((2, 3, 4), observers=(1,))
+    d.peer.reconfigure(first, members)
+    d.drain()
+    for follower in (2, 3):
+        d.hears(follower, Ack(first))  # the second record leaves with that
+    assert d.peer.membership == Membership(first + 1, members)
+    assert d.peer.last_committed == first
+    d.bring_in(1, damage=Damage.EPOCHS)
+    d.hears(1, SyncAck(first))
+    assert "message   1  REPAIRED epoch=1" in d.hears(1, Ack(Z(1, 0)))
+
+
+def test_one_that_may_come_to_a_weight_waits_for_its_leaders_word() -> None:
+    """By its own log it gives no promises. The leader's log knows of other members, which it has not got yet."""
+    config = EnsembleConfig((1, 2, 3, 4), weights={4: 0})
     storage = MemoryStorage()
     storage.wipe()
-    d = Dialogue(4, config=config, linked=(1, 2, 3), storage=storage).follow(3)
-    d.hears(3, LeaderInfo(4))
-    assert d.hears(3, Diff(0), NewLeader(4)) == script("""
-        write     EPOCHS accepted=4 current=4
-        write     REPAIR
-        message   3  ACK 0x4_00000000""")
+    d = Dialogue(4, config=config, linked=(1, 2, 3), storage=storage).join(3, epoch=4)
+    d.hears(3, Proposal(Z(4, 1), (configuration_record(Transition(config, EnsembleConfig((1, 2, 3, 4)))),)))
+    assert "damaged" in d.hears(2, Vote(LOOKING, 2, 0, 0, 1))
+    assert d.hears(3, Repaired(4)) == "write     REPAIR"
+    assert d.rejected == []
 
 
 # --- among themselves

@@ -319,14 +319,15 @@ def test_who_votes_no_more_elects_nobody_who_knows_less_than_it_does() -> None:
     assert [vote.leader for vote in said(one) if isinstance(vote, Vote)] == [2]
 
 
-def test_one_that_gets_a_weight_after_it_forgot_its_promises_does_not_count_at_once() -> None:
+@pytest.mark.parametrize("damage", Damage)
+def test_one_that_gets_a_weight_after_it_forgot_its_promises_does_not_count_at_once(damage: Damage) -> None:
     """It registered while it had none, and whoever gives no promises has forgotten none."""
     learner = LearnerView(False, True, 0)
-    learner.damage = Damage.EPOCHS
+    learner.damage = damage
     state: Any = SimpleNamespace(config=EnsembleConfig((1, 2, 3), weights={3: 0}))
     leader = changing.Changing(state, {3: learner}, {})
     assert leader.reseat(2) == []
     assert learner.counts
     state.config = EnsembleConfig((1, 2, 3))
     assert leader.reseat(2) == []
-    assert not learner.counts
+    assert learner.counts is (damage is Damage.LOG)

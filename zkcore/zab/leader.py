@@ -384,7 +384,7 @@ class Leader:
             self._heard[sender] = 0
             self._acked_new_leader.add(sender)
         if learner.counts or learner.observes:
-            learner.damage = None
+            self._make_whole(sender, learner)  # who gives no promises has forgotten none
         else:
             self._wait_for_all_others(sender, learner)
         if self.established:
@@ -432,14 +432,20 @@ class Leader:
         if learner.unheard or not self._changing.is_committed:
             return  # what it has forgotten it may have promised to a voter of the configuration before
         learner.counts = True
-        learner.damage = None
+        self._make_whole(peer, learner)
         self._heard[peer] = 0
         self._acked_new_leader.add(peer)
-        self._state.out.send(peer, Repaired(self._epoch))
         if self.established:
             self._advance()
         else:
             self._try_establish()
+
+    def _make_whole(self, peer: PeerId, learner: LearnerView) -> None:
+        """`peer` has the epoch and its history. That it forgot something it does not need any more it cannot know by
+        itself: who the members are may be news to it."""
+        if learner.damage is Damage.EPOCHS:
+            self._state.out.send(peer, Repaired(self._epoch))
+        learner.damage = None
 
     # --- broadcast
 

@@ -300,8 +300,8 @@ class Learner:
             return f"NEWLEADER with a history up to {format_zxid(state.history.last)}, less than what is committed"
         accepted = max(state.accepted_epoch, message.epoch)
         state.save_epochs(accepted=accepted, current=message.epoch)  # last: D5 of protocol.md 1.7
-        if state.damage is Damage.LOG or (state.damage is not None and not state.config.can_lead(state.me)):
-            self._mend()  # who gives no promises has forgotten none
+        if state.damage is Damage.LOG:
+            self._mend()
         self._must_ack = False
         state.out.send(sender, Ack(make_zxid(message.epoch, 0)))
         self._phase = Phase.ACKED
@@ -316,11 +316,10 @@ class Learner:
     def _on_repaired(self, sender: PeerId, message: Repaired) -> Complaint:
         """The leader has made sure that no promise which this node has forgotten can matter any more."""
         expected = self._phase in (Phase.ACKED, Phase.BROADCAST) and message.epoch == self._epoch
-        if expected and self._state.damage is not None:
-            self._mend()
-        elif not expected or self._state.membership is None:
+        if not expected or self._state.damage is None:
             return "REPAIRED out of turn"
-        return None  # and where the members change, it may have found out by itself that it gave no promises
+        self._mend()
+        return None
 
     def _on_up_to_date(self, sender: PeerId, message: UpToDate) -> Complaint:
         if self._phase is not Phase.ACKED:
