@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from zkcore.testing.checkers import Oracle, Violation
+from zkcore.zab.membership import configuration_record
 from zkcore.zab.messages import (
     Ack,
     AckEpoch,
@@ -29,7 +30,7 @@ from zkcore.zab.messages import (
     Trunc,
     UpToDate,
 )
-from zkcore.zab.quorum import EnsembleConfig
+from zkcore.zab.quorum import Configuration, EnsembleConfig, Transition
 from zkcore.zab.ready import (
     Append,
     Compact,
@@ -501,6 +502,61 @@ def loads_less_than_was_saved(h: History) -> None:
     h.oracle.started(1, Saved(1, 1, 0, z(1, 1), (z(1, 1),)))
 
 
+BEGUN = EnsembleConfig((1, 2, 3), observers=(4,))
+FEWER = EnsembleConfig((1, 2), observers=(3, 4))
+
+
+def propose(h: History, *configs: Configuration, at: tuple[int, ...] = (1,)) -> None:
+    """The leader, 1, proposes these members one after the other, and its log and those of the others of `at` get
+    them."""
+    for config in configs:
+        first = h.oracle.durable[1].last + 1
+        for node in at:
+            h.save(node, Append(first, (configuration_record(config),)))
+
+
+def changes_members_without_the_new_in_line(h: History) -> None:
+    propose(h, Transition(BEGUN, EnsembleConfig((3, 4))))
+
+
+def changes_members_that_are_not_in_force(h: History) -> None:
+    propose(h, Transition(FEWER, BEGUN))
+
+
+def changes_members_during_a_change(h: History) -> None:
+    propose(h, Transition(BEGUN, FEWER), Transition(FEWER, BEGUN), at=(1, 2))
+
+
+def changes_members_again_before_the_end_is_durable(h: History) -> None:
+    propose(h, Transition(BEGUN, FEWER), at=(1, 2))
+    propose(h, FEWER, Transition(FEWER, EnsembleConfig((1,))))
+
+
+def ends_a_change_that_is_not_durable(h: History) -> None:
+    propose(h, Transition(BEGUN, FEWER), FEWER)
+
+
+def ends_a_change_with_others(h: History) -> None:
+    propose(h, Transition(BEGUN, FEWER), EnsembleConfig((1,)), at=(1, 2))
+
+
+def ends_a_change_that_was_not_begun(h: History) -> None:
+    propose(h, FEWER, at=(1, 2))
+
+
+def ends_a_change_without_a_vote(h: History) -> None:
+    propose(h, Transition(BEGUN, EnsembleConfig((2,))), EnsembleConfig((2,)), at=(1, 2))
+
+
+def a_former_quorum_knows_nothing_of_the_change(h: History) -> None:
+    """The record is lost at 2, whose disk does not say so; and 3 never had it."""
+    propose(h, Transition(BEGUN, FEWER), at=(1, 2))
+    h.oracle.commit(1, z(1, 3))
+    saved = Saved(1, 1, 0, z(1, 2), (z(1, 2),))
+    h.oracle.damaged(2, saved, [z(1, 1), z(1, 2)])
+    h.oracle.started(2, saved)
+
+
 BROKEN: list[tuple[str, Callable[[History], None]]] = [
     ("N1", epochs_go_back),
     ("N1", current_beyond_accepted),
@@ -572,6 +628,15 @@ BROKEN: list[tuple[str, Callable[[History], None]]] = [
     ("X13", promises_again_what_another_may_count_on),
     ("X14", state_differs),
     ("X15", wins_behind_one_that_promised),
+    ("X16", changes_members_without_the_new_in_line),
+    ("X16", changes_members_that_are_not_in_force),
+    ("X16", changes_members_during_a_change),
+    ("X16", changes_members_again_before_the_end_is_durable),
+    ("X16", ends_a_change_that_is_not_durable),
+    ("X16", ends_a_change_with_others),
+    ("X16", ends_a_change_that_was_not_begun),
+    ("X16", ends_a_change_without_a_vote),
+    ("X16", a_former_quorum_knows_nothing_of_the_change),
     ("L5", floods_a_learner),
     ("storage", forgets_that_it_was_damaged),
     ("storage", loads_less_than_was_saved),
@@ -614,6 +679,17 @@ def test_the_lawful_history_goes_on_lawfully() -> None:
     assert h.oracle.committed == [z(1, 1), z(1, 2), z(2, 1)]
     assert h.oracle.tag == 2
     assert h.oracle.committed_before(2) == z(1, 2)
+
+
+def test_members_change_lawfully() -> None:
+    h = History()
+    propose(h, Transition(BEGUN, FEWER), at=(1, 2))
+    h.oracle.commit(1, z(1, 3))
+    propose(h, FEWER, at=(1, 2))
+    h.oracle.commit(1, z(1, 4))
+    assert h.oracle.configs.committed == FEWER
+    h.save(3, SaveEpochs(1, 0))
+    h.oracle.started(3, Saved(1, 0))  # it has not heard of that, and is no quorum
 
 
 def test_who_was_wiped_may_ask_again_for_an_epoch_that_nobody_gave_it() -> None:

@@ -113,6 +113,7 @@ class Oracle:
         self.led[node] = 0
         self.talk.forget_role(node)
         self.delivered[node] = self._position(saved.snapshot) if saved.snapshot else 0
+        self.configs.check_superseded()
 
     def damaged(self, node: PeerId, saved: Saved, zxids: list[Zxid]) -> None:
         """The disk of `node`, which is down, has lost something; what is left of it is `saved`, and the records
@@ -190,14 +191,15 @@ class Oracle:
         if not durable.keeps(zxid):
             self.fail("X9", f"node {node} counts as repaired without {format_zxid(zxid)}, which is committed")
         config = self.configs.committed
-        if durable.damage is Damage.EPOCHS and config.can_lead(node):
-            epoch = durable.current
+        epoch = durable.current
+        if durable.damage is Damage.EPOCHS and self.configs.may_lead(node, epoch):
             away = [v for v in config.voters if config.can_lead(v) and self.durable[v].current < epoch]
             if away:
                 self.fail("X13", f"node {node} counts again in epoch {epoch}, which {away} have not accepted")
             self.talk.forget_own_promise(node, epoch)
         durable.damage = None
         durable.before = None
+        self.configs.check_superseded()
 
     def _truncated(self, node: PeerId, durable: Durable, write: Truncate) -> None:
         if not durable.holds(write.zxid) or write.zxid < durable.snapshot:

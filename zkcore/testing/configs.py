@@ -31,7 +31,7 @@ class Configs:
     def __init__(self, oracle: Oracle, first: EnsembleConfig) -> None:
         self._oracle = oracle
         self.records: dict[Zxid, Configuration] = {0: first}
-        """All that were ever proposed, in the order of their zxids."""
+        """All that were ever proposed."""
         self.committed: Configuration = first
         """The newest that is committed."""
         self.version: Zxid = 0
@@ -113,7 +113,27 @@ class Configs:
         """The committed sequence goes as far as `zxid` now."""
         if self.changed:
             newest = max(each for each in self.records if each == 0 or self._oracle.is_committed(each))
-            self.version, self.committed = newest, self.records[newest]
+            if newest != self.version:
+                self.version, self.committed = newest, self.records[newest]
+                self.check_superseded()
+
+    def check_superseded(self) -> None:
+        """No quorum is left by any former configuration that could still decide by it: in each there is somebody who
+        knows what came next (X16). A damaged member decides nothing."""
+        before = self.records[0]
+        for zxid in sorted(filter(self._oracle.is_committed, self.records)):
+            durable = self._oracle.durable.items()
+            unaware = [node for node, disk in durable if disk.damage is None and not disk.keeps(zxid)]
+            if decides(before, unaware):
+                self._oracle.fail("X16", f"{unaware}, a quorum of {before}, do not know of {format_zxid(zxid)}")
+            before = self.records[zxid]
+
+    def may_lead(self, node: PeerId, epoch: int) -> bool:
+        """Whether `node` could, by what is committed and by the log of the leader of `epoch`. Where that has proposed
+        the end of a change, quorums of the new members are enough against everybody who has not got so far."""
+        leader = self._oracle.established.get(epoch)
+        led_by = self.records[self.of_leader(leader, epoch)] if leader is not None else self.committed
+        return self.committed.can_lead(node) and led_by.can_lead(node)
 
     def born(self, node: PeerId, zxid: Zxid, payload: bytes) -> None:
         """The leader `node` proposes another (X16)."""
