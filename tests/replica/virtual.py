@@ -35,14 +35,14 @@ class Ensemble:
 
     def __init__(
         self, count: int = 3, *, observers: int = 0, limits: Limits | None = None, slow: tuple[int, ...] = (),
-        rules: Rules | None = None,
+        rules: Rules | None = None, make_storage: Callable[[int], Any] | None = None,
     ) -> None:  # fmt: skip
         self.config = EnsembleConfig(range(1, count + 1), observers=range(count + 1, count + observers + 1))
         self.limits = limits if limits is not None else Limits()
         self.rules = rules
         self.slow = slow  # these apply one transaction with each input
         self.now = START_MS
-        self.storages = {me: MemoryStorage() for me in self.config.members}
+        self.storages = {me: make_storage(me) if make_storage else MemoryStorage() for me in self.config.members}
         self.replicas: dict[int, Replica] = {}
         self.told: dict[int, list[Any]] = {me: [] for me in self.config.members}
         self.flying: dict[tuple[int, int], deque[Message]] = {}

@@ -290,6 +290,19 @@ def test_who_take_each_other_for_no_voter_answer_each_other_once() -> None:
     assert not under_way
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("sender", [3, 4])
+def test_who_is_in_a_later_round_by_members_of_long_ago_is_met_there(sender: PeerId, damaged: bool) -> None:
+    """Else it would take no notice of any vote, and never hear who the members are."""
+    members = Membership(9, EnsembleConfig((1, 2, 3), observers=(4,)))
+    peer = Peer(2, members, Saved(1, 1, base=9, last=9, snapshot=9), MemoryStorage())
+    peer.report_linked(sender)
+    said(peer)
+    peer.receive(sender, Vote(Role.LOOKING, sender, 3, 1, 7, damaged=damaged))
+    votes = [(vote.leader, vote.round) for vote in said(peer) if isinstance(vote, Vote)]
+    assert votes == ([(2, 7)] if sender == 3 and not damaged else [])
+
+
 # --- votes of those who vote no more
 
 

@@ -289,18 +289,20 @@ def test_an_observer_waits_until_the_epoch_is_established() -> None:
     )
 
 
-def test_a_former_voter_is_cut_down_to_what_is_committed() -> None:
-    # its log goes as far as the leader's own; but what is not committed is not for an observer
+def test_a_former_voter_keeps_what_its_leader_may_commit_at_any_moment() -> None:
+    # it gets nothing that is not committed; but this it has
     d = watched()
     d.proposes(b"x", b"y")
     d.hears(1, Ack(Z(1, 1)))
     said = d.bring_in(4, (1, 2))
     assert said == script("""
-        message   4  TRUNC to 0x1_00000001
+        message   4  DIFF from 0x1_00000002
         message   4  NEWLEADER epoch=1
         message   4  COMMIT 0x1_00000001""")
-    d.hears(4, Ack(Z(1, 0)))
-    assert "early     4  PROPOSAL 0x1_00000002..0x1_00000002" in d.hears(1, Ack(Z(1, 2)))
+    assert d.hears(4, Ack(Z(1, 0))) == "message   4  UPTODATE committed=0x1_00000001"
+    assert "early     4  COMMIT 0x1_00000002" in d.hears(1, Ack(Z(1, 2)))
+    d.proposes(b"z")
+    assert "early     4  PROPOSAL 0x1_00000003..0x1_00000003" in d.hears(1, Ack(Z(1, 3)))
 
 
 def test_no_leader_steps_down_for_what_an_observer_says_of_its_epochs() -> None:

@@ -345,7 +345,7 @@ class Oracle:
         elif isinstance(event, RoleChanged):
             self._told_role(node, event)
         elif isinstance(event, PeerRejected):
-            if event.peer in self.configs.of(node).members:
+            if not self.configs.may_refuse(node, event.peer):
                 self.fail("N8", f"node {node} {event}")
         elif isinstance(event, Restored):
             zxid = event.snapshot.zxid

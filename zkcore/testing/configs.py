@@ -63,6 +63,11 @@ class Configs:
         """That one."""
         return self.records[self.version_of(node)] if self.changed else self.records[0]
 
+    def may_refuse(self, node: PeerId, other: PeerId) -> bool:
+        """Whether `node` may go by members of which `other` is none: not all that it has received is on its disk."""
+        version = self.version_of(node)
+        return any(other not in config.members for zxid, config in self.records.items() if zxid >= version)
+
     def before(self, node: PeerId, epoch: int) -> Configuration:
         """What `node` went by when it won `epoch`, and had proposed nothing in it."""
         durable = self._oracle.durable[node]

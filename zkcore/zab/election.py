@@ -93,7 +93,7 @@ class Election:
         if vote.state is not Role.LOOKING:
             self._on_settled(sender, vote)
         elif config is None:
-            return  # from long ago: it will hear from us who the members are now
+            self._on_outdated(sender, vote)
         elif not state.counts_by(config):
             if config.can_lead(vote.leader):
                 self._listen(sender, vote, config)
@@ -101,6 +101,13 @@ class Election:
             self._answer(sender, vote)
         elif config.can_lead(vote.leader) and not self._knows_better_than(vote):
             self._on_looking(sender, vote)
+
+    def _on_outdated(self, sender: PeerId, vote: Vote) -> None:
+        """A vote by members of long ago counts for nobody. Its sender will hear from us who they are now; but not in a
+        round that it has left behind."""
+        state = self._state
+        if state.counts and state.config.can_lead(sender) and not vote.damaged and vote.round > state.round:
+            self._begin_round(vote.round)
 
     def _knows_better_than(self, vote: Vote) -> bool:
         """One that counts by what the candidate knows, and by its own log no more: where that log is the newer one the

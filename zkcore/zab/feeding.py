@@ -54,9 +54,8 @@ class Feeding:
         if plan.snapshot:
             self._begin_snapshot(peer, learner, SnapshotRef(plan.point))
             return None
-        point = min(plan.point, self._end(learner))
-        state.out.send(peer, Trunc(point) if plan.cut or point < plan.point else Diff(point))
-        self._begin_history(learner, point)
+        state.out.send(peer, Trunc(plan.point) if plan.cut else Diff(plan.point))
+        self._begin_history(learner, plan.point)
         return None
 
     def _end(self, learner: LearnerView) -> Zxid:
