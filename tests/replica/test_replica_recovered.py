@@ -31,6 +31,7 @@ class Disaster(World):
     def __init__(self, seed: int, where: Path) -> None:
         self.where = where
         self.cluster = "before"
+        self.logs: dict[int, tuple[int, set[int]]] = {}
         super().__init__(seed, make_storage=self._make_storage)
 
     def _make_storage(self, me: int, **how: Any) -> FileStorage:
@@ -50,7 +51,9 @@ class Disaster(World):
         """Everything stops at once, and of some members the directories are all that is left."""
         for me in list(self.replicas):
             self.kill(me)
-        for storage in self.storages.values():
+        for me, storage in self.storages.items():
+            saved = storage.load()
+            self.logs[me] = saved.snapshot, {each.zxid for each in storage.entries(saved.base, 1 << 30)}
             storage.close()
         self.now += 60_000  # people look, and decide
         while True:
@@ -60,6 +63,11 @@ class Disaster(World):
             except StorageError as error:
                 if "are a quorum of" not in str(error):
                     raise
+
+    def had(self, zxid: int, told: Recovery) -> bool:
+        """Whether any of those whose directories were left had it."""
+        left = [self.logs[each.node] for each in (told.chosen, *told.others)]
+        return any(zxid <= snapshot or zxid in log for snapshot, log in left)
 
     def begin_anew(self, told: Recovery) -> None:
         """The survivor that was chosen is the ensemble; the others join it with empty directories."""
@@ -99,6 +107,7 @@ def simulate(seed: int, where: Path, *, steps: int = 80) -> tuple[int, int]:
         stat = tree.read(Exists(path))
         assert (stat is not None) is (path in kept), f"{path} as of {zxid:#x}, and kept is what is up to {told}"
         assert stat is None or stat.czxid == zxid
+        assert (stat is not None) is world.had(zxid, told)
         assert zxid < told.members.version
     world.grow(told.chosen.node)
     for _ in range(steps):
