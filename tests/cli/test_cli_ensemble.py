@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 from ports import Ports
 
 import zkcore
@@ -88,10 +90,11 @@ def test_what_cannot_be_is_said(data: Path, run: Run, options: list[str], says: 
 class Ensemble:
     """Three members in this process, whose listeners allow `words`; on a thread of their own."""
 
-    def __init__(self, *words: str, reconfig: bool = True) -> None:
+    def __init__(self, *words: str, reconfig: bool = True, tls: ssl.SSLContext | None = None) -> None:
         self.rules = zkcore.Rules(access=zkcore.Access([SUPER]), reconfig=reconfig)
         self.thread = LoopThread("ensemble")
         self.words = words
+        self.tls = tls
         self.listeners: dict[int, ClientListener] = {}
 
     def __enter__(self) -> Ensemble:
@@ -102,7 +105,7 @@ class Ensemble:
         self.cluster = zkcore.local_cluster(3, rules=self.rules)
         await self.cluster.start()
         for me, node in self.cluster.nodes.items():
-            self.listeners[me] = await ClientListener(node.host, "127.0.0.1:0", words=self.words).start()
+            self.listeners[me] = await ClientListener(node.host, "127.0.0.1:0", words=self.words, tls=self.tls).start()
         self.leader = await self.cluster.wait_for_leader()
 
     def __exit__(self, *_: object) -> None:
@@ -137,11 +140,11 @@ def test_it_is_over_when_another_one_is_seen_to_lead(run: Run, monkeypatch: pyte
     seen = [["leader", "follower"], ["leader", "follower"], ["leader", "leader"], [None, "follower"], [None, "leader"]]
     said: list[bytes] = []
 
-    async def look(addresses: list[Address], *, timeout: float) -> list[ServerStatus]:
+    async def look(addresses: list[Address], *, timeout: float, tls: None) -> list[ServerStatus]:
         modes = seen.pop(0) if seen else [None, None]
         return [ServerStatus(address=str(each), mode=mode) for each, mode in zip(addresses, modes, strict=True)]
 
-    async def say(address: Address, word: bytes) -> str:
+    async def say(address: Address, word: bytes, *, tls: None) -> str:
         said.append(word)
         return f"node of {address} hands over\n"
 
@@ -253,6 +256,25 @@ def test_the_status_has_a_line_for_each_member(run: Run) -> None:
         found = json.loads(told)
         assert (found["status"], [each["member"] for each in found["members"]]) == (0, [1, 2, 3])
         assert found["members"][leader - 1]["server"]["mode"] == "leader"
+
+
+def test_servers_that_speak_tls_are_asked_with_it(tmp_path: Path, run: Run) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("127.0.0.1")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+    known, unknown = ("--tls", authority.path), ("--tls", Authority(tmp_path, name="another").path)
+    with Ensemble("srvr", "mntr", "isro", "lead", tls=tls) as ensemble:
+        assert run("status", "--server", ensemble.servers, *known)[0] == 0
+        status, told = run("transfer", "--server", ensemble.servers, *unknown)
+        assert (status, "none of these servers leads" in told) == (3, True)
+        status, told = run("transfer", "--server", ensemble.servers, *known)
+        assert (status, "does not any more" in told) == (0, True)
+        assert main(["status", ensemble.servers, *map(str, known)]) == 0
+        assert main(["status", ensemble.servers, *map(str, unknown)]) == 1
+    assert main(["status", "127.0.0.1:1", "--tls", "/nowhere.pem"]) == 2
+    status, told = run("transfer", "--server", "127.0.0.1:1", "--tls", "/nowhere.pem")
+    assert (status, "No such file" in told) == (2, True)
 
 
 def test_where_no_server_can_be_reached_that_is_said(run: Run) -> None:

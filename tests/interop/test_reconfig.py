@@ -14,6 +14,7 @@ from live_ensemble import LiveEnsemble
 
 import zkcore
 from zkcore import Access, DigestScheme, Members, Rules, digest_id
+from zkcore.cli.main import main
 from zkcore.testing.zookeeper import ZookeeperServer, zookeeper_server
 
 CONFIG = "/zookeeper/config"
@@ -100,6 +101,40 @@ def test_our_client_changes_the_members_of_an_apache_zookeeper(tmp_path: Path) -
                 assert (await zk.get_config()).stat == stat
 
         run(main())
+
+
+@pytest.mark.zookeeper
+@pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+def test_the_command_changes_the_members_of_an_apache_zookeeper(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ensemble(*words: str) -> tuple[int, str]:
+        status = main(["ensemble", *words])
+        told = capsys.readouterr()
+        return status, told.out + told.err
+
+    with LiveEnsemble(tmp_path, lines=("reconfigEnabled=true", "4lw.commands.whitelist=srvr,mntr,isro")) as live:
+        gone = next(me for me in (1, 2, 3) if me != live.leader)
+        client = live.hosts.split(",")[gone - 1]
+        asked = ("--server", live.hosts_but(gone), "--auth", "digest:super:pw")
+        status, told = ensemble("status", *asked)
+        assert (status, "members: voters 1 2 3, version 1" in told, told.count("not asked\n")) == (0, True, 3)
+        assert ensemble("remove", str(gone), *asked[:2]) == (
+            1, "NoAuth: the ACL does not allow it; authenticate as somebody it names, or have it changed\n"
+        )  # fmt: skip
+        status, told = ensemble("remove", str(gone), *asked)
+        assert (status, f"server.{gone}=" in told, told.count("participant")) == (0, False, 2)
+        line = f"server.{gone}=127.0.0.1:12345:12346:observer"
+        status, told = ensemble("add", line, *asked)
+        assert (status, f"add it as {line};PORT" in told) == (1, True)
+        status, told = ensemble("add", f"{line};{client}", *asked)
+        assert (status, f"{line};{client}\n" in told) == (0, True)
+        status, told = ensemble("promote", str(gone), *asked)
+        assert (status, f"server.{gone}=127.0.0.1:12345:12346:participant;{client}\n" in told) == (0, True)
+        status, told = ensemble("status", *asked)  # whoever is asked there serves nobody: it was taken out
+        assert (status, "leads, with a quorum; not well" in told) == (3, True)
+        status, told = ensemble("transfer", *asked[:2])
+        assert (status, "only a server of zkcore's knows how to hand over" in told) == (1, True)
 
 
 @pytest.mark.zookeeper

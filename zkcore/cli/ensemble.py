@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 from attrs import asdict, evolve
 
-from zkcore.cli.shell import add_proofs, read_proofs
+from zkcore.cli.proofs import add_proofs, add_tls, read_proofs, read_tls
 from zkcore.cli.shell_commands import failure
 from zkcore.cli.status import FORBIDDEN, ServerStatus, ask_all, judge, say, told_of_members
 from zkcore.client.places import parse_places
@@ -72,6 +72,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--server", required=True, metavar="HOST:PORT[,...]", help="the client ports of members, of all if you can"
     )
     transfer.add_argument("--timeout", type=float, default=10.0, metavar="S", help="for all of it (%(default)g)")
+    add_tls(transfer)
     transfer.set_defaults(run=_transfer)
     _add_recover(actions)
 
@@ -153,14 +154,9 @@ async def _promote(client: ZookeeperClient, chosen: argparse.Namespace) -> int:
         if number not in members.config.observers:
             what = "votes already" if number in members.config.voters else "is no member"
             raise BadArgumentsError(f"server {number} {what}: the observers are {_words(members.config.observers)}")
-    config = evolve(
-        members.config,
-        voters=(*members.config.voters, *chosen.numbers),
-        observers=[observer for observer in members.config.observers if observer not in chosen.numbers],
-    )
-    lines = evolve(members, config=config).lines()
+    lines = (await client.get_config()).data.decode().splitlines()  # as the servers wrote them, with all their ports
     promoted = tuple(f"server.{number}=" for number in chosen.numbers)
-    joining = ",".join(line for line in lines if line.startswith(promoted))
+    joining = ",".join(line.replace(":observer", ":participant") for line in lines if line.startswith(promoted))
     return await _change(client, members, seconds=chosen.timeout, joining=joining)
 
 
@@ -170,6 +166,11 @@ async def _change(
     """What is wrong with it is found here first: a server can only tell the number of an error."""
     request = Reconfigure(joining=joining, leaving=leaving, from_config=members.version)
     after = members_after(members, request)
+    if not client.is_zkcore and (closed := [line for line in joining.split(",") if line and ";" not in line]):
+        raise BadArgumentsError(
+            f"{closed[0]} does not say where it serves clients, without which Apache ZooKeeper takes nobody: add it as "
+            f"{closed[0]};PORT"
+        )
     try:
         await client.reconfig(joining=joining, leaving=leaving, from_config=members.version)
     except NewConfigNoQuorumError as error:
@@ -180,8 +181,7 @@ async def _change(
     except OutcomeUnknownError:  # so it is where the leader goes with it, and hands over
         if not await _has_come(client, after, seconds=seconds):
             raise
-    for line in (await client.members()).text().splitlines():
-        print(line)
+    print((await client.get_config()).data.decode())
     return DONE
 
 
@@ -215,23 +215,28 @@ def _words(numbers: Sequence[int]) -> str:
 def _transfer(chosen: argparse.Namespace) -> int:
     try:
         addresses = [parse_address(text, key="--server") for text in chosen.server.split(",")]
-    except ConfigurationError as error:
+        tls = read_tls(chosen)
+    except (ConfigurationError, OSError) as error:
         return _complain(str(error), NOT_UNDERSTOOD)
-    return asyncio.run(_hand_over(addresses, chosen.number or 0, chosen.timeout))
+    return asyncio.run(_hand_over(addresses, chosen.number or 0, chosen.timeout, tls))
 
 
-async def _hand_over(addresses: Sequence[Address], target: PeerId, timeout: float) -> int:
+async def _hand_over(
+    addresses: Sequence[Address], target: PeerId, timeout: float, tls: ssl.SSLContext | None
+) -> int:
     """By the word that the leader's listener must allow by name."""
-    before = _leading(await ask_all(addresses, timeout=timeout))
+    before = _leading(await ask_all(addresses, timeout=timeout, tls=tls))
     if before is None:
         return _complain("none of these servers leads, or says so; name the leader's client port, too", NOT_REACHED)
     try:
         async with asyncio.timeout(timeout):
-            said = (await say(parse_address(before, key="--server"), LEAD.encode() + bytes([target]))).strip()
+            word = LEAD.encode() + bytes([target])
+            said = (await say(parse_address(before, key="--server"), word, tls=tls)).strip()
             if not said.endswith("hands over"):
                 hint = f"; allow it with 4lw.commands.whitelist={LEAD}" if FORBIDDEN in said else ""
-                return _complain(f"{before}: {said or 'no answer'}{hint}", REFUSED)
-            while (after := _leading(await ask_all(addresses, timeout=timeout))) in (None, before):
+                said = said or "no answer; only a server of zkcore's knows how to hand over"
+                return _complain(f"{before}: {said}{hint}", REFUSED)
+            while (after := _leading(await ask_all(addresses, timeout=timeout, tls=tls))) in (None, before):
                 await asyncio.sleep(_LOOK_SECONDS)
     except (TimeoutError, OSError) as error:
         why = str(error) or f"within {timeout:g} s no other of these servers was seen to lead"
@@ -251,22 +256,27 @@ def _leading(servers: Sequence[ServerStatus]) -> str | None:
 async def _status(client: ZookeeperClient, chosen: argparse.Namespace) -> int:
     members = await client.members()
     places = {number: place for number in members.config.members if (place := _client_place(members, number))}
-    # Where no member says where it serves clients, those that were named are as good: and only there, since one server
-    # may have two names.
-    named = [] if places else [parse_address(text, key="--server") for text in chosen.server.split(",")]
-    answers = await ask_all([*places.values(), *named], timeout=chosen.timeout)
-    servers = dict(zip(places, answers, strict=False))
-    status, verdict = judge(answers)
+    tls = read_tls(chosen)
+    answers = await ask_all(list(places.values()), timeout=chosen.timeout, tls=tls)
+    servers = dict(zip(places, answers, strict=True))
     unasked = [number for number in members.config.members if number not in servers]
+    # Where some do not say where they serve clients, and none of the others is well, those that were named are as good:
+    # and only there, since one server may have two names.
+    named: list[Address] = []
+    if unasked and not any(answer.is_well for answer in answers):
+        named = [parse_address(text, key="--server") for text in chosen.server.split(",")]
+    others = await ask_all(named, timeout=chosen.timeout, tls=tls)
+    answers += others
+    status, verdict = judge(answers)
     if status == DONE and places and unasked:
         verdict = f"{verdict}; not asked, since it is not known where they serve clients: {_words(unasked)}"
     if chosen.json:
-        others = [asdict(answer) for answer in answers] if named else []
-        print(json.dumps({**_as_json(members, servers, status, verdict), "servers": others}))
+        more = [asdict(answer) for answer in others]
+        print(json.dumps({**_as_json(members, servers, status, verdict), "servers": more}))
         return status
     for number in members.config.members:
         print(_line(members, number, servers.get(number)))
-    for answer in answers if named else ():
+    for answer in others:
         print(answer)
     for line in told_of_members(answers) or [f"members: {members.config}, version {members.version:x}"]:
         print(line)

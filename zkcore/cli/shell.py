@@ -13,13 +13,13 @@ import argparse
 import asyncio
 import io
 import logging
-import ssl
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import TextIO
 
+from zkcore.cli.proofs import add_proofs, read_proofs
 from zkcore.cli.shell_commands import COMMANDS, failure, find
 from zkcore.cli.shell_words import WordsError, split
 from zkcore.client.places import parse_places
@@ -29,7 +29,7 @@ from zkcore.errors import ConfigurationError, OutcomeUnknownError, SessionError,
 from zkcore.sync.port import LoopThread
 from zkcore.tree.paths import join
 
-__all__ = ["Shell", "add_proofs", "add_to", "read_proofs"]
+__all__ = ["Shell", "add_to"]
 
 DONE, REFUSED, NOT_UNDERSTOOD, NOT_REACHED = 0, 1, 2, 3
 """Exit statuses."""
@@ -56,18 +56,6 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.set_defaults(run=_run)
 
 
-def add_proofs(parser: argparse.ArgumentParser) -> None:
-    """Options by which a client says who it is, and finds out who the servers are."""
-    parser.add_argument("--auth", action="append", default=[], metavar="SCHEME:CREDENTIALS", help="as addauth")
-    parser.add_argument("--tls", metavar="CA.pem", help="speak TLS with servers whose certificates come from here")
-
-
-def read_proofs(chosen: argparse.Namespace) -> tuple[list[tuple[str, str]], ssl.SSLContext | None]:
-    """What these options say. Raises ConfigurationError and OSError."""
-    tls = ssl.create_default_context(cafile=chosen.tls) if chosen.tls else None
-    return [_proof(each) for each in chosen.auth], tls
-
-
 def _run(chosen: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(message)s")
     try:
@@ -89,13 +77,6 @@ def _run(chosen: argparse.Namespace) -> int:
         if isinstance(sys.stdin, io.TextIOWrapper):
             sys.stdin.reconfigure(errors="surrogateescape")  # data need not be text
         return shell.read(sys.stdin)
-
-
-def _proof(word: str) -> tuple[str, str]:
-    scheme, colon, credentials = word.partition(":")
-    if not (scheme and colon):
-        raise ConfigurationError(f"--auth {scheme!r} shows nothing; write scheme:credentials, as digest:user:password")
-    return scheme, credentials
 
 
 class Shell:

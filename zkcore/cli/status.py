@@ -13,12 +13,14 @@ import argparse
 import asyncio
 import json
 import re
+import ssl
 import sys
 import time
 from collections.abc import Sequence
 
 from attrs import asdict, frozen
 
+from zkcore.cli.proofs import add_tls, read_tls
 from zkcore.errors import ConfigurationError
 from zkcore.transport.address import Address, parse_address
 from zkcore.zxid import Zxid, format_zxid
@@ -94,18 +96,20 @@ class ServerStatus:
 # --- asking ----------------------------------------------------------------------------------------------------------
 
 
-async def ask_all(addresses: Sequence[Address], *, timeout: float) -> list[ServerStatus]:
+async def ask_all(
+    addresses: Sequence[Address], *, timeout: float, tls: ssl.SSLContext | None = None
+) -> list[ServerStatus]:
     """What each of the servers says, at the same time; within `timeout` seconds each."""
-    return list(await asyncio.gather(*(_ask(address, timeout) for address in addresses)))
+    return list(await asyncio.gather(*(_ask(address, timeout, tls) for address in addresses)))
 
 
-async def _ask(address: Address, timeout: float) -> ServerStatus:
+async def _ask(address: Address, timeout: float, tls: ssl.SSLContext | None) -> ServerStatus:
     try:
         async with asyncio.timeout(timeout):
-            srvr = await say(address, b"srvr")
+            srvr = await say(address, b"srvr", tls=tls)
             if (trouble := _trouble_in(srvr)) is not None:
                 return ServerStatus(address=str(address), trouble=trouble)
-            mntr, isro = await asyncio.gather(say(address, b"mntr"), say(address, b"isro"))
+            mntr, isro = await asyncio.gather(say(address, b"mntr", tls=tls), say(address, b"isro", tls=tls))
     except TimeoutError:
         return ServerStatus(address=str(address), trouble=f"unreachable: no answer within {timeout:g} s")
     except OSError as error:
@@ -113,9 +117,9 @@ async def _ask(address: Address, timeout: float) -> ServerStatus:
     return _read(str(address), srvr, mntr, isro)
 
 
-async def say(address: Address, word: bytes) -> str:
+async def say(address: Address, word: bytes, *, tls: ssl.SSLContext | None = None) -> str:
     """The answer to a word. Raises OSError."""
-    reader, writer = await asyncio.open_connection(address.host, address.port)
+    reader, writer = await asyncio.open_connection(address.host, address.port, ssl=tls)
     try:
         writer.write(word)
         said = b""
@@ -241,6 +245,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument(
         "--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="how long a server may take (%(default)g)"
     )
+    add_tls(parser)
     parser.set_defaults(run=_run)
 
 
@@ -254,23 +259,24 @@ def _seconds(text: str) -> float:
 def _run(chosen: argparse.Namespace) -> int:
     try:
         addresses = [parse_address(text, key="a server") for text in ",".join(chosen.servers).split(",")]
-    except ConfigurationError as error:
+        tls = read_tls(chosen)
+    except (ConfigurationError, OSError) as error:
         print(error, file=sys.stderr)
         return USAGE
-    status = _look(addresses, chosen)
+    status = _look(addresses, tls, chosen)
     try:
         while chosen.watch is not None:
             time.sleep(chosen.watch)
             if not chosen.json:
                 print()
-            status = _look(addresses, chosen)
+            status = _look(addresses, tls, chosen)
     except KeyboardInterrupt:
         pass
     return status
 
 
-def _look(addresses: Sequence[Address], chosen: argparse.Namespace) -> int:
-    servers = asyncio.run(ask_all(addresses, timeout=chosen.timeout))
+def _look(addresses: Sequence[Address], tls: ssl.SSLContext | None, chosen: argparse.Namespace) -> int:
+    servers = asyncio.run(ask_all(addresses, timeout=chosen.timeout, tls=tls))
     status, verdict = judge(servers)
     if chosen.json:
         print(json.dumps({"status": status, "verdict": verdict, "servers": [asdict(server) for server in servers]}))
