@@ -14,7 +14,7 @@ from file_crashes import State, open_sim, state_of
 
 from zkcore.errors import StorageError
 from zkcore.storage import FileStorage
-from zkcore.storage.backup import Checked, check, renew
+from zkcore.storage.backup import Checked, backup, check, renew, restore
 from zkcore.storage.files import Directory, File
 from zkcore.storage.members import parse_ensemble
 from zkcore.storage.records import read_ensemble
@@ -159,6 +159,36 @@ def test_a_power_failure_at_any_step_leaves_the_one_or_the_other() -> None:
         for each in again:  # a failure while what is left is put in order
             assert found_in(each) == first
     assert len(seen) > 40
+
+
+def test_what_is_restored_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    with FileStorage(tmp_path / "old", node=1, cluster="test", new=True) as storage:
+        storage.save([SaveEpochs(1, 1), Append(Z(1, 1), (RECORD,) * 4)])
+        storage.save_snapshot(REFS[0], [b"state"])
+        storage.save([Compact(REFS[0], Z(1, 1))])
+    backup(tmp_path / "old", tmp_path / "copy")
+    files = SimFiles()
+    restore(tmp_path / "copy", files, node=2, cluster="again")
+    with FileStorage(files, node=2, cluster="again") as storage:
+        whole = state_of(storage, REFS)
+    assert whole[0].last == Z(1, 4)
+    images: list[SimFiles] = []
+    steps = SimFiles()
+    steps.before_step = lambda step: images.extend(steps.crash(Random(number)) for number in range(4))
+    restore(tmp_path / "copy", steps, node=2, cluster="again")
+    half = next(image for image in reversed(images) if "renewed-records" in image.names())
+    images.remove(half)
+    seen: set[bool] = set()
+    for image in images:
+        with FileStorage(image, node=2, cluster="again") as storage:
+            found = state_of(storage, REFS)
+        seen.add(found == whole)
+        # Nothing: which is a loss, for a member that is not told to begin.
+        assert found == whole or (found[0].last, found[0].snapshot, found[0].damage) == (0, 0, Damage.EPOCHS)
+    assert seen == {True, False}
+    restore(tmp_path / "copy", half, node=2, cluster="again")
+    with FileStorage(half, node=2, cluster="again") as storage:
+        assert state_of(storage, REFS) == whole
 
 
 def test_without_room_for_both_the_old_one_stays() -> None:

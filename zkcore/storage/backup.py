@@ -25,13 +25,14 @@ from zkcore.errors import StorageCorruptError, StorageError, StorageFullError
 from zkcore.storage.file import FileStorage, owner_of
 from zkcore.storage.files import Directory, Files, make_durable
 from zkcore.storage.log import read_records_of
+from zkcore.storage.opening import refuse_strangers
 from zkcore.storage.records import RECORDS, Records, read_mark, read_records
 from zkcore.storage.renewing import Beside, is_half_done, settle, take_place
 from zkcore.storage.snapshots import SnapshotStore
 from zkcore.storage.survey import Survey, survey
 from zkcore.zab.messages import PeerId
 from zkcore.zab.quorum import EnsembleConfig
-from zkcore.zab.ready import Append, InstallSnapshot, Saved, SaveEpochs, SnapshotChunk, SnapshotRef
+from zkcore.zab.ready import Append, InstallSnapshot, Saved, SaveEpochs, SnapshotChunk, SnapshotRef, Write
 from zkcore.zxid import epoch_of, format_zxid, make_zxid
 
 __all__ = ["Checked", "backup", "check", "renew", "restore"]
@@ -118,26 +119,33 @@ def backup(directory: Path, to: Path) -> Checked:
     return copied
 
 
-def restore(source: Path, to: Path, *, node: PeerId, cluster: str) -> Saved:
+def restore(source: Path, to: Path | Files, *, node: PeerId, cluster: str) -> Saved:
     """Make the storage of member `node` of the new ensemble `cluster` in `to`, from a backup; what it then holds.
 
     Every member of the new ensemble is restored from the same backup. Raises StorageError where the backup is not
-    whole, `cluster` is the name of the old one, or `to` is not empty.
+    whole, `cluster` is the name of the old one, or `to` is not empty. A crash leaves all of it, or nothing.
     """
     files = Directory(source)
+    target: Files = Directory(to, create=True) if isinstance(to, str | os.PathLike) else to
     try:
         old = Checked(files)
         if problems := old.problems:
             raise StorageCorruptError(f"{files.where} is not whole: {'; '.join(problems)}")
         if cluster == old.records.cluster:
             raise StorageError(f"the restored ensemble needs a name of its own: the old one is {cluster!r}, too")
-        with FileStorage(to, node=node, cluster=cluster, new=True) as storage:
-            _write(storage, files, old)
-            current = max(old.records.current, epoch_of(old.log.index.last))
-            storage.save([SaveEpochs(max(old.records.accepted, current), current)])
-            return storage.load()
+        if not target.lock():
+            raise StorageError(f"{target.where} is in use by another process: give an empty directory")
+        settle(target)
+        owner = owner_of(cluster, node)
+        refuse_strangers(target, cluster=cluster, node=node, owner=owner, new=True, ensemble=None)
+        current = max(old.records.current, epoch_of(old.log.index.last))
+        return _begin(
+            target, files, old, node=node, cluster=cluster, ensemble=None,
+            behind=[SaveEpochs(max(old.records.accepted, current), current)],
+        )  # fmt: skip
     finally:
         files.close()
+        target.close()
 
 
 def renew(
@@ -151,12 +159,21 @@ def renew(
     it was.
     """
     settle(files)
+    return _begin(
+        files, files, old, node=old.records.node, cluster=cluster, ensemble=ensemble,
+        behind=[Append(make_zxid(epoch, 1), tuple(payloads)), SaveEpochs(epoch, epoch)],
+    )  # fmt: skip
+
+
+def _begin(
+    files: Files, source: Files, old: Checked, *, node: PeerId, cluster: str, ensemble: EnsembleConfig | None,
+    behind: Sequence[Write],
+) -> Saved:  # fmt: skip
+    """A storage in `files`, which are claimed, with what `old` holds of `source`, and `behind` that; whole, or none."""
     try:
-        with FileStorage(
-            Beside(files), node=old.records.node, cluster=cluster, ensemble=ensemble, new=True
-        ) as storage:
-            _write(storage, files, old)
-            storage.save([Append(make_zxid(epoch, 1), tuple(payloads)), SaveEpochs(epoch, epoch)])
+        with FileStorage(Beside(files), node=node, cluster=cluster, ensemble=ensemble, new=True) as storage:
+            _write(storage, source, old)
+            storage.save(behind)
             saved = storage.load()
     except (OSError, StorageError):
         with suppress(OSError):
