@@ -31,17 +31,16 @@ from attrs import evolve
 from zkcore.errors import BadArgumentsError, InvariantViolation
 from zkcore.zab.changing import Changing
 from zkcore.zab.feeding import Feeding
+from zkcore.zab.forgetful import Forgetful
 from zkcore.zab.handover import HandOver, best_successor
 from zkcore.zab.learner_view import LearnerView, Stage
 from zkcore.zab.messages import (
     Ack,
     AckEpoch,
-    Damage,
     FollowerInfo,
     LeaderInfo,
     PeerId,
     Ping,
-    Repaired,
     Role,
     SnapAck,
     SyncAck,
@@ -95,6 +94,7 @@ class Leader:
         self._hand_over: HandOver | None = None
         self._heard: dict[PeerId, int] = {}  # voters that were ever ACTIVE -> ticks since they were heard
         self._changing = Changing(state, self._learners, self._heard)
+        self._forgetful = Forgetful(state, self._learners, self._changing)
         self._attempts: dict[PeerId, int] = {}
         self._gone: set[PeerId] = set()
         self._ping_in = limits.ping_ticks
@@ -319,8 +319,7 @@ class Leader:
         complaint = learner.on_ack_epoch(message)
         if complaint is not None:
             return complaint
-        forgetful = message.damage is Damage.EPOCHS and self._state.config.can_lead(sender)
-        learner.counts = learner.counts and not forgetful
+        learner.counts = learner.counts and not self._forgetful.has_forgotten(sender, message.damage)
         learner.stage = Stage.WAIT_SYNC
         if self.established or (self._phase is Phase.SYNCHRONIZATION and not learner.observes):
             return self._feeding.begin(sender, learner)
@@ -384,7 +383,7 @@ class Leader:
             self._heard[sender] = 0
             self._acked_new_leader.add(sender)
         if learner.counts or learner.observes:
-            self._make_whole(sender, learner)  # who gives no promises has forgotten none
+            self._forgetful.make_whole(sender, learner)  # who gives no promises has forgotten none
         else:
             self._wait_for_all_others(sender, learner)
         if self.established:
@@ -414,38 +413,21 @@ class Leader:
     # --- a voter that forgot its promises
 
     def _wait_for_all_others(self, peer: PeerId, learner: LearnerView) -> None:
-        """What `peer` has forgotten it promised to another voter, for an epoch which that voter itself had accepted
-        before. So once every other voter was seen to follow this epoch, no forgotten promise is for a later one."""
-        config, me = self._state.config, self._state.me
-        learner.unheard = {voter for voter in config.voters if voter not in (peer, me) and config.can_lead(voter)}
-        learner.unheard_round = self._ping_round + 1
+        self._forgetful.wait(peer, learner, round_=self._ping_round + 1)
         self._ping_in = 1
         self._count_again(peer, learner)
 
-    def _on_active_ping(self, sender: PeerId, answered: int) -> None:
-        for peer, learner in self._learners.items():
-            if sender in learner.unheard and answered >= learner.unheard_round:
-                learner.unheard.discard(sender)
-                self._count_again(peer, learner)
-
     def _count_again(self, peer: PeerId, learner: LearnerView) -> None:
-        if learner.unheard or not self._changing.is_committed:
-            return  # what it has forgotten it may have promised to a voter of the configuration before
+        if self._forgetful.waits(learner):
+            return
         learner.counts = True
-        self._make_whole(peer, learner)
+        self._forgetful.make_whole(peer, learner)
         self._heard[peer] = 0
         self._acked_new_leader.add(peer)
         if self.established:
             self._advance()
         else:
             self._try_establish()
-
-    def _make_whole(self, peer: PeerId, learner: LearnerView) -> None:
-        """`peer` has the epoch and its history. That it forgot something it does not need any more it cannot know by
-        itself: who the members are may be news to it."""
-        if learner.damage is Damage.EPOCHS:
-            self._state.out.send(peer, Repaired(self._epoch))
-        learner.damage = None
 
     # --- broadcast
 
@@ -493,7 +475,8 @@ class Leader:
         if learner is None or message.round > self._ping_round:
             return "PING of a stranger, or of a round that never was"
         if learner.stage is Stage.ACTIVE:
-            self._on_active_ping(sender, message.round)
+            for peer, waiting in self._forgetful.on_ping(sender, message.round):
+                self._count_again(peer, waiting)
         if learner.counts:
             self._reads.answer(sender, message.round)
             self._tell_reads()
