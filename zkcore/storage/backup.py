@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from zkcore.errors import StorageCorruptError, StorageError, StorageFullError
 from zkcore.storage.file import FileStorage, owner_of
@@ -125,27 +125,24 @@ def restore(source: Path, to: Path | Files, *, node: PeerId, cluster: str) -> Sa
     Every member of the new ensemble is restored from the same backup. Raises StorageError where the backup is not
     whole, `cluster` is the name of the old one, or `to` is not empty. A crash leaves all of it, or nothing.
     """
-    files = Directory(source)
-    target: Files = Directory(to, create=True) if isinstance(to, str | os.PathLike) else to
-    try:
+    with closing(Directory(source)) as files:
         old = Checked(files)
         if problems := old.problems:
             raise StorageCorruptError(f"{files.where} is not whole: {'; '.join(problems)}")
         if cluster == old.records.cluster:
             raise StorageError(f"the restored ensemble needs a name of its own: the old one is {cluster!r}, too")
-        if not target.lock():
-            raise StorageError(f"{target.where} is in use by another process: give an empty directory")
-        settle(target)
-        owner = owner_of(cluster, node)
-        refuse_strangers(target, cluster=cluster, node=node, owner=owner, new=True, ensemble=None)
-        current = max(old.records.current, epoch_of(old.log.index.last))
-        return _begin(
-            target, files, old, node=node, cluster=cluster, ensemble=None,
-            behind=[SaveEpochs(max(old.records.accepted, current), current)],
-        )  # fmt: skip
-    finally:
-        files.close()
-        target.close()
+        target: Files = Directory(to, create=True) if isinstance(to, str | os.PathLike) else to
+        with closing(target):
+            if not target.lock():
+                raise StorageError(f"{target.where} is in use by another process: give an empty directory")
+            settle(target)
+            owner = owner_of(cluster, node)
+            refuse_strangers(target, cluster=cluster, node=node, owner=owner, new=True, ensemble=None)
+            current = max(old.records.current, epoch_of(old.log.index.last))
+            return _begin(
+                target, files, old, node=node, cluster=cluster, ensemble=None,
+                behind=[SaveEpochs(max(old.records.accepted, current), current)],
+            )  # fmt: skip
 
 
 def renew(
