@@ -196,9 +196,12 @@ async def main(new):
             await zk.create("/kept")
             os.kill(os.getpid(), signal.SIGINT)
             await asyncio.Event().wait()
+        reading, writing = os.pipe()
         if os.fork() == 0:
+            os.write(writing, b".")
             sys.stdin.read()
             os._exit(0)
+        os.read(reading, 1)  # the child has given up what is not its own
         os.kill(os.getpid(), signal.SIGKILL)
 
 try:
