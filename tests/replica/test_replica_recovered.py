@@ -11,7 +11,6 @@ import shutil
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
 from changing_world import SERVERS, World
@@ -34,9 +33,10 @@ class Disaster(World):
         self.logs: dict[int, tuple[int, set[int]]] = {}
         super().__init__(seed, make_storage=self._make_storage)
 
-    def _make_storage(self, me: int, **how: Any) -> FileStorage:
-        how = how or {"ensemble": self.config, "new": True}
-        return FileStorage(self.where / str(me), node=me, cluster=self.cluster, segment_bytes=1 << 13, **how)
+    def _make_storage(self, me: int, *, new: bool = True) -> FileStorage:
+        return FileStorage(
+            self.where / str(me), node=me, cluster=self.cluster, ensemble=self.config, new=new, segment_bytes=1 << 13
+        )
 
     def written(self) -> dict[str, int]:
         """What clients were told is written, and as of which zxid."""
@@ -73,7 +73,7 @@ class Disaster(World):
         """The survivor that was chosen is the ensemble; the others join it with empty directories."""
         one, self.cluster, self.clients = told.chosen.node, told.cluster, {}
         self.config = EnsembleConfig([one])
-        self.storages[one] = self._make_storage(one, ensemble=self.config)
+        self.storages[one] = self._make_storage(one, new=False)
         self.start(one)
         self.run(lambda: self.replicas[one].serving)
         assert self.replicas[one].members == told.members

@@ -431,16 +431,11 @@ def test_repaired_out_of_turn_is_refused(case: str) -> None:
 # --- one that gives no promises
 
 
-def observer_joins(epoch: int, *, lost: bool) -> Dialogue:
-    storage = MemoryStorage()
-    if lost:
-        storage.wipe()
-    d = Dialogue(4, config=EnsembleConfig((1, 2, 3), observers=(4,)), linked=(1, 2, 3), storage=storage)
-    return d.join(3, epoch=epoch)
-
-
 def test_an_observer_that_lost_everything_is_whole_when_its_leader_says_so() -> None:
-    d = observer_joins(4, lost=True)
+    storage = MemoryStorage()
+    storage.wipe()
+    config = EnsembleConfig((1, 2, 3), observers=(4,))
+    d = Dialogue(4, config=config, linked=(1, 2, 3), storage=storage).join(3, epoch=4)
     assert d.peer.status().damage is Damage.EPOCHS
     assert d.hears(3, Repaired(4)) == "write     REPAIR"
     assert d.peer.status().damage is None

@@ -149,14 +149,15 @@ async def _remove(client: ZookeeperClient, chosen: argparse.Namespace) -> int:
 
 
 async def _promote(client: ZookeeperClient, chosen: argparse.Namespace) -> int:
-    members = await client.members()
+    text = (await client.get_config()).data.decode()  # as the servers wrote it, with all their ports
+    members = Members.parse(text)
     for number in chosen.numbers:
         if number not in members.config.observers:
             what = "votes already" if number in members.config.voters else "is no member"
             raise BadArgumentsError(f"server {number} {what}: the observers are {_words(members.config.observers)}")
-    lines = (await client.get_config()).data.decode().splitlines()  # as the servers wrote them, with all their ports
     promoted = tuple(f"server.{number}=" for number in chosen.numbers)
-    joining = ",".join(line.replace(":observer", ":participant") for line in lines if line.startswith(promoted))
+    lines = [line for line in text.splitlines() if line.startswith(promoted)]
+    joining = ",".join(line.replace(":observer", ":participant") for line in lines)
     return await _change(client, members, seconds=chosen.timeout, joining=joining)
 
 

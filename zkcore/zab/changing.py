@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from zkcore.errors import NewConfigNoQuorumError, ReconfigInProgressError
 from zkcore.zab.learner_view import LearnerView, Stage
 from zkcore.zab.membership import configuration_record
-from zkcore.zab.messages import Damage, PeerId
+from zkcore.zab.messages import PeerId
 from zkcore.zab.quorum import EnsembleConfig, Transition
 from zkcore.zab.state import State
 
@@ -68,7 +68,7 @@ class Changing:
         for peer, learner in self._learners.items():
             observes = peer not in voters
             if observes is learner.observes:
-                if learner.damage is Damage.EPOCHS and self._state.config.can_lead(peer):
+                if learner.has_forgotten(peer, self._state.config):
                     learner.counts = False  # one that had no weight may have come to some, and forgotten its promises
                 continue
             if not self._may_count(learner, epoch):

@@ -26,10 +26,6 @@ class Forgetful:
         self._learners = learners
         self._changing = changing
 
-    def has_forgotten(self, peer: PeerId, damage: Damage | None) -> bool:
-        """Whether `peer` does not count for now."""
-        return damage is Damage.EPOCHS and self._state.config.can_lead(peer)
-
     def wait(self, peer: PeerId, learner: LearnerView, *, round_: int) -> None:
         """`peer` has accepted the epoch. All others must answer a ping of `round_` or later."""
         config, me = self._state.config, self._state.me

@@ -319,7 +319,7 @@ class Leader:
         complaint = learner.on_ack_epoch(message)
         if complaint is not None:
             return complaint
-        learner.counts = learner.counts and not self._forgetful.has_forgotten(sender, message.damage)
+        learner.counts = learner.counts and not learner.has_forgotten(sender, self._state.config)
         learner.stage = Stage.WAIT_SYNC
         if self.established or (self._phase is Phase.SYNCHRONIZATION and not learner.observes):
             return self._feeding.begin(sender, learner)

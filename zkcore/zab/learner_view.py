@@ -13,6 +13,7 @@ from enum import Enum, auto
 from attrs import Factory, define
 
 from zkcore.zab.messages import AckEpoch, Damage, PeerId
+from zkcore.zab.quorum import Configuration
 from zkcore.zab.ready import SnapshotRef
 from zkcore.zab.sync_plan import LogSummary
 from zkcore.zxid import Zxid
@@ -78,6 +79,10 @@ class LearnerView:
         if complaint is None:
             self.log, self.partial, self.damage = log, message.partial, message.damage
         return complaint
+
+    def has_forgotten(self, peer: PeerId, config: Configuration) -> bool:
+        """Whether `peer`, whose view this is, has lost promises that matter where the members are those of `config`."""
+        return self.damage is Damage.EPOCHS and config.can_lead(peer)
 
     def on_sent(self, last: Zxid, size: int) -> None:
         """Records up to `last` are on their way, `size` bytes of them new."""
